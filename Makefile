@@ -1,0 +1,40 @@
+# The front door. `make` lists what there is; every target sets up .venv first if need be.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## create .venv with pinned dependencies
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)  ## backtest on a generated market, end to end, in minutes
+	$(RUN) -m tools.demo
+
+test: $(READY)  ## all tests, the slow end-to-end ones too
+	$(RUN) -m pytest
+
+test-fast: $(READY)  ## the tests that need no freqtrade process
+	$(RUN) -m pytest -m "not slow"
+
+lint: $(READY)  ## formatter, linter and type checker, read-only
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+format: $(READY)  ## let ruff format and mend what it can
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+clean:  ## remove what demo, tests and benchmarks built
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

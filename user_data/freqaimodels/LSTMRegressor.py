@@ -1,0 +1,1399 @@
+"""LSTMRegressor: a Keras LSTM for freqtrade's FreqAI, in one self-contained file.
+
+Copy this file to `user_data/freqaimodels/` and name it on the command line:
+
+    freqtrade backtesting --freqaimodel LSTMRegressor --strategy ... --timerange ...
+
+It reads, from top to bottom: parameters -> windows -> TensorFlow and devices -> network -> training
+-> storage -> the FreqAI class (pipelines, training, prediction). The model knows nothing of the
+strategy: it takes whatever `%` features and numeric `&` labels the strategy makes.
+
+Two decisions shape the code:
+
+- One compiled network serves every training and every prediction of its shape. Building a Keras
+  graph takes seconds and its memory is never quite given back, so a training resets the weights
+  of the network instead of building a new one, and what a training returns is only the weights.
+- Windows are never copied out. Rows stay in one 2-D matrix; a window is the number of its last
+  row, and TensorFlow gathers `conv_width` rows for one batch at a time.
+"""
+
+import contextlib
+import difflib
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cloudpickle
+import datasieve.transforms as ds
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import rapidjson
+from datasieve.pipeline import Pipeline
+from datasieve.transforms import SKLearnWrapper
+from pandas import DataFrame
+from sklearn.preprocessing import RobustScaler, StandardScaler
+
+from freqtrade.constants import Config
+from freqtrade.exceptions import OperationalException
+from freqtrade.freqai.base_models.BaseRegressionModel import BaseRegressionModel
+from freqtrade.freqai.data_drawer import (
+    FEATURE_PIPELINE,
+    LABEL_PIPELINE,
+    METADATA,
+    METADATA_NUMBER_MODE,
+    TRAINDF,
+    FreqaiDataDrawer,
+)
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from freqtrade.freqai.utils import record_params
+
+
+logger = logging.getLogger(__name__)
+
+
+# ---------------------------------------------------------------------------------------------
+# Parameters
+# ---------------------------------------------------------------------------------------------
+
+KEY = "freqai.model_training_parameters"
+
+
+def _whole(low: int, high: int | None = None) -> dict[str, Any]:
+    """Metadata of a parameter that is a whole number in [low, high]."""
+    text = f"a whole number from {low} to {high}" if high else f"a whole number from {low} up"
+    return {
+        "allowed": text,
+        "accepts": lambda v: (
+            isinstance(v, int) and not isinstance(v, bool) and low <= v and (not high or v <= high)
+        ),
+    }
+
+
+def _number(low: float, high: float, *, low_open: bool = False, high_open: bool = False) -> dict:
+    """Metadata of a parameter that is a number between low and high (open ends excluded)."""
+    return {
+        "allowed": f"a number {'above' if low_open else 'from'} {low:g} "
+        f"{'and below' if high_open else 'to'} {high:g}",
+        "accepts": lambda v: (
+            isinstance(v, int | float)
+            and not isinstance(v, bool)
+            and (low < v if low_open else low <= v)
+            and (v < high if high_open else v <= high)
+        ),
+    }
+
+
+def _one_of(*choices: str) -> dict[str, Any]:
+    """Metadata of a parameter that is one of a few names."""
+    return {
+        "allowed": "one of " + ", ".join(repr(choice) for choice in choices),
+        "accepts": lambda v: isinstance(v, str) and v in choices,
+    }
+
+
+@dataclass(frozen=True)
+class LSTMParameters:
+    """What `freqai.model_training_parameters` may hold, with the defaults.
+
+    `from_config` is the only way user input comes in; it refuses unknown names, wrong types and
+    impossible values with freqtrade's OperationalException.
+    """
+
+    num_lstm_layers: int = field(default=2, metadata=_whole(1, 16))
+    units: int = field(default=64, metadata=_whole(1, 4096))
+    dropout_rate: float = field(default=0.1, metadata=_number(0, 1, high_open=True))
+    epochs: int = field(default=60, metadata=_whole(1))
+    batch_size: int = field(default=128, metadata=_whole(1))
+    learning_rate: float = field(default=2e-3, metadata=_number(0, 1, low_open=True))
+    optimizer: str = field(
+        default="adamw", metadata=_one_of("adamw", "adam", "nadam", "rmsprop", "sgd")
+    )
+    weight_decay: float = field(default=1e-3, metadata=_number(0, 1))
+    clip_norm: float = field(default=1.0, metadata=_number(0, 1e6, low_open=True))
+    loss: str = field(default="huber", metadata=_one_of("mse", "mae", "huber", "log_cosh"))
+    early_stopping_patience: int = field(default=10, metadata=_whole(1))
+    lr_patience: int = field(default=4, metadata=_whole(1))
+    lr_factor: float = field(default=0.5, metadata=_number(0, 1, low_open=True, high_open=True))
+    min_learning_rate: float = field(default=1e-5, metadata=_number(0, 1))
+    seed: int = field(default=1, metadata=_whole(0, 2**31 - 1))
+    device: str = field(default="auto", metadata=_one_of("auto", "cpu", "gpu"))
+    gpu_memory_limit_mb: int = field(default=0, metadata=_whole(0))
+
+    @classmethod
+    def from_config(cls, given: dict[str, Any]) -> "LSTMParameters":
+        """Check `freqai.model_training_parameters` and fill in the defaults.
+
+        :raises OperationalException: names the key, what was got, what is allowed.
+        """
+        known = {f.name: f for f in fields(cls)}
+        elsewhere = {"conv_width": "conv_width", "timesteps": "conv_width", "keras": "keras"}
+        for name, value in given.items():
+            if name in elsewhere:
+                raise OperationalException(
+                    f"{KEY} has no parameter '{name}': write it one level up, as "
+                    f"freqai.{elsewhere[name]}."
+                )
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                raise OperationalException(
+                    f"{KEY} has no parameter '{name}'.{hint} Allowed: {', '.join(known)}."
+                )
+            if not known[name].metadata["accepts"](value):
+                raise OperationalException(
+                    f"{KEY}.{name} must be {known[name].metadata['allowed']}. "
+                    f"Got {value!r} ({type(value).__name__})."
+                )
+        return cls(**given)
+
+
+def check_freqai_config(freqai: dict[str, Any]) -> None:
+    """Refuse `freqai` settings under which an LSTM cannot work, before anything is trained.
+
+    :param freqai: the `freqai` block of the configuration.
+    :raises OperationalException: names the key, what was got and what to write instead.
+    """
+    width = freqai.get("conv_width", 1)
+    if not isinstance(width, int) or isinstance(width, bool) or width < 2:
+        raise OperationalException(
+            "freqai.conv_width must be a whole number from 2 up: the number of candles (timesteps) "
+            f"in one LSTM window, 24 for example. Got {width!r}"
+            f"{', which is what freqtrade fills in when the key is missing' if width == 1 else ''}."
+        )
+    saved_as = freqai.get("model_save_type", "joblib")
+    if saved_as not in ("keras", "joblib"):
+        raise OperationalException(
+            "freqai.model_save_type must be 'keras' or 'joblib' for LSTMRegressor. "
+            f"Got {saved_as!r}."
+        )
+    split, features = freqai.get("data_split_parameters", {}), freqai.get("feature_parameters", {})
+    for key, shuffled in (
+        ("data_split_parameters.shuffle", split.get("shuffle", False)),
+        ("data_split_parameters.shuffle_after_split", split.get("shuffle_after_split", False)),
+        ("feature_parameters.shuffle_after_split", features.get("shuffle_after_split", False)),
+    ):
+        if shuffled:
+            raise OperationalException(
+                f"freqai.{key} must be false for LSTMRegressor. Got {shuffled!r}. Shuffled rows "
+                "are no longer consecutive candles, so no window could be built from them, and "
+                "validation on shuffled rows would look into the future. (The order of windows "
+                "within an epoch is shuffled anyway.)"
+            )
+
+
+# ---------------------------------------------------------------------------------------------
+# Windows
+# ---------------------------------------------------------------------------------------------
+
+
+def candle_numbers(dates: pd.Series, timeframe_seconds: int) -> npt.NDArray[np.int64]:
+    """Number each candle by its time, so that consecutive candles differ by exactly one.
+
+    :param dates: opening times; datetimes, or objects that pandas can read as such (in live
+        trainings FreqAI's `date` column can arrive with dtype object).
+    :returns: ndarray of shape (rows,): candles since 1970.
+    """
+    stamps = pd.to_datetime(dates, utc=True).to_numpy(dtype="datetime64[s]").astype(np.int64)
+    return stamps // timeframe_seconds
+
+
+def window_ends(
+    candles: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_], conv_width: int
+) -> npt.NDArray[np.int32]:
+    """Find the rows at which a complete window ends.
+
+    The window of row r is rows r-conv_width+1 … r: it ends AT its candle. It is complete when
+    these rows are consecutive candles and every one of them is valid, so no window bridges a gap
+    (dropped rows, removed outliers, missing candles).
+
+    :param candles: ndarray of shape (rows,), numbers from `candle_numbers`, in time order.
+    :param valid: ndarray of shape (rows,), False where a row holds a NaN or is an outlier.
+    :returns: ndarray of shape (windows,), row numbers in ascending order.
+    """
+    if len(candles) < conv_width:
+        return np.empty(0, dtype=np.int32)
+    spans = candles[conv_width - 1 :] - candles[: len(candles) - conv_width + 1]
+    valid_before = np.concatenate([[0], np.cumsum(valid)])
+    valid_rows = valid_before[conv_width:] - valid_before[:-conv_width]
+    steps = np.concatenate([[0], np.cumsum(np.diff(candles) == 1)])
+    single_steps = steps[conv_width - 1 :] - steps[: len(steps) - conv_width + 1]
+    complete = (spans == conv_width - 1) & (single_steps == conv_width - 1)
+    complete &= valid_rows == conv_width
+    return (np.flatnonzero(complete) + conv_width - 1).astype(np.int32)
+
+
+@dataclass
+class TrainingSet:
+    """The rows of one training as matrices, and the windows to learn from and to validate on.
+
+    `features` of shape (rows, features) and `labels` of shape (rows, labels) are float32, in time
+    order, training and validation rows together, so that the first validation windows reach back
+    into training rows. `train_ends` and `validation_ends` are row numbers from `window_ends`.
+    """
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]  # (rows,)
+    train_ends: npt.NDArray[np.int32]
+    validation_ends: npt.NDArray[np.int32]
+
+
+def split_windows(
+    candles: npt.NDArray[np.int64],
+    is_validation: npt.NDArray[np.bool_],
+    conv_width: int,
+    horizon: int,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Split complete windows into training and validation, purged of shared labels.
+
+    The label of candle t is known only at t + horizon. Windows of the earlier part whose label
+    reaches into the later part are left out of the earlier part; their rows still serve as history.
+
+    :param is_validation: ndarray of shape (rows,), True for validation rows (one block of time).
+    :param horizon: `feature_parameters.label_period_candles`.
+    :returns: (train_ends, validation_ends).
+    """
+    ends = window_ends(candles, np.ones(len(candles), dtype=bool), conv_width)
+    if not is_validation.any() or is_validation.all():
+        return ends[~is_validation[ends]], ends[is_validation[ends]]
+    later = is_validation if is_validation[-1] else ~is_validation
+    boundary = candles[later].min()
+    keep = later[ends] | (candles[ends] + horizon < boundary)
+    ends = ends[keep]
+    return ends[~is_validation[ends]], ends[is_validation[ends]]
+
+
+# ---------------------------------------------------------------------------------------------
+# TensorFlow and devices
+# ---------------------------------------------------------------------------------------------
+
+# Lines TensorFlow's C++ parts write to stderr while loading, before any log level applies.
+START_UP_NOISE = (
+    "I0000",
+    " I tensorflow/",
+    "To enable the following instructions",
+    "All log messages before absl",
+    "failed call to cuInit",  # a machine without a GPU; configure_devices says so in plain words
+)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what C++ code writes to stderr, then pass on all of it that is not known noise."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if line.strip() and not any(noise in line for noise in START_UP_NOISE):
+                    print(line, file=sys.stderr)
+
+
+def load_tensorflow() -> tuple[Any, Any]:
+    """Import TensorFlow and Keras on first use; freqtrade lists models without paying for it.
+
+    :returns: (tensorflow, keras)
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        with _quiet_stderr():
+            import tensorflow as tf
+
+            # The C++ runtime logs again when the first operation starts it.
+            tf.config.list_physical_devices()
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise OperationalException(
+            "LSTMRegressor needs Keras on TensorFlow. Got the Keras backend "
+            f"'{keras.backend.backend()}': unset KERAS_BACKEND or set it to 'tensorflow'."
+        )
+    return tf, keras
+
+
+def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -> str:
+    """Choose the device to train on, and let TensorFlow take GPU memory only as it needs it.
+
+    Safe to call twice and after TensorFlow's runtime has started: devices that can no longer be
+    changed stay as they are, and the returned line says so.
+
+    :param device: 'auto' (a GPU where there is one), 'cpu' or 'gpu'.
+    :param memory_limit_mb: upper limit of GPU memory in MB, 0 for none.
+    :returns: one line for the log: what was chosen and why.
+    :raises OperationalException: when `device` is 'gpu' and TensorFlow sees none.
+    """
+    system = platform.system()
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise OperationalException(
+            f"{KEY}.device is 'gpu', but TensorFlow sees no GPU. {_gpu_hint(system)} "
+            "Or write 'auto' to use the CPU."
+        )
+    try:
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+            return "Training on the CPU, as configured."
+        if not gpus:
+            return f"Training on the CPU: TensorFlow sees no GPU. {_gpu_hint(system)}"
+        for gpu in gpus:
+            if memory_limit_mb:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=memory_limit_mb)
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
+    except (RuntimeError, ValueError) as reason:
+        return f"TensorFlow is running already and keeps its devices as they are ({reason})."
+    memory = f"at most {memory_limit_mb} MB each" if memory_limit_mb else "memory grows as needed"
+    line = f"Training on {len(gpus)} GPU(s) ({memory})."
+    if system == "Darwin":
+        line += (
+            " Apple's metal plugin is usually slower than the CPU for LSTMs: "
+            f'compare with {KEY}.device = "cpu".'
+        )
+    return line
+
+
+def _gpu_hint(system: str) -> str:
+    return {
+        "Windows": "On Windows, TensorFlow uses GPUs only inside WSL2.",
+        "Darwin": "On Apple silicon, tensorflow-metal would add one, usually slower for LSTMs.",
+    }.get(system, "For an NVIDIA GPU: pip install 'tensorflow[and-cuda]'.")
+
+
+# ---------------------------------------------------------------------------------------------
+# Network
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Everything that decides which network has to be built."""
+
+    conv_width: int
+    features: int
+    labels: int
+    parameters: LSTMParameters
+
+
+def build_network(keras: Any, shape: NetworkShape) -> Any:
+    """Build the Keras model: stacked residual LSTMs, then a dense head.
+
+    Each LSTM after the first sees the layer-normalised output of the stack below and adds to it
+    (pre-norm residual connection), so that depth never hides what the lower layers found. The head
+    sees the last state together with the current candle's features.
+
+    Only layers that Keras ships, with fixed names: the archive opens with
+    `keras.saving.load_model` alone, and equal shapes have equal configurations. Every initializer
+    and dropout layer has its own seed, so that no global random state is touched.
+
+    :returns: `keras.Model` from (windows, conv_width, features) to (windows, labels).
+    """
+    p = shape.parameters
+    layers = keras.layers
+
+    def seed(offset: int) -> int:
+        return p.seed * 1000 + offset
+
+    def lstm(number: int, *, sequences: bool) -> Any:
+        return layers.LSTM(
+            p.units,
+            return_sequences=sequences,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seed(10 * number)),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seed(10 * number + 1)),
+            name=f"lstm_{number}",
+        )
+
+    def dense(units: int, number: int, name: str, activation: str | None = None) -> Any:
+        initializer = keras.initializers.GlorotUniform(seed=seed(500 + number))
+        return layers.Dense(
+            units, activation=activation, kernel_initializer=initializer, name=name
+        )
+
+    window = keras.Input((shape.conv_width, shape.features), name="window")
+    stack = lstm(1, sequences=p.num_lstm_layers > 1)(window)  # (windows, [conv_width,] units)
+    for number in range(2, p.num_lstm_layers + 1):
+        last = number == p.num_lstm_layers
+        below = layers.LayerNormalization(name=f"norm_{number}")(stack)
+        below = layers.Dropout(p.dropout_rate, seed=seed(number), name=f"dropout_{number}")(below)
+        above = lstm(number, sequences=not last)(below)
+        if last:
+            stack = layers.Cropping1D((shape.conv_width - 1, 0), name="last_state")(stack)
+            stack = layers.Flatten(name="last_state_flat")(stack)  # (windows, units)
+        stack = layers.Add(name=f"residual_{number}")([stack, above])
+    state = layers.LayerNormalization(name="norm_state")(stack)  # (windows, units)
+    current = layers.Cropping1D((shape.conv_width - 1, 0), name="current_candle")(window)
+    current = layers.Flatten(name="current_features")(current)  # (windows, features)
+    head = layers.Concatenate(name="state_and_current")([state, current])
+    head = dense(p.units, 1, "head", "relu")(head)
+    head = layers.Dropout(p.dropout_rate, seed=seed(900), name="dropout_head")(head)
+    head = layers.Concatenate(name="head_and_current")([head, current])
+    prediction = dense(shape.labels, 2, "prediction")(head)  # (windows, labels)
+    return keras.Model(window, prediction, name="LSTMRegressor")
+
+
+class Network:
+    """One compiled Keras network: trains on, and predicts, windows of one shape.
+
+    It is used by one training at a time (`lock`), while any number of threads predict with it:
+    predictions never read the variables that a training changes, they bring their own weights.
+    """
+
+    def __init__(self, model: Any, parameters: LSTMParameters) -> None:
+        self.tf, self.keras = load_tensorflow()
+        self.model = model
+        self.parameters = parameters
+        self.lock = threading.RLock()
+        self.conv_width, self.features = model.input_shape[1:]
+        self.labels = model.output_shape[-1]
+        self._variables = list(model.variables)  # weights, and the state of the dropout seeds
+        self._first_values = [np.asarray(v) for v in self._variables]
+        self._predict: Callable | None = None
+        self._train_epoch: Callable | None = None
+
+    def windows(self, matrix: Any, ends: Any) -> Any:
+        """Gather windows from the 2-D matrix.
+
+        :param matrix: tensor of shape (rows, features)
+        :param ends: tensor of shape (batch,), the last row of each window
+        :returns: tensor of shape (batch, conv_width, features)
+        """
+        offsets = self.tf.range(1 - self.conv_width, 1)
+        return self.tf.gather(matrix, ends[:, None] + offsets)
+
+    def predict(
+        self,
+        weights: Sequence[npt.NDArray],
+        matrix: npt.NDArray[np.float32],
+        ends: npt.NDArray[np.int32],
+        batch: int = 2048,
+    ) -> npt.NDArray[np.float32]:
+        """Predict the windows that end at `ends`, with the given weights.
+
+        :param matrix: ndarray of shape (rows, features)
+        :param batch: windows gathered at once; bounds the memory.
+        :returns: ndarray of shape (len(ends), labels)
+        """
+        if self._predict is None:
+            with self.lock:
+                self._predict = self._predict or self._compile_predict()
+        rows = self.tf.constant(matrix)
+        parts = [
+            self._predict(weights, rows, self.tf.constant(ends[start : start + batch])).numpy()
+            for start in range(0, len(ends), batch)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.labels), dtype=np.float32)
+
+    def _compile_predict(self) -> Callable:
+        tf, model = self.tf, self.model
+        unused = [tf.constant(np.asarray(v)) for v in model.non_trainable_variables]
+        spec = [tf.TensorSpec(v.shape, tf.float32) for v in model.trainable_variables]
+
+        @tf.function(
+            autograph=False,
+            input_signature=[
+                spec,
+                tf.TensorSpec((None, self.features), tf.float32),
+                tf.TensorSpec((None,), tf.int32),
+            ],
+        )
+        def predict(weights: list, matrix: Any, ends: Any) -> Any:
+            windows = self.windows(matrix, ends)
+            return model.stateless_call(weights, unused, windows, training=False)[0]
+
+        return predict
+
+    # --- what a training needs ---
+
+    def reset(self, weights: Sequence[npt.NDArray] | None = None) -> None:
+        """Put every variable, the optimizer's too, back to its first value.
+
+        :param weights: start from these instead of the fresh ones (continual learning).
+        """
+        if self._train_epoch is None:
+            self._compile_training()
+        for variable, value in zip(self._variables, self._first_values, strict=True):
+            variable.assign(value)
+        for variable, value in zip(
+            self.model.optimizer.variables, self._first_optimizer, strict=True
+        ):
+            variable.assign(value)
+        if weights is not None:
+            self.model.set_weights(weights)
+
+    def train_epoch(
+        self, data: "TrainingTensors", ends: npt.NDArray[np.int32], batch_size: int
+    ) -> float:
+        """Train on each window once, in the given order; returns the mean loss.
+
+        The whole epoch is one call into TensorFlow: no Python between batches, and the bot's own
+        thread keeps the interpreter to itself meanwhile.
+        """
+        total = self._train_epoch(
+            data.features,
+            data.labels,
+            data.weights,
+            self.tf.constant(ends),
+            self.tf.constant(batch_size),
+        )
+        return float(total) / len(ends)
+
+    def loss(self, labels: npt.NDArray, predictions: npt.NDArray) -> npt.NDArray:
+        """Loss per window, ndarray of shape (windows,), the same that training minimises."""
+        return np.asarray(self._loss()(labels, predictions))
+
+    def _loss(self) -> Callable:
+        return self.keras.losses.get(self.parameters.loss)
+
+    def _compile_training(self) -> None:
+        tf, p, model = self.tf, self.parameters, self.model
+        decay = {"weight_decay": p.weight_decay} if p.optimizer == "adamw" else {}
+        optimizer = self.keras.optimizers.get(
+            {
+                "class_name": p.optimizer,
+                "config": {"learning_rate": p.learning_rate, "clipnorm": p.clip_norm, **decay},
+            }
+        )
+        model.compile(optimizer=optimizer)
+        optimizer.build(model.trainable_variables)
+        self._first_optimizer = [np.asarray(v) for v in optimizer.variables]
+        loss = self._loss()
+
+        def step(start: Any, total: Any, data: tuple) -> tuple[Any, Any]:
+            features, labels, weights, ends, batch_size = data
+            batch = ends[start : start + batch_size]
+            with tf.GradientTape() as tape:
+                predicted = model(self.windows(features, batch), training=True)
+                losses = loss(tf.gather(labels, batch), predicted) * tf.gather(weights, batch)
+                mean = tf.reduce_mean(losses)
+            gradients = tape.gradient(mean, model.trainable_variables)
+            optimizer.apply(gradients, model.trainable_variables)
+            return start + batch_size, total + tf.reduce_sum(losses)
+
+        @tf.function(
+            autograph=False,
+            input_signature=[
+                tf.TensorSpec((None, self.features), tf.float32),
+                tf.TensorSpec((None, self.labels), tf.float32),
+                tf.TensorSpec((None,), tf.float32),
+                tf.TensorSpec((None,), tf.int32),
+                tf.TensorSpec((), tf.int32),
+            ],
+        )
+        def epoch(*data: Any) -> Any:
+            count = tf.shape(data[3])[0]
+            _, total = tf.while_loop(
+                lambda start, _: start < count,
+                lambda start, total: step(start, total, data),
+                (tf.constant(0), tf.constant(0.0)),
+                parallel_iterations=1,
+            )
+            return total
+
+        self._train_epoch = epoch
+
+    def save(self, path: Path, weights: Sequence[npt.NDArray]) -> None:
+        """Write a `.keras` archive that `keras.saving.load_model` opens by itself."""
+        with self.lock:
+            self.model.set_weights(weights)
+            self.model.save(path)
+
+
+class NetworkPool:
+    """TensorFlow's side of this process: the chosen device and the compiled networks by shape.
+
+    No network is built twice. Only the most recent ones are kept: with PCA the number of features
+    may change at every training.
+    """
+
+    def __init__(self, parameters: LSTMParameters, size: int = 8) -> None:
+        self.parameters = parameters
+        self.size = size
+        self._lock = threading.RLock()
+        self._networks: OrderedDict[Any, Network] = OrderedDict()
+        self._keras: Any = None
+
+    def start(self) -> Any:
+        """Import TensorFlow and choose the device, once, with one line in the log.
+
+        :returns: the `keras` module
+        """
+        with self._lock:
+            if self._keras is None:
+                tf, self._keras = load_tensorflow()
+                p = self.parameters
+                logger.info(configure_devices(tf, p.device, p.gpu_memory_limit_mb))
+            return self._keras
+
+    def fresh(self, conv_width: int, features: int, labels: int) -> Network:
+        """The network for windows of this shape, built on first use."""
+        keras, shape = self.start(), NetworkShape(conv_width, features, labels, self.parameters)
+        with self._lock:
+            if shape not in self._networks:
+                self._keep(shape, Network(build_network(keras, shape), self.parameters))
+            self._networks.move_to_end(shape)
+            return self._networks[shape]
+
+    def loaded(self, model: Any) -> Network:
+        """The network that equals a loaded `keras.Model`.
+
+        An archive of another architecture (other parameters, an older version of this file) still
+        predicts, with its own network.
+        """
+        architecture = _architecture(model)
+        with self._lock:
+            network = self.fresh(*model.input_shape[1:], model.output_shape[-1])
+            if _architecture(network.model) == architecture:
+                return network
+            if architecture not in self._networks:
+                self._keep(architecture, Network(model, self.parameters))
+            self._networks.move_to_end(architecture)
+            return self._networks[architecture]
+
+    def _keep(self, key: Any, network: Network) -> None:
+        self._networks[key] = network
+        if len(self._networks) > self.size:
+            self._networks.popitem(last=False)
+
+
+def _architecture(model: Any) -> str:
+    return json.dumps(model.get_config(), sort_keys=True, default=str)
+
+
+# ---------------------------------------------------------------------------------------------
+# Training
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class TrainingTensors:
+    """A training set as TensorFlow tensors, copied to the device once per training."""
+
+    features: Any  # (rows, features)
+    labels: Any  # (rows, labels)
+    weights: Any  # (rows,)
+
+
+class TrainedLSTM:
+    """What a training leaves behind: weights, and the network that knows what to do with them.
+
+    FreqAI keeps one per pair (`dd.model_dictionary`) and hands it back as `self.model`.
+
+    Attributes:
+        network: the shared, compiled network of this shape.
+        weights: list of ndarrays, in the order of `keras.Model.get_weights()`.
+        features: names of the input columns, as they leave the feature pipeline.
+        report: epochs, losses and validation R² of the training; {} for a loaded model.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: list[npt.NDArray],
+        features: list[str],
+        report: dict[str, Any] | None = None,
+    ) -> None:
+        self.network = network
+        self.weights = weights
+        self.features = features
+        self.report = report or {}
+        self.tb_logger: Any = None  # FreqAI's get_init_model() sets it
+
+    def predict(
+        self, matrix: npt.NDArray[np.float32], ends: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """Predict windows of `matrix` (rows, features); returns (len(ends), labels)."""
+        return self.network.predict(self.weights, matrix, ends)
+
+    def save(self, path: Path) -> None:
+        """Write the `.keras` archive."""
+        self.network.save(path, self.weights)
+
+
+def train_network(
+    network: Network,
+    data: TrainingSet,
+    *,
+    start_from: Sequence[npt.NDArray] | None = None,
+    summary: Callable[[dict[str, float], int], None] = lambda scalars, epoch: None,
+) -> tuple[list[npt.NDArray], dict[str, Any]]:
+    """Train with early stopping on the validation loss and a learning rate that steps down.
+
+    Keras' own callbacks decide: ReduceLROnPlateau, and EarlyStopping with the best weights
+    restored. Without validation windows all epochs run and the training loss steers the rate.
+
+    :param start_from: weights to continue from (continual learning); None for fresh ones.
+    :param summary: called once per epoch with {name: value} and the epoch, for TensorBoard.
+    :returns: (weights, report); the report holds `epochs`, `best_epoch`, `loss`,
+        `validation_loss`, `validation_r2` (None without validation), `curves`.
+    :raises OperationalException: when the loss is no finite number any more.
+    """
+    p, tf, callbacks = network.parameters, network.tf, network.keras.callbacks
+    validated = len(data.validation_ends) > 0
+    monitor = "val_loss" if validated else "loss"
+    steering = [
+        callbacks.ReduceLROnPlateau(
+            monitor, p.lr_factor, p.lr_patience, mode="min", min_lr=p.min_learning_rate
+        )
+    ]
+    if validated:
+        steering.append(
+            callbacks.EarlyStopping(
+                monitor, 0, p.early_stopping_patience, mode="min", restore_best_weights=True
+            )
+        )
+    with network.lock:
+        network.reset(start_from)
+        model = network.model
+        model.stop_training = False
+        tensors = TrainingTensors(*map(tf.constant, (data.features, data.labels, data.weights)))
+        actual = data.labels[data.validation_ends]
+        order = np.random.default_rng(p.seed)
+        for callback in steering:
+            callback.set_model(model)
+            callback.on_train_begin()
+        curves: list[dict[str, float]] = []
+        for epoch in range(p.epochs):
+            logs = {
+                "loss": network.train_epoch(tensors, order.permutation(data.train_ends), p.batch_size)
+            }
+            if validated:
+                predicted = network.predict(
+                    model.get_weights(), tensors.features, data.validation_ends
+                )
+                logs["val_loss"] = float(
+                    np.average(
+                        network.loss(actual, predicted), weights=data.weights[data.validation_ends]
+                    )
+                )
+                logs["val_r2"] = r_squared(actual, predicted)
+            if not np.isfinite(logs[monitor]):
+                raise OperationalException(
+                    f"The {monitor} became {logs[monitor]} in epoch {epoch + 1}: the training "
+                    f"diverged. Lower {KEY}.learning_rate (now {p.learning_rate:g}), or look for "
+                    "extreme values in features and labels."
+                )
+            for callback in steering:
+                callback.on_epoch_end(epoch, logs)  # ReduceLROnPlateau adds learning_rate
+            curves.append({name: float(value) for name, value in logs.items()})
+            summary(curves[-1], epoch)
+            if model.stop_training:
+                break
+        for callback in steering:
+            callback.on_train_end()
+        weights = model.get_weights()
+    best = min(range(len(curves)), key=lambda i: curves[i][monitor]) if validated else -1
+    report = {
+        "epochs": len(curves),
+        "best_epoch": best % len(curves) + 1,
+        "loss": curves[best]["loss"],
+        "validation_loss": curves[best].get("val_loss"),
+        "validation_r2": curves[best].get("val_r2"),
+        "curves": curves,
+    }
+    return weights, report
+
+
+def r_squared(actual: npt.NDArray, predicted: npt.NDArray) -> float:
+    """Coefficient of determination over all labels together, in the scale they are given in.
+
+    :param actual: ndarray of shape (windows, labels)
+    :returns: 1 - residual / total sum of squares about each label's mean; nan when that is 0.
+    """
+    total = float(np.square(actual - actual.mean(axis=0)).sum())
+    return 1 - float(np.square(actual - predicted).sum()) / total if total else float("nan")
+
+
+@contextlib.contextmanager
+def _seeded_numpy(seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator, which FreqAI's noise and SVM steps draw from, for a while."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+# ---------------------------------------------------------------------------------------------
+# Storage
+# ---------------------------------------------------------------------------------------------
+
+HISTORY = "history"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; put it in place of `path` only once it is complete."""
+    temporary = path.with_name(f"~{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class KerasDataDrawer(FreqaiDataDrawer):
+    """FreqAI's data drawer with what it lacks for Keras: writing and finding `.keras` archives.
+
+    Files of a sub-train folder are each written beside their place and then moved into it, the
+    model last: a model file that is there has all that belongs to it.
+    """
+
+    pool: NetworkPool
+    swap_lock: threading.RLock
+
+    @classmethod
+    def adopt(cls, drawer: FreqaiDataDrawer, pool: NetworkPool) -> "KerasDataDrawer":
+        """Take over the state of the drawer that FreqAI has just made and read from disk."""
+        adopted = cls.__new__(cls)
+        adopted.__dict__.update(drawer.__dict__)
+        adopted.pool = pool
+        adopted.swap_lock = threading.RLock()
+        adopted._last_read = None
+        return adopted
+
+    def model_path(self, dk: FreqaiDataKitchen) -> Path:
+        suffix = "keras" if self.model_type == "keras" else "joblib"
+        return Path(dk.data_path) / f"{dk.model_filename}_model.{suffix}"
+
+    def save_data(self, model: TrainedLSTM, coin: str, dk: FreqaiDataKitchen) -> None:
+        """Save a model with its metadata, pipelines and history, then use it for predictions.
+
+        Replaces FreqaiDataDrawer.save_data; file names and contents are FreqAI's, plus
+        `…_history.feather`, the candles a backtest needs before its first prediction.
+        """
+        folder, name = Path(dk.data_path), dk.model_filename
+        folder.mkdir(parents=True, exist_ok=True)
+        dk.data["data_path"] = str(dk.data_path)
+        dk.data["model_filename"] = name
+        dk.data["training_features_list"] = dk.training_features_list
+        dk.data["label_list"] = dk.label_list
+        with replacing(folder / f"{name}_{METADATA}.json") as path, path.open("w") as file:
+            rapidjson.dump(
+                dk.data, file, default=self.np_encoder, number_mode=METADATA_NUMBER_MODE
+            )
+        for kind, pipeline in (
+            (FEATURE_PIPELINE, dk.feature_pipeline),
+            (LABEL_PIPELINE, dk.label_pipeline),
+        ):
+            with replacing(folder / f"{name}_{kind}.pkl") as path, path.open("wb") as file:
+                cloudpickle.dump(pipeline, file)
+        for kind, frame in (
+            (TRAINDF, dk.data_dictionary["train_features"]),
+            ("trained_dates_df", dk.data_dictionary["train_dates"]),
+        ):
+            with replacing(folder / f"{name}_{kind}.pkl") as path:
+                frame.to_pickle(path)
+        with replacing(folder / f"{name}_{HISTORY}.feather") as path:
+            dk.data_dictionary[HISTORY].to_feather(path)
+        with replacing(self.model_path(dk)) as path:
+            if self.model_type == "keras":
+                model.save(path)
+            else:
+                with model.network.lock, path.open("wb") as file:
+                    model.network.model.set_weights(model.weights)
+                    cloudpickle.dump(model.network.model, file)
+        # The predicting thread must never meet the new model with the old pipelines.
+        with self.swap_lock:
+            self.model_dictionary[coin] = model
+            self.meta_data_dictionary.setdefault(coin, {}).update(
+                {
+                    METADATA: dk.data,
+                    FEATURE_PIPELINE: dk.feature_pipeline,
+                    LABEL_PIPELINE: dk.label_pipeline,
+                }
+            )
+            self.pair_dict[coin]["model_filename"] = name
+            self.pair_dict[coin]["data_path"] = str(dk.data_path)
+        self.save_drawer_to_disk()
+
+    def load_data(self, coin: str, dk: FreqaiDataKitchen) -> TrainedLSTM | None:
+        """Give the kitchen the pipelines and metadata of the pair's model, and return the model.
+
+        Live, the model in memory serves; in a backtest each window loads its own from disk.
+        Replaces FreqaiDataDrawer.load_data.
+
+        :returns: None when there is none, or (live) when what is on disk is damaged.
+        """
+        if dk.live:
+            with self.swap_lock:
+                if not self.pair_dict[coin]["model_filename"]:
+                    return None
+                dk.model_filename = self.pair_dict[coin]["model_filename"]
+                dk.data_path = Path(self.pair_dict[coin]["data_path"])
+                if coin in self.model_dictionary and coin in self.meta_data_dictionary:
+                    kept = self.meta_data_dictionary[coin]
+                    self._hand_over(
+                        dk, kept[METADATA], kept[FEATURE_PIPELINE], kept[LABEL_PIPELINE]
+                    )
+                    return self.model_dictionary[coin]
+        model = self.read_model(dk)
+        if model is None:
+            # FreqAI then reports "no model ready" and trains this pair next.
+            self.pair_dict[coin]["model_filename"] = ""
+            self.pair_dict[coin]["trained_timestamp"] = 0
+            return None
+        with self.swap_lock:
+            self.model_dictionary[coin] = model
+            self.meta_data_dictionary.setdefault(coin, {}).update(
+                {
+                    METADATA: dk.data,
+                    FEATURE_PIPELINE: dk.feature_pipeline,
+                    LABEL_PIPELINE: dk.label_pipeline,
+                }
+            )
+        return model
+
+    def read_model(self, dk: FreqaiDataKitchen) -> TrainedLSTM | None:
+        """Read the model of `dk.data_path` with all that belongs to it.
+
+        A damaged file is named in the log and the model set aside, so that it is trained anew.
+        """
+        path, folder = self.model_path(dk), Path(dk.data_path)
+        try:
+            with (folder / f"{dk.model_filename}_{METADATA}.json").open() as file:
+                data = rapidjson.load(file, number_mode=METADATA_NUMBER_MODE)
+            pipelines = []
+            for kind in (FEATURE_PIPELINE, LABEL_PIPELINE):
+                with (folder / f"{dk.model_filename}_{kind}.pkl").open("rb") as file:
+                    pipelines.append(cloudpickle.load(file))
+            history = pd.read_feather(folder / f"{dk.model_filename}_{HISTORY}.feather")
+            model = self._read_keras_model(path)
+            network = self.pool.loaded(model)
+            names = list(data["network_features"])
+            trained = TrainedLSTM(network, model.get_weights(), names, data["training_report"])
+        except Exception as damage:
+            # Bytes that are not what they should be can raise nearly anything while unpickling.
+            aside = path.with_name(f"{path.name}.damaged")
+            if path.is_file():
+                os.replace(path, aside)
+            logger.error(
+                f"The saved model {path} cannot be read ({type(damage).__name__}: {damage}). "
+                f"It is set aside as {aside.name} and will be trained anew."
+            )
+            return None
+        self._hand_over(dk, data, *pipelines)
+        dk.data_dictionary[HISTORY] = history
+        return trained
+
+    def _read_keras_model(self, path: Path) -> Any:
+        keras = self.pool.start()
+        if self.model_type == "keras":
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"checksum of {damaged} is wrong")
+            return keras.saving.load_model(path, compile=False)
+        with path.open("rb") as file:
+            return cloudpickle.load(file)
+
+    @staticmethod
+    def _hand_over(
+        dk: FreqaiDataKitchen, data: dict, feature_pipeline: Pipeline, label_pipeline: Pipeline
+    ) -> None:
+        dk.data = data
+        dk.feature_pipeline, dk.label_pipeline = feature_pipeline, label_pipeline
+        dk.training_features_list = data["training_features_list"]
+        dk.label_list = data["label_list"]
+
+    def save_drawer_to_disk(self) -> None:
+        """Save `pair_dictionary.json`; the old file stays whole until the new one is complete."""
+        with self.save_lock, replacing(self.pair_dictionary_path) as path, path.open("w") as file:
+            rapidjson.dump(
+                self.pair_dict,
+                file,
+                default=self.np_encoder,
+                number_mode=rapidjson.NM_NATIVE,
+            )
+
+
+# ---------------------------------------------------------------------------------------------
+# The FreqAI class
+# ---------------------------------------------------------------------------------------------
+
+
+class LSTMRegressor(BaseRegressionModel):
+    """Stacked residual LSTMs for FreqAI; every numeric label of the strategy is one output.
+
+    In the configuration:
+
+        "freqai": {
+            "enabled": true,
+            "keras": true,
+            "model_save_type": "keras",
+            "conv_width": 24,
+            "data_split_parameters": {"test_size": 0.2},
+            "model_training_parameters": {
+                "num_lstm_layers": 2,
+                "units": 64,
+                "epochs": 60,
+                "batch_size": 128,
+                "learning_rate": 0.002,
+                "dropout_rate": 0.1
+            }
+        }
+
+    All parameters, with defaults and what is allowed: `LSTMParameters`.
+    """
+
+    def __init__(self, config: Config, **kwargs: Any) -> None:
+        freqai = config.get("freqai", {})
+        check_freqai_config(freqai)
+        self.parameters = LSTMParameters.from_config(freqai.get("model_training_parameters", {}))
+        # Stock FreqAI switches DI_threshold off for Keras models, in the user's own configuration.
+        # Ours supports it: hide the value from that check, then put it back and record it.
+        feature_parameters = freqai.get("feature_parameters", {})
+        di_threshold = feature_parameters.pop("DI_threshold", None)
+        super().__init__(config=config, **kwargs)
+        if di_threshold is not None:
+            feature_parameters["DI_threshold"] = di_threshold
+            record_params(config, self.full_path)
+        self.pool = NetworkPool(self.parameters)
+        self.dd: KerasDataDrawer = KerasDataDrawer.adopt(self.dd, self.pool)
+
+    # --- pipelines ---
+
+    def define_data_pipeline(self, threads: int = -1) -> Pipeline:
+        """The feature pipeline: RobustScaler, then what the user switched on, in FreqAI's order.
+
+        Called by `train`; what is fitted here is saved with the model and applied in `predict`.
+        """
+        wanted = self.freqai_info["feature_parameters"]
+        steps: list[tuple[str, Any]] = [
+            ("const", ds.VarianceThreshold(threshold=0)),
+            ("scaler", SKLearnWrapper(RobustScaler())),
+        ]
+        if wanted.get("principal_component_analysis", False):
+            steps.append(("pca", ds.PCA(n_components=0.999)))
+            steps.append(("post-pca-scaler", SKLearnWrapper(RobustScaler())))
+        if wanted.get("use_SVM_to_remove_outliers", False):
+            svm = wanted.get("svm_params", {"shuffle": False, "nu": 0.01})
+            steps.append(("svm", ds.SVMOutlierExtractor(**svm)))
+        if wanted.get("DI_threshold", 0):
+            threshold = wanted["DI_threshold"]
+            steps.append(("di", ds.DissimilarityIndex(di_threshold=threshold, n_jobs=threads)))
+        if wanted.get("use_DBSCAN_to_remove_outliers", False):
+            steps.append(("dbscan", ds.DBSCAN(n_jobs=threads)))
+        if wanted.get("noise_standard_deviation", 0):
+            steps.append(("noise", ds.Noise(sigma=wanted["noise_standard_deviation"])))
+        return Pipeline(steps, fitparams={})
+
+    def define_label_pipeline(self, threads: int = -1) -> Pipeline:
+        """Scale each label by its standard deviation and leave zero where it is.
+
+        A robust scale would not do: labels may be zero on most candles (quartiles 0 and 0).
+        """
+        return Pipeline(
+            [("scaler", SKLearnWrapper(StandardScaler(with_mean=False)))], fitparams={}
+        )
+
+    # --- training ---
+
+    def train(
+        self, unfiltered_df: DataFrame, pair: str, dk: FreqaiDataKitchen, **kwargs: Any
+    ) -> TrainedLSTM:
+        """Filter, split, scale and learn; called by FreqAI for each pair and training window.
+
+        Replaces BaseRegressionModel.train, which forgets where in time a row was.
+
+        :param unfiltered_df: candles with features and labels, in time order.
+        """
+        started = perf_counter()
+        logger.info(f"-------------------- Starting training {pair} --------------------")
+        frame = self._with_missing_labels(unfiltered_df, pair, dk)
+        features, labels = dk.filter_features(
+            frame, dk.training_features_list, dk.label_list, training_filter=True
+        )
+        parts = dk.make_train_test_datasets(features, labels)
+        if not self.freqai_info.get("fit_live_predictions_candles", 0) or not self.live:
+            dk.fit_labels()
+        # Only rows, not their index, survive the pipeline: let each carry its candle with it.
+        dates = frame["date"]
+        data, names = self._scale(parts, dates, dk)
+        # FreqAI passes a backtest window alone to `predict`; its first windows begin in these rows.
+        keep = [*dk.training_features_list, "date"]
+        dk.data_dictionary[HISTORY] = frame[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
+        model = self._fit(data, names, dk)
+        report = model.report
+        dk.data["network_features"] = names
+        dk.data["training_report"] = report | {"seconds": perf_counter() - started}
+        logger.info(self._summary_line(pair, report, data, perf_counter() - started))
+        return model
+
+    def _with_missing_labels(
+        self, frame: DataFrame, pair: str, dk: FreqaiDataKitchen
+    ) -> DataFrame:
+        """Labels must be numbers; infinite ones become missing (FreqAI does so for features)."""
+        labels = frame[dk.label_list]
+        words = [c for c in labels if not pd.api.types.is_numeric_dtype(labels[c].dtype)]
+        if words:
+            raise OperationalException(
+                f"{pair}: LSTMRegressor is a regression model and needs numeric labels. "
+                f"Got text or objects in {', '.join(words)}."
+            )
+        infinite = np.isinf(labels.to_numpy(dtype=float))
+        if infinite.any():
+            logger.warning(
+                f"{pair}: {int(infinite.any(axis=1).sum())} candles have infinite labels; "
+                "they are left out of the training."
+            )
+            frame = frame.copy()
+            frame[dk.label_list] = labels.mask(infinite)
+        return frame
+
+    def _scale(
+        self, parts: dict[str, Any], dates: pd.Series, dk: FreqaiDataKitchen
+    ) -> tuple[TrainingSet, list[str]]:
+        """Fit the pipelines on the training rows, apply them to both parts, and find the windows.
+
+        Outlier steps drop rows and hand back a fresh index. The number of its candle therefore
+        rides along as one more label column, which no step looks at.
+        """
+        candles = pd.Series(candle_numbers(dates, self.base_tf_seconds), index=dates.index)
+        dk.feature_pipeline = self.define_data_pipeline(threads=dk.thread_count)
+        dk.label_pipeline = self.define_label_pipeline(threads=dk.thread_count)
+        blocks: list[tuple[DataFrame, DataFrame, npt.NDArray, npt.NDArray, bool]] = []
+        for part, fits in (("train", True), ("test", False)):
+            x, y, w = (parts[f"{part}_{kind}"] for kind in ("features", "labels", "weights"))
+            if len(x) == 0:
+                if fits:
+                    raise OperationalException(
+                        f"{dk.pair}: no training rows are left. Check "
+                        "freqai.data_split_parameters and the candles of the training period."
+                    )
+                continue
+            y = y.assign(candle=candles.loc[y.index])
+            with _seeded_numpy(self.parameters.seed):
+                step = dk.feature_pipeline.fit_transform if fits else dk.feature_pipeline.transform
+                x, y, w = step(x, y, np.asarray(w))
+            position = y.pop("candle").to_numpy(dtype=np.int64)
+            scale = dk.label_pipeline.fit_transform if fits else dk.label_pipeline.transform
+            y, _, _ = scale(y)
+            parts[f"{part}_features"], parts[f"{part}_labels"], parts[f"{part}_weights"] = x, y, w
+            blocks.append((x, y, np.asarray(w, dtype=np.float32), position, not fits))
+        blocks.sort(key=lambda block: block[3][0] if len(block[3]) else 0)
+        candle = np.concatenate([block[3] for block in blocks])
+        validation = np.concatenate([np.full(len(block[3]), block[4]) for block in blocks])
+        train_ends, validation_ends = split_windows(
+            candle, validation, self.CONV_WIDTH, self.ft_params.get("label_period_candles", 0)
+        )
+        weights = np.concatenate([block[2] for block in blocks])
+        data = TrainingSet(
+            features=np.concatenate([block[0].to_numpy(np.float32) for block in blocks]),
+            labels=np.concatenate([block[1].to_numpy(np.float32) for block in blocks]),
+            weights=weights / weights[train_ends].mean() if len(train_ends) else weights,
+            train_ends=train_ends,
+            validation_ends=validation_ends,
+        )
+        return data, [str(name) for name in blocks[0][0].columns]
+
+    def _fit(self, data: TrainingSet, names: list[str], dk: FreqaiDataKitchen) -> TrainedLSTM:
+        """Check that there is enough to learn from, choose the first weights, and train."""
+        width, p = self.CONV_WIDTH, self.parameters
+        if len(data.train_ends) < 2:
+            raise OperationalException(
+                f"{dk.pair}: {len(data.train_ends)} training windows of {width} consecutive "
+                f"candles found in {len(data.features)} rows; at least 2 are needed. Raise "
+                "freqai.train_period_days, lower freqai.conv_width, or look for missing candles "
+                "and strict outlier settings."
+            )
+        if self.freqai_info.get("data_split_parameters", {}).get("test_size", 0.1) == 0:
+            logger.info(
+                f"{dk.pair}: test_size is 0, no validation rows: early stopping is off and all "
+                f"{p.epochs} epochs run."
+            )
+        elif len(data.validation_ends) == 0:
+            logger.warning(
+                f"{dk.pair}: no complete validation window of {width} candles: early stopping is "
+                f"off and all {p.epochs} epochs run. Raise data_split_parameters.test_size."
+            )
+        network = self.pool.fresh(width, data.features.shape[1], data.labels.shape[1])
+        start_from = self._weights_to_continue(network, names, dk)
+        with self._tensorboard(dk) as summary:
+            weights, report = train_network(
+                network, data, start_from=start_from, summary=summary
+            )
+        return TrainedLSTM(network, weights, names, report)
+
+    def fit(self, data_dictionary: dict[str, Any], dk: FreqaiDataKitchen, **kwargs: Any) -> Any:
+        """Not used: FreqAI calls `train`, and windows need what `fit` is not given (the dates)."""
+        raise NotImplementedError("LSTMRegressor trains in train(), which keeps candle times.")
+
+    def _weights_to_continue(
+        self, network: Network, names: list[str], dk: FreqaiDataKitchen
+    ) -> list[npt.NDArray] | None:
+        """The pair's last weights with `continual_learning`, or None to start fresh."""
+        previous: TrainedLSTM | None = self.get_init_model(dk.pair)
+        if previous is None:
+            return None
+        shapes = [w.shape for w in previous.weights]
+        if previous.features == names and shapes == [v.shape for v in network.model.weights]:
+            logger.info(f"{dk.pair}: continual learning, starting from the last model.")
+            return previous.weights
+        logger.warning(
+            f"{dk.pair}: continual learning cannot start from the last model, its features or "
+            f"layers differ ({len(previous.features)} features then, {len(names)} now): "
+            "starting fresh."
+        )
+        return None
+
+    @contextlib.contextmanager
+    def _tensorboard(
+        self, dk: FreqaiDataKitchen
+    ) -> Iterator[Callable[[dict[str, float], int], None]]:
+        """Write one scalar per metric and epoch to `<sub-train>/tensorboard`, where switched on."""
+        if not self.activate_tensorboard:
+            yield lambda scalars, epoch: None
+            return
+        tf, _ = load_tensorflow()
+        writer = tf.summary.create_file_writer(str(Path(dk.data_path) / "tensorboard"))
+
+        def write(scalars: dict[str, float], epoch: int) -> None:
+            with writer.as_default():
+                for name, value in scalars.items():
+                    tf.summary.scalar(name, value, step=epoch)
+
+        try:
+            yield write
+        finally:
+            writer.close()
+
+    @staticmethod
+    def _summary_line(pair: str, report: dict, data: TrainingSet, seconds: float) -> str:
+        line = (
+            f"{pair}: trained {report['epochs']} epochs on {len(data.train_ends)} windows in "
+            f"{seconds:.1f} s"
+        )
+        if report["validation_loss"] is None:
+            return f"{line}; no validation; loss {report['loss']:.4f}."
+        return (
+            f"{line}; best validation loss {report['validation_loss']:.4f} in epoch "
+            f"{report['best_epoch']}, R² {report['validation_r2']:.3f} on "
+            f"{len(data.validation_ends)} validation windows."
+        )
+
+    # --- prediction ---
+
+    def predict(
+        self, unfiltered_df: DataFrame, dk: FreqaiDataKitchen, **kwargs: Any
+    ) -> tuple[DataFrame, npt.NDArray[np.int_]]:
+        """Predict every candle of the frame whose window is complete.
+
+        Called by FreqAI: in a backtest with the candles of one backtest window; live first with
+        the whole strategy frame and then with the last `conv_width` candles.
+
+        :returns: (predictions, do_predict), a row per candle of `unfiltered_df`. Candles without a
+            complete, valid window have prediction NaN and `do_predict` 0.
+        """
+        dk.find_features(unfiltered_df)
+        self._check_features(dk)
+        columns = [*dk.training_features_list, "date"]
+        frame = unfiltered_df[columns]
+        asked = len(frame)
+        history = None if dk.live else dk.data_dictionary.get(HISTORY)
+        if history is not None:
+            before = pd.to_datetime(history["date"], utc=True) < pd.to_datetime(
+                frame["date"], utc=True
+            ).min()
+            frame = pd.concat([history.loc[before, columns], frame], ignore_index=True)
+        features, _ = dk.filter_features(frame, dk.training_features_list, training_filter=False)
+        valid = dk.do_predict == 1
+        features, inliers, _ = dk.feature_pipeline.transform(features, outlier_check=True)
+        dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
+        valid &= np.asarray(inliers) == 1
+        candles = candle_numbers(frame["date"], self.base_tf_seconds)
+        ends = window_ends(candles, valid, self.CONV_WIDTH)
+        offset = len(frame) - asked
+        ends = ends[ends >= offset]
+        predicted = self.model.predict(features.to_numpy(np.float32), ends)
+        finite = np.isfinite(predicted).all(axis=1)
+        if not finite.all():
+            logger.error(
+                f"{dk.pair}: {int((~finite).sum())} predictions are not finite; these candles "
+                "have do_predict 0."
+            )
+        ends, predicted = ends[finite], predicted[finite]
+        values = np.full((asked, len(dk.label_list)), np.nan)
+        if len(ends):
+            scaled = DataFrame(predicted.astype(np.float64), columns=dk.label_list)
+            values[ends - offset] = dk.label_pipeline.inverse_transform(scaled)[0].to_numpy()
+        dk.do_predict = np.zeros(asked, dtype=np.int_)
+        dk.do_predict[ends - offset] = 1
+        dk.DI_values = (
+            np.asarray(dk.feature_pipeline["di"].di_values)[-asked:]
+            if "di" in dk.feature_pipeline
+            else np.zeros(asked)
+        )
+        return DataFrame(values, columns=dk.label_list), dk.do_predict
+
+    def _check_features(self, dk: FreqaiDataKitchen) -> None:
+        trained = dk.data.get("training_features_list")
+        if trained is None or list(trained) == list(dk.training_features_list):
+            return
+        now, then = set(dk.training_features_list), set(trained)
+        raise OperationalException(
+            f"{dk.pair}: the strategy's features are not those the model was trained on "
+            f"(new: {sorted(now - then)[:5]}, missing: {sorted(then - now)[:5]}). "
+            "Choose a new freqai.identifier to train from scratch, or restore the features."
+        )
+
+    # --- storage, and FreqAI's ways that need mending ---
+
+    def model_exists(self, dk: FreqaiDataKitchen) -> bool:
+        """Whether this window's model is on disk and whole; a damaged one is set aside.
+
+        Replaces IFreqaiModel.model_exists, which knows no Keras archives.
+        """
+        path = self.dd.model_path(dk)
+        if not path.is_file():
+            logger.info(f"Could not find model at {path}")
+            return False
+        if self.dd.read_model(dk) is None:
+            return False
+        logger.info(f"Found model at {path}")
+        return True
+
+    def fit_live_predictions(self, dk: FreqaiDataKitchen, pair: str) -> None:
+        """Label mean and std from recent predictions, for `fit_live_predictions_candles`.
+
+        Only candles that were really predicted count; stock FreqAI includes placeholders.
+        """
+        recent = self.dd.historic_predictions[pair].tail(
+            self.freqai_info.get("fit_live_predictions_candles", 100)
+        )
+        recent = recent.loc[recent["do_predict"] == 1, dk.label_list]
+        mean, std = recent.mean(), recent.std(ddof=0)
+        dk.data["labels_mean"] = {label: float(mean.fillna(0)[label]) for label in dk.label_list}
+        dk.data["labels_std"] = {label: float(std.fillna(0)[label]) for label in dk.label_list}
+
+    def _append_null_backtesting_predictions(
+        self, dk: FreqaiDataKitchen, dataframe_backtest: DataFrame
+    ) -> None:
+        """Say loudly that a training failed, and do not let its zeros be reused by the next run."""
+        super()._append_null_backtesting_predictions(dk, dataframe_backtest)
+        dk.backtesting_results_path.unlink(missing_ok=True)
+        logger.error(
+            f"{dk.pair}: the training for {dk.data_path.name} failed (see above). Its "
+            f"{len(dataframe_backtest)} candles have do_predict 0 and cannot trade."
+        )
