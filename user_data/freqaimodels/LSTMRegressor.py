@@ -870,7 +870,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
         adopted.__dict__.update(drawer.__dict__)
         adopted.pool = pool
         adopted.swap_lock = threading.RLock()
-        adopted._last_read = None
+        adopted._checked = None
         return adopted
 
     def model_path(self, dk: FreqaiDataKitchen) -> Path:
@@ -948,7 +948,11 @@ class KerasDataDrawer(FreqaiDataDrawer):
                         dk, kept[METADATA], kept[FEATURE_PIPELINE], kept[LABEL_PIPELINE]
                     )
                     return self.model_dictionary[coin]
-        model = self.read_model(dk)
+        checked, self._checked = self._checked, None
+        if checked and checked[0] is dk and checked[1] == self.model_path(dk):
+            model = checked[2]
+        else:
+            model = self.read_model(dk)
         if model is None:
             # FreqAI then reports "no model ready" and trains this pair next.
             self.pair_dict[coin]["model_filename"] = ""
@@ -964,6 +968,12 @@ class KerasDataDrawer(FreqaiDataDrawer):
                 }
             )
         return model
+
+    def check_model(self, dk: FreqaiDataKitchen) -> bool:
+        """Whether the model of `dk.data_path` can be read; `load_data` then need not do it again."""
+        model = self.read_model(dk)
+        self._checked = (dk, self.model_path(dk), model) if model else None
+        return model is not None
 
     def read_model(self, dk: FreqaiDataKitchen) -> TrainedLSTM | None:
         """Read the model of `dk.data_path` with all that belongs to it.
@@ -1369,7 +1379,7 @@ class LSTMRegressor(BaseRegressionModel):
         if not path.is_file():
             logger.info(f"Could not find model at {path}")
             return False
-        if self.dd.read_model(dk) is None:
+        if not self.dd.check_model(dk):
             return False
         logger.info(f"Found model at {path}")
         return True

@@ -1,0 +1,137 @@
+"""What the tests share: the plugin loaded as freqtrade loads it, a small FreqAI set-up, seeds."""
+
+import importlib.util
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from pandas import DataFrame
+
+
+ROOT = Path(__file__).resolve().parents[1]
+PAIR = "BTC/USDT:USDT"
+
+
+def load_plugin(path: Path) -> ModuleType:
+    """Execute a plugin file as freqtrade's resolver does: the module is not in sys.modules."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Tests draw the same numbers in every run and in every order."""
+    random.seed(1)
+    np.random.seed(1)
+
+
+@pytest.fixture(scope="session")
+def lstm() -> ModuleType:
+    """The module of LSTMRegressor.py."""
+    return load_plugin(ROOT / "user_data/freqaimodels/LSTMRegressor.py")
+
+
+@pytest.fixture
+def freqai_config(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Make a freqtrade configuration for FreqAI, small enough to train in a second or two.
+
+    Keywords: `training` updates model_training_parameters, `features` feature_parameters, `split`
+    data_split_parameters; anything else goes into the `freqai` block.
+    """
+
+    def make(
+        training: dict[str, Any] | None = None,
+        features: dict[str, Any] | None = None,
+        split: dict[str, Any] | None = None,
+        **freqai: Any,
+    ) -> dict[str, Any]:
+        small = {"units": 8, "num_lstm_layers": 2, "epochs": 3, "batch_size": 32}
+        return {
+            "user_data_dir": tmp_path,
+            "datadir": tmp_path / "data",
+            "config_files": [str(tmp_path / "config.json")],
+            "timeframe": "1h",
+            "timerange": "20240301-20240315",
+            "stake_currency": "USDT",
+            "exchange": {"name": "binance", "pair_whitelist": [PAIR]},
+            "freqai": {
+                "enabled": True,
+                "identifier": "test",
+                "keras": True,
+                "model_save_type": "keras",
+                "conv_width": 6,
+                "train_period_days": 20,
+                "backtest_period_days": 7,
+                "live_retrain_hours": 0,
+                "purge_old_models": 2,
+                "activate_tensorboard": False,
+                "feature_parameters": {
+                    "include_timeframes": ["1h"],
+                    "include_corr_pairlist": [],
+                    "label_period_candles": 0,
+                    "include_shifted_candles": 0,
+                    "indicator_periods_candles": [10],
+                    "shuffle_after_split": False,
+                    "buffer_train_data_candles": 0,
+                    **(features or {}),
+                },
+                "data_split_parameters": {"test_size": 0.2, "shuffle": False, **(split or {})},
+                "model_training_parameters": {**small, **(training or {})},
+                **freqai,
+            },
+        }
+
+    return make
+
+
+@pytest.fixture
+def learnable() -> Callable[..., DataFrame]:
+    """Make candles with four features and two labels that the last three candles decide."""
+
+    def make(rows: int = 500, start: str = "2024-01-01", seed: int = 1) -> DataFrame:
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(rows, 4))
+        past = pd.DataFrame(x).rolling(3, min_periods=1).mean().to_numpy()
+        close = 100 + np.cumsum(x[:, 0])
+        return DataFrame(
+            {
+                "date": pd.date_range(start, periods=rows, freq="h", tz="UTC"),
+                "open": close,
+                "high": close + 1,
+                "low": close - 1,
+                "close": close,
+                "volume": 1.0,
+                **{f"%-x{i}": x[:, i] for i in range(4)},
+                "&-a": past[:, 0] - past[:, 1],
+                "&-b": 10 * past[:, 2],
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def kitchen() -> Callable[..., FreqaiDataKitchen]:
+    """Make the FreqaiDataKitchen of one training window, with features and labels found."""
+
+    def make(
+        config: dict[str, Any], frame: DataFrame, *, live: bool = False, stamp: int = 1709251200
+    ) -> FreqaiDataKitchen:
+        dk = FreqaiDataKitchen(config, live, PAIR)
+        dk.set_paths(PAIR, stamp)
+        dk.set_new_model_names(PAIR, stamp)
+        dk.find_features(frame)
+        dk.find_labels(frame)
+        return dk
+
+    return make

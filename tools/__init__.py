@@ -1,0 +1,1 @@
+"""Development tools: a generated market, a loopback exchange, a runner for freqtrade, the demo."""
