@@ -142,9 +142,7 @@ def test_predictions_follow_the_score_out_of_sample(
     predicted = workshop.predictions("first", coin)
     assert len(predicted) == 20 * 24
     assert (predicted["do_predict"] == 1).all()
-    candles = pd.read_feather(
-        workshop.datadir / f"futures/{coin}_USDT_USDT-1h-futures.feather"
-    )
+    candles = pd.read_feather(workshop.datadir / f"futures/{coin}_USDT_USDT-1h-futures.feather")
     actual = score.score(candles).set_axis(pd.to_datetime(candles["date"], utc=True))
     actual = actual.reindex(pd.to_datetime(predicted["date"], utc=True)).to_numpy()
     t_hat = score.weigh(predicted, score.ARTICLE_WEIGHTS).to_numpy()
@@ -186,9 +184,7 @@ def test_archives_and_tensorboard_files_lie_in_the_sub_train_folder(
         assert not list(folder.glob("~*")), "temporary files were left behind"
 
 
-def test_damaged_archive_is_named_and_trained_anew(
-    first: FreqtradeRun, workshop: Workshop
-) -> None:
+def test_damaged_archive_is_named_and_trained_anew(first: FreqtradeRun, workshop: Workshop) -> None:
     """A truncated archive costs one ERROR line and one training; the command goes on."""
     shutil.copytree(workshop.models("first"), workshop.models("damaged"))
     shutil.rmtree(workshop.models("damaged") / "backtesting_predictions", ignore_errors=True)

@@ -168,15 +168,17 @@ def test_startup_candles_are_enough():
 
 
 def test_features_have_no_unit():
-    """Prices times 1 000 and volumes times 10 leave every feature as it is."""
+    """Prices times 1 000 and volumes times 10 change no feature but the terms of the score."""
     candles = random_walk(500)
     scaled = candles.copy()
     scaled[["open", "high", "low", "close"]] *= 1000
     scaled["volume"] *= 10
-    features = [column for column in all_columns(FUTURES, candles) if column[0] == "%"]
-    pd.testing.assert_frame_equal(
-        all_columns(FUTURES, scaled)[features], all_columns(FUTURES, candles)[features], rtol=1e-6
-    )
+    expected = all_columns(FUTURES, candles).filter(regex="^%")
+    terms = [column for column in expected if column.startswith("%-score_t_")]
+    assert len(terms) == len(TERMS)
+    expected[terms] /= 1000  # 1 / quote currency, the unit of the labels
+    result = all_columns(FUTURES, scaled)[expected.columns]
+    pd.testing.assert_frame_equal(result, expected, rtol=1e-6)
 
 
 def test_features_are_complete_and_sane_after_the_warm_up():
@@ -186,7 +188,8 @@ def test_features_are_complete_and_sane_after_the_warm_up():
     assert features.columns.is_unique
     assert np.isfinite(features).all(axis=None)
     assert (features.std() > 0).all()
-    assert features.abs().quantile(0.99).max() < 100
+    free_of_units = [c for c in features if not c.startswith("%-score_t_")]
+    assert features[free_of_units].abs().quantile(0.99).max() < 100
 
 
 @pytest.mark.parametrize("still", ["price", "volume"])

@@ -11,6 +11,10 @@ are freqtrade's own. ccxt is pointed at it from the configuration alone:
 or by hand, until Ctrl-C:
 
     python -m tools.exchange --datadir user_data/data/binance --write-config endpoints.json
+
+With `live="1m"` (`--live 1m`) the folder's candles are replayed as one-minute candles of which the
+newest runs now, for `freqtrade trade --dry-run`; see `tools/exchange_live.py`. What can be made to
+go wrong while it runs: `tools/exchange_faults.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ import argparse
 import asyncio
 import json
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,9 +32,12 @@ from urllib.parse import urlsplit
 
 import ccxt
 from aiohttp import web
+from freqtrade.exchange import timeframe_to_seconds
 
 from tools.exchange_api import BinanceApi
 from tools.exchange_data import CandleStore
+from tools.exchange_faults import Faults
+from tools.exchange_live import ReplayStore
 
 
 class LoopbackExchange:
@@ -39,15 +47,34 @@ class LoopbackExchange:
         `futures` folder. Files are read once, when first asked for.
     :param trading_mode: "futures" or "spot": what `config()` sets up; both are always served.
     :param port: on 127.0.0.1; 0 takes a free one.
+    :param live: replay the folder: its shortest candles are served as candles of this timeframe,
+        and the newest one runs now. None serves the folder as it is.
+    :param ahead: live, how many candles of the folder are kept for the time to come.
+    :param clock: seconds since 1970; what "now" is.
     :raises ValueError: `trading_mode` is neither, or the folder holds no candles.
     """
 
-    def __init__(self, datadir: Path, *, trading_mode: str = "futures", port: int = 0) -> None:
+    def __init__(
+        self,
+        datadir: Path,
+        *,
+        trading_mode: str = "futures",
+        port: int = 0,
+        live: str | None = None,
+        ahead: int = 1440,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         if trading_mode not in ("spot", "futures"):
             raise ValueError(f"trading_mode is {trading_mode!r}; use 'spot' or 'futures'.")
         self.trading_mode = trading_mode
-        self._store = CandleStore(datadir)
-        self._api = BinanceApi(self._store)
+        step_ms = timeframe_to_seconds(live or "1m") * 1000
+        self.faults = Faults(live=live is not None, step_ms=step_ms, clock=clock)
+        self._store: CandleStore | ReplayStore = (
+            ReplayStore(datadir, timeframe=live, ahead=ahead, faults=self.faults)
+            if live
+            else CandleStore(datadir)
+        )
+        self._api = BinanceApi(self._store, self.faults)
         self._port = port
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -169,9 +196,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trading-mode", choices=("spot", "futures"), default="futures")
     parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
     parser.add_argument("--write-config", type=Path, help="file for freqtrade's second -c")
+    parser.add_argument("--live", metavar="TIMEFRAME", help="replay the folder, for a dry-run")
+    parser.add_argument("--ahead", type=int, default=1440, help="live: candles still to come")
     options = parser.parse_args(arguments)
     exchange = LoopbackExchange(
-        options.datadir, trading_mode=options.trading_mode, port=options.port
+        options.datadir,
+        trading_mode=options.trading_mode,
+        port=options.port,
+        live=options.live,
+        ahead=options.ahead,
     )
     with exchange:
         print(f"Serving {', '.join(exchange.pairs)} at {exchange.url}; Ctrl-C ends it.", flush=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 from tools.exchange_data import BinanceError, CandleStore, Market, number
+from tools.exchange_faults import Faults, add_control, fault_middleware
+from tools.exchange_live import ReplayStore
 
 
 Json = dict[str, Any] | list[Any]
@@ -19,18 +20,21 @@ _DAY_MS = 86_400_000
 
 
 class BinanceApi:
-    """Binance's answers, made from a `CandleStore`; `application()` is what aiohttp serves.
+    """Binance's answers, made from a candle store; `application()` is what aiohttp serves.
 
     `unknown_requests` lists what was asked for and is not there, as "GET /path?query".
     """
 
-    def __init__(self, store: CandleStore) -> None:
+    def __init__(self, store: CandleStore | ReplayStore, faults: Faults) -> None:
         self.unknown_requests: list[str] = []
         self._store = store
+        self._faults = faults
 
     def application(self) -> web.Application:
         """The routes, with Binance's error answers for everything else."""
-        app = web.Application(middlewares=[self._binance_errors])
+        faults = fault_middleware(self._faults, self._pair_of)
+        app = web.Application(middlewares=[self._binance_errors, faults])
+        add_control(app, self._faults)
         for root, mode in (("/api/v3", "spot"), ("/fapi/v1", "futures")):
             for path, answer in (
                 ("ping", self._ping),
@@ -68,11 +72,19 @@ class BinanceApi:
             message = f"Path {request.path}, Method {request.method} is invalid"
             return web.json_response({"code": -5000, "msg": message}, status=404)
 
+    def _pair_of(self, request: web.Request) -> str | None:
+        """The pair a request asks about; None if it asks about all, or about none that exists."""
+        mode = "spot" if request.path.startswith("/api/") else "futures"
+        try:
+            return self._store.market(mode, request.query.get("symbol", "")).pair
+        except BinanceError:
+            return None
+
     def _ping(self, mode: str, query: Query) -> Json:
         return {}
 
     def _time(self, mode: str, query: Query) -> Json:
-        return {"serverTime": int(time.time() * 1000)}
+        return {"serverTime": self._store.now_ms()}
 
     def _exchange_info(self, mode: str, query: Query) -> Json:
         symbols = [market.exchange_info() for market in self._store.markets(mode)]
@@ -107,7 +119,7 @@ class BinanceApi:
 
     def _premium_index_of(self, market: Market) -> dict[str, Any]:
         mark = number(self._store.last_price(market, price="mark"))
-        funding, now = self._store.funding(market), int(time.time() * 1000)
+        funding, now = self._store.funding(market), self._store.now_ms()
         eight_hours = _DAY_MS // 3
         return {
             "symbol": market.symbol,
@@ -124,7 +136,7 @@ class BinanceApi:
         market = self._store.market(mode, query.text("symbol"))
         depth = min(query.integer("limit", 100), _BOOK_DEPTH)
         bid, ask = self._best_prices(market)
-        quantity, now = self._book_quantity(market), int(time.time() * 1000)
+        quantity, now = self._book_quantity(market), self._store.now_ms()
         ticks = [step * market.tick for step in range(depth)]
         return {
             "lastUpdateId": now,
@@ -172,7 +184,7 @@ class BinanceApi:
             "symbol": market.symbol,
             "price": market.price(self._store.last_price(market)),
         }
-        return answer | ({"time": int(time.time() * 1000)} if market.mode == "futures" else {})
+        return answer | ({"time": self._store.now_ms()} if market.mode == "futures" else {})
 
     def _ticker_book(self, mode: str, query: Query) -> Json:
         return self._each_market(mode, query, self._ticker_book_of)
@@ -183,7 +195,7 @@ class BinanceApi:
         answer: dict[str, Any] = {"symbol": market.symbol}
         answer |= {"bidPrice": market.price(bid), "bidQty": quantity}
         answer |= {"askPrice": market.price(ask), "askQty": quantity}
-        return answer | ({"time": int(time.time() * 1000)} if market.mode == "futures" else {})
+        return answer | ({"time": self._store.now_ms()} if market.mode == "futures" else {})
 
     def _each_market(
         self, mode: str, query: Query, answer: Callable[[Market], dict[str, Any]]

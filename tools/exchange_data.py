@@ -6,6 +6,7 @@ follows from the address that was asked.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tools.market import MARK_TIMEFRAME, resample_candles
 
 # Binance's marks of a perpetual: it is "delivered" in the year 2100.
 _PERPETUAL_DELIVERY_MS = 4_133_404_800_000
-_TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
+TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
 _CANDLE_COLUMNS = ["open", "high", "low", "close", "volume"]
 
 
@@ -161,6 +162,10 @@ class CandleStore:
                 "feather or futures/BTC_USDT_USDT-1h-futures.feather. Download or generate some."
             )
 
+    def now_ms(self) -> int:
+        """The exchange's clock, in ms since 1970."""
+        return int(time.time() * 1000)
+
     def markets(self, mode: str) -> list[Market]:
         """The markets of "spot" or "futures", by pair."""
         return list(self._markets[mode].values())
@@ -179,7 +184,7 @@ class CandleStore:
 
         :raises BinanceError: -1120, the timeframe is unknown or shorter than all files.
         """
-        if timeframe not in _TIMEFRAMES:
+        if timeframe not in TIMEFRAMES:
             raise BinanceError(-1120, "Invalid interval.")
         kind = _kind(market)
         if price == "mark" and (market.pair, CandleType.MARK) in self._timeframes:

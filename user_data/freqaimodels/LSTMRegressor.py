@@ -23,14 +23,13 @@ import json
 import logging
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -43,9 +42,6 @@ import pandas as pd
 import rapidjson
 from datasieve.pipeline import Pipeline
 from datasieve.transforms import SKLearnWrapper
-from pandas import DataFrame
-from sklearn.preprocessing import RobustScaler, StandardScaler
-
 from freqtrade.constants import Config
 from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.base_models.BaseRegressionModel import BaseRegressionModel
@@ -59,6 +55,8 @@ from freqtrade.freqai.data_drawer import (
 )
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.freqai.utils import record_params
+from pandas import DataFrame
+from sklearn.preprocessing import RobustScaler, StandardScaler
 
 
 logger = logging.getLogger(__name__)
@@ -426,9 +424,7 @@ def build_network(keras: Any, shape: NetworkShape) -> Any:
 
     def dense(units: int, number: int, name: str, activation: str | None = None) -> Any:
         initializer = keras.initializers.GlorotUniform(seed=seed(500 + number))
-        return layers.Dense(
-            units, activation=activation, kernel_initializer=initializer, name=name
-        )
+        return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
 
     window = keras.Input((shape.conv_width, shape.features), name="window")
     stack = lstm(1, sequences=p.num_lstm_layers > 1)(window)  # (windows, [conv_width,] units)
@@ -774,9 +770,8 @@ def train_network(
             callback.on_train_begin()
         curves: list[dict[str, float]] = []
         for epoch in range(p.epochs):
-            logs = {
-                "loss": network.train_epoch(tensors, order.permutation(data.train_ends), p.batch_size)
-            }
+            shuffled = order.permutation(data.train_ends)
+            logs = {"loss": network.train_epoch(tensors, shuffled, p.batch_size)}
             if validated:
                 predicted = network.predict(
                     model.get_weights(), tensors.features, data.validation_ends
@@ -890,9 +885,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
         dk.data["training_features_list"] = dk.training_features_list
         dk.data["label_list"] = dk.label_list
         with replacing(folder / f"{name}_{METADATA}.json") as path, path.open("w") as file:
-            rapidjson.dump(
-                dk.data, file, default=self.np_encoder, number_mode=METADATA_NUMBER_MODE
-            )
+            rapidjson.dump(dk.data, file, default=self.np_encoder, number_mode=METADATA_NUMBER_MODE)
         for kind, pipeline in (
             (FEATURE_PIPELINE, dk.feature_pipeline),
             (LABEL_PIPELINE, dk.label_pipeline),
@@ -970,7 +963,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
         return model
 
     def check_model(self, dk: FreqaiDataKitchen) -> bool:
-        """Whether the model of `dk.data_path` can be read; `load_data` then need not do it again."""
+        """Whether the model of `dk.data_path` can be read; a following `load_data` reuses it."""
         model = self.read_model(dk)
         self._checked = (dk, self.model_path(dk), model) if model else None
         return model is not None
@@ -1087,16 +1080,19 @@ class LSTMRegressor(BaseRegressionModel):
     def define_data_pipeline(self, threads: int = -1) -> Pipeline:
         """The feature pipeline: RobustScaler, then what the user switched on, in FreqAI's order.
 
+        The scale is the range from the 5th to the 95th percentile: between the quartiles, features
+        that are mostly zero have no range at all, and would stay unscaled.
+
         Called by `train`; what is fitted here is saved with the model and applied in `predict`.
         """
         wanted = self.freqai_info["feature_parameters"]
         steps: list[tuple[str, Any]] = [
             ("const", ds.VarianceThreshold(threshold=0)),
-            ("scaler", SKLearnWrapper(RobustScaler())),
+            ("scaler", SKLearnWrapper(RobustScaler(quantile_range=(5, 95)))),
         ]
         if wanted.get("principal_component_analysis", False):
             steps.append(("pca", ds.PCA(n_components=0.999)))
-            steps.append(("post-pca-scaler", SKLearnWrapper(RobustScaler())))
+            steps.append(("post-pca-scaler", SKLearnWrapper(RobustScaler(quantile_range=(5, 95)))))
         if wanted.get("use_SVM_to_remove_outliers", False):
             svm = wanted.get("svm_params", {"shuffle": False, "nu": 0.01})
             steps.append(("svm", ds.SVMOutlierExtractor(**svm)))
@@ -1114,9 +1110,7 @@ class LSTMRegressor(BaseRegressionModel):
 
         A robust scale would not do: labels may be zero on most candles (quartiles 0 and 0).
         """
-        return Pipeline(
-            [("scaler", SKLearnWrapper(StandardScaler(with_mean=False)))], fitparams={}
-        )
+        return Pipeline([("scaler", SKLearnWrapper(StandardScaler(with_mean=False)))], fitparams={})
 
     # --- training ---
 
@@ -1151,9 +1145,7 @@ class LSTMRegressor(BaseRegressionModel):
         logger.info(self._summary_line(pair, report, data, perf_counter() - started))
         return model
 
-    def _with_missing_labels(
-        self, frame: DataFrame, pair: str, dk: FreqaiDataKitchen
-    ) -> DataFrame:
+    def _with_missing_labels(self, frame: DataFrame, pair: str, dk: FreqaiDataKitchen) -> DataFrame:
         """Labels must be numbers; infinite ones become missing (FreqAI does so for features)."""
         labels = frame[dk.label_list]
         words = [c for c in labels if not pd.api.types.is_numeric_dtype(labels[c].dtype)]
@@ -1241,9 +1233,7 @@ class LSTMRegressor(BaseRegressionModel):
         network = self.pool.fresh(width, data.features.shape[1], data.labels.shape[1])
         start_from = self._weights_to_continue(network, names, dk)
         with self._tensorboard(dk) as summary:
-            weights, report = train_network(
-                network, data, start_from=start_from, summary=summary
-            )
+            weights, report = train_network(network, data, start_from=start_from, summary=summary)
         return TrainedLSTM(network, weights, names, report)
 
     def fit(self, data_dictionary: dict[str, Any], dk: FreqaiDataKitchen, **kwargs: Any) -> Any:
@@ -1323,9 +1313,10 @@ class LSTMRegressor(BaseRegressionModel):
         asked = len(frame)
         history = None if dk.live else dk.data_dictionary.get(HISTORY)
         if history is not None:
-            before = pd.to_datetime(history["date"], utc=True) < pd.to_datetime(
-                frame["date"], utc=True
-            ).min()
+            before = (
+                pd.to_datetime(history["date"], utc=True)
+                < pd.to_datetime(frame["date"], utc=True).min()
+            )
             frame = pd.concat([history.loc[before, columns], frame], ignore_index=True)
         features, _ = dk.filter_features(frame, dk.training_features_list, training_filter=False)
         valid = dk.do_predict == 1

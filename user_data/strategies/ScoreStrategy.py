@@ -300,13 +300,14 @@ def candle_features(candles: DataFrame) -> DataFrame:
 
 
 def score_features(candles: DataFrame) -> DataFrame:
-    """The state of the score itself, free of price units: the targets are made of it.
+    """The state of the score itself: the targets are made of it.
 
     :param candles: open, high, low, close, volume of the base timeframe.
     :return: the ten z-scores, boost, R, R2, the gate R * R2 and the z-scores behind that gate;
         the distances of the close to both bands (in band widths), to SMA(100) (in ATR) and of the
-        trend strength to its threshold (in ATR); log V and log(V2 * close); the nine terms times
-        close / 10 000, which makes pairs and price levels comparable and keeps them near 1.
+        trend strength to its threshold (in ATR); log V and log(V2 * close), all free of units;
+        and the nine terms in the unit of the labels, 1 / quote currency: freed of it, they would
+        mislead by as much as the price has moved since the training candles.
     """
     indicators = score_indicators(candles)
     parts = _parts(candles, indicators)
@@ -315,7 +316,7 @@ def score_features(candles: DataFrame) -> DataFrame:
     gate = parts["R"] * parts["R2"]
     zscores = parts.filter(regex="^z_")
     width = band_width(close, indicators["bb_upper"], indicators["bb_lower"], 20)
-    terms = _terms(parts).mul(close, axis=0) / 10_000
+    terms = _terms(parts)
     features: dict[str, Series] = {
         **{str(name): zscores[name] for name in zscores},
         **{f"gated_{name}": zscores[name] * gate for name in zscores},

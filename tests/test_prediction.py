@@ -1,0 +1,428 @@
+"""Prediction: which candles get one, from which rows, and that all ways to it agree."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from freqtrade.exceptions import OperationalException
+from pandas import DataFrame
+
+
+PAIR = "BTC/USDT:USDT"
+WIDTH = 6
+TRAINED, ROWS = 240, 300  # rows to train on; the rest is the backtest window
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def pools() -> dict[Any, Any]:
+    """Networks of trainings with equal parameters, shared: building takes seconds."""
+    return {}
+
+
+@pytest.fixture
+def trained(
+    lstm: ModuleType, freqai_config: Make, learnable: Make, kitchen: Make, pools: dict[Any, Any]
+) -> Callable[..., SimpleNamespace]:
+    """Train on the first rows of a frame, as a backtest does, and save the model.
+
+    Returns freqai (the LSTMRegressor), dk, frame, `window` (the rows after the training),
+    `predict(frame)` for a backtest window and `live(frame)` for a call of a running bot.
+    """
+
+    def train(frame: DataFrame | None = None, **config: Any) -> SimpleNamespace:
+        frame = learnable(ROWS) if frame is None else frame
+        freqai = lstm.LSTMRegressor(
+            config=freqai_config(**{"data_kitchen_thread_count": 1, **config})
+        )
+        freqai.pool = freqai.dd.pool = pools.setdefault(freqai.parameters, freqai.pool)
+        freqai.live = False
+        freqai.dd.set_pair_dict_info({"pair": PAIR})
+        dk = kitchen(freqai.config, frame)
+        freqai.model = freqai.train(frame.iloc[:TRAINED], PAIR, dk)
+        freqai.dd.save_data(freqai.model, PAIR, dk)
+
+        def predict(asked: DataFrame) -> tuple[DataFrame, np.ndarray]:
+            return freqai.predict(asked, dk)
+
+        def live(asked: DataFrame) -> tuple[DataFrame, np.ndarray]:
+            running = kitchen(freqai.config, frame, live=True)
+            freqai.model = freqai.dd.load_data(PAIR, running)
+            running.find_labels(frame)
+            return freqai.predict(asked, running, first=False)
+
+        return SimpleNamespace(
+            freqai=freqai,
+            dk=dk,
+            frame=frame,
+            window=frame.iloc[TRAINED:],
+            predict=predict,
+            live=live,
+            scale=np.array([dk.data["labels_std"][label] for label in dk.label_list]),
+        )
+
+    return train
+
+
+def expected_do_predict(candles: np.ndarray, valid: np.ndarray) -> list[int]:
+    """Definition: 1 where the last WIDTH rows are consecutive candles and all of them valid."""
+    return [
+        int(
+            row >= WIDTH - 1
+            and bool(valid[row - WIDTH + 1 : row + 1].all())
+            and bool((np.diff(candles[row - WIDTH + 1 : row + 1]) == 1).all())
+        )
+        for row in range(len(candles))
+    ]
+
+
+def assert_equal_predictions(
+    first: DataFrame, second: DataFrame, scale: np.ndarray, tolerance: float = 1e-6
+) -> None:
+    """Equal within `tolerance` of each label's standard deviation, and NaN in the same places."""
+    a, b = first.to_numpy() / scale, second.to_numpy() / scale
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, equal_nan=True)
+
+
+def test_backtest_equals_live(trained: Make) -> None:
+    """The last `conv_width` rows, which a bot predicts, give what the backtest gave there."""
+    run = trained()
+    predictions, do_predict = run.predict(run.window)
+    assert do_predict.tolist() == [1] * len(run.window)
+    assert predictions.std().min() > 0
+    for row in range(0, len(run.window), 7):
+        end = TRAINED + row + 1
+        now, said = run.live(run.frame.iloc[end - WIDTH : end])
+        assert said.tolist() == [0] * (WIDTH - 1) + [1]
+        assert_equal_predictions(now.tail(1), predictions.iloc[[row]], run.scale)
+
+
+def test_predictions_are_in_label_units(trained: Make) -> None:
+    """Predictions come back in the scale of the labels, each under its own name."""
+    run = trained(training={"epochs": 40, "learning_rate": 0.02, "units": 16})
+    predictions, _ = run.predict(run.window)
+    assert list(predictions.columns) == ["&-a", "&-b"]
+    for label in predictions:
+        actual = run.window[label].to_numpy()
+        residual = ((actual - predictions[label].to_numpy()) ** 2).mean()
+        assert residual < 0.5 * actual.var()
+
+
+def test_whole_frame_live(trained: Make) -> None:
+    """The first live call predicts the whole frame; only its own first rows lack a window."""
+    run = trained()
+    whole, said = run.live(run.frame)
+    assert said.tolist() == [0] * (WIDTH - 1) + [1] * (ROWS - WIDTH + 1)
+    assert whole.iloc[: WIDTH - 1].isna().all(axis=None)
+    assert_equal_predictions(whole.tail(ROWS - TRAINED), run.predict(run.window)[0], run.scale)
+
+
+def test_first_rows_after_a_reload(
+    lstm: ModuleType, trained: Make, kitchen: Make
+) -> None:
+    """Loaded from disk, a model predicts the first candles of its window from its history too."""
+    run = trained()
+    predictions, _ = run.predict(run.window)
+    again = lstm.LSTMRegressor(config=run.freqai.config)
+    again.pool = again.dd.pool = run.freqai.pool
+    dk = kitchen(again.config, run.frame)
+    again.dd.set_pair_dict_info({"pair": PAIR})
+    assert again.model_exists(dk)
+    again.model = again.dd.load_data(PAIR, dk)
+    reloaded, said = again.predict(run.window, dk)
+    assert said.tolist() == [1] * len(run.window)
+    assert reloaded.equals(predictions)
+
+
+def test_history_does_not_bridge_a_gap(trained: Make) -> None:
+    """When the backtest window does not follow the training at once, its first rows wait."""
+    run = trained()
+    _, said = run.predict(run.window.iloc[1:])
+    assert said.tolist() == [0] * (WIDTH - 1) + [1] * (len(run.window) - WIDTH)
+
+
+def test_history_holds_invalid_rows(trained: Make, learnable: Make) -> None:
+    """A NaN among the history's rows invalidates the windows that reach it, and only those."""
+    frame = learnable(ROWS)
+    frame.loc[TRAINED - 2, "%-x1"] = np.nan
+    run = trained(frame)
+    _, said = run.predict(run.window)
+    assert said.tolist() == [0] * (WIDTH - 2) + [1] * (len(run.window) - WIDTH + 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_invalid_windows(trained: Make, seed: int) -> None:
+    """NaN and do_predict 0 stand exactly where a window touches a gap, a NaN or an infinity."""
+    run = trained()
+    rng = np.random.default_rng(seed)
+    frame = run.frame.copy()
+    for value in (np.nan, np.inf, -np.inf):
+        row = rng.integers(TRAINED, ROWS)
+        frame.loc[row, f"%-x{rng.integers(4)}"] = value
+    frame = frame.drop(index=rng.choice(np.arange(TRAINED, ROWS), 3, replace=False))
+    candles = np.asarray(frame.index)
+    valid = np.isfinite(frame.filter(like="%").to_numpy()).all(axis=1)
+    expected = expected_do_predict(candles, valid)[TRAINED:]
+    assert 0 < sum(expected) < len(expected)
+    predictions, said = run.predict(frame.iloc[TRAINED:])
+    assert said.tolist() == expected
+    assert predictions.isna().all(axis=1).astype(int).tolist() == [1 - e for e in expected]
+    assert predictions.isna().any(axis=1).astype(int).tolist() == [1 - e for e in expected]
+
+
+def test_untouched_windows_keep_their_prediction(trained: Make) -> None:
+    """An invalid row changes no prediction of a window that does not hold it."""
+    run = trained()
+    predictions, _ = run.predict(run.window)
+    broken = run.window.copy()
+    broken.loc[TRAINED + 20, "%-x2"] = np.nan
+    with_hole, said = run.predict(broken)
+    untouched = said == 1
+    assert untouched.sum() == len(said) - WIDTH
+    assert_equal_predictions(with_hole[untouched], predictions[untouched], run.scale)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {},
+        {"principal_component_analysis": True},
+        {"DI_threshold": 0.5},
+        {"use_SVM_to_remove_outliers": True},
+    ],
+)
+def test_future_changes_nothing(trained: Make, features: dict[str, Any]) -> None:
+    """With the candles after it cut off or changed, every candle keeps its prediction."""
+    run = trained(features=features)
+    predictions, said = run.predict(run.window)
+    assert said.any()
+    for rows in (1, 17, 40):
+        cut, said_cut = run.predict(run.window.iloc[:rows])
+        assert said_cut.tolist() == said[:rows].tolist()
+        assert_equal_predictions(cut, predictions.iloc[:rows], run.scale)
+    changed = run.window.copy()
+    changed.iloc[30:, changed.columns.str.contains("%")] *= 50
+    other, said_other = run.predict(changed)
+    assert said_other[:30].tolist() == said[:30].tolist()
+    assert_equal_predictions(other.iloc[:30], predictions.iloc[:30], run.scale)
+
+
+STEPS = {
+    "svm": {"use_SVM_to_remove_outliers": True},
+    "svm_params": {"use_SVM_to_remove_outliers": True, "svm_params": {"nu": 0.2}},
+    "pca": {"principal_component_analysis": True},
+    "dbscan": {"use_DBSCAN_to_remove_outliers": True},
+    "noise": {"noise_standard_deviation": 0.05},
+    "di": {"DI_threshold": 0.6},
+    "all": {
+        "use_SVM_to_remove_outliers": True,
+        "principal_component_analysis": True,
+        "noise_standard_deviation": 0.05,
+        "DI_threshold": 1.2,
+    },
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps(trained: Make, name: str) -> None:
+    """With each of FreqAI's steps a candle is predicted where all rows of its window are inliers."""
+    run = trained(features=STEPS[name])
+    pipeline = run.dk.feature_pipeline
+    wanted = {"all": ["pca", "svm", "di", "noise"], "svm_params": ["svm"]}.get(name, [name])
+    assert all(step in pipeline for step in wanted)
+    predictions, said = run.predict(run.window)
+    names = run.dk.training_features_list
+    rows = run.frame.iloc[TRAINED - WIDTH + 1 :]
+    _, inliers, _ = pipeline.transform(rows[names], outlier_check=True)
+    candles = np.arange(len(rows))
+    assert said.tolist() == expected_do_predict(candles, np.asarray(inliers) == 1)[WIDTH - 1 :]
+    assert said.sum() > 5
+    assert np.isfinite(predictions[said == 1]).all(axis=None)
+    assert predictions[said == 0].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("name", ["pca", "noise", "di", "svm", "all"])
+def test_steps_live(trained: Make, name: str) -> None:
+    """With these steps too, a bot predicts what the backtest did."""
+    run = trained(features=STEPS[name])
+    predictions, said = run.predict(run.window)
+    for row in range(0, len(run.window), 11):
+        end = TRAINED + row + 1
+        now, said_now = run.live(run.frame.iloc[end - WIDTH : end])
+        assert said_now[-1] == said[row]
+        assert_equal_predictions(now.tail(1), predictions.iloc[[row]], run.scale)
+
+
+@pytest.mark.parametrize("name", ["di", "dbscan"])
+def test_outlier_in_a_window(trained: Make, name: str) -> None:
+    """A far-off candle takes the prediction from every window that holds it, and from no other."""
+    wide = {"DI_threshold": 2.0} if name == "di" else STEPS[name]
+    run = trained(features=wide)
+    _, before = run.predict(run.window)
+    broken = run.window.copy()
+    row = TRAINED + 30
+    broken.loc[row, ["%-x0", "%-x1"]] = 100.0
+    _, said = run.predict(broken)
+    assert before[30 : 30 + WIDTH].any()
+    assert said[30 : 30 + WIDTH].tolist() == [0] * WIDTH
+    assert said[:30].tolist() == before[:30].tolist()
+    assert said[30 + WIDTH :].tolist() == before[30 + WIDTH :].tolist()
+
+
+def test_noise_is_for_training_alone(trained: Make) -> None:
+    """Noise changes what is learned, and no prediction is ever noisy."""
+    run = trained(features=STEPS["noise"])
+    assert run.predict(run.window)[0].equals(run.predict(run.window)[0])
+
+
+def test_di_threshold_is_kept(
+    trained: Make, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """DI_threshold works with `keras: true`; the user's value stays, also in what is recorded."""
+    run = trained(features={"DI_threshold": 0.6})
+    assert run.freqai.config["freqai"]["keras"] is True
+    assert run.freqai.config["freqai"]["feature_parameters"]["DI_threshold"] == 0.6
+    assert run.freqai.ft_params["DI_threshold"] == 0.6
+    recorded = json.loads((run.freqai.full_path / "run_params.json").read_text())
+    assert recorded["freqai"]["feature_parameters"]["DI_threshold"] == 0.6
+    assert "Deactivating" not in caplog.text
+    assert run.dk.feature_pipeline["di"].di_threshold == 0.6
+
+
+def test_di_values(trained: Make) -> None:
+    """DI_values has one value per candle asked for: the distance of that candle's own features."""
+    run = trained(features={"DI_threshold": 0.6})
+    _, said = run.predict(run.window)
+    assert run.dk.DI_values.shape == (len(run.window),)
+    far = run.dk.DI_values >= 0.6
+    assert far.any()
+    assert (said[far] == 0).all()
+    near_too = [not far[max(0, r - WIDTH + 1) : r + 1].any() for r in range(WIDTH, len(far))]
+    assert (said[WIDTH:] == 1).tolist() == near_too
+
+
+def test_di_values_without_di(trained: Make) -> None:
+    """Without DI the values are zeros, one per candle."""
+    run = trained()
+    run.predict(run.window)
+    assert run.dk.DI_values.tolist() == [0.0] * len(run.window)
+
+
+def test_frame_is_left_alone(trained: Make) -> None:
+    """Predicting changes nothing in the strategy's frame."""
+    run = trained()
+    window = run.window.copy()
+    window.loc[TRAINED + 3, "%-x0"] = np.inf
+    before = window.copy()
+    run.predict(window)
+    assert window.equals(before)
+
+
+def test_dates_of_dtype_object(trained: Make) -> None:
+    """Dates that arrive as objects give the same predictions."""
+    run = trained()
+    predictions, _ = run.predict(run.window)
+    mixed = run.window.copy()
+    mixed["date"] = np.array(
+        [d.as_unit("ns" if i % 2 else "s") for i, d in enumerate(mixed["date"])], dtype=object
+    )
+    assert run.predict(mixed)[0].equals(predictions)
+    assert run.live(mixed.tail(WIDTH))[1].tolist() == [0] * (WIDTH - 1) + [1]
+
+
+def test_other_features(trained: Make) -> None:
+    """Features other than the trained ones are refused with both sides named."""
+    run = trained()
+    other = run.window.rename(columns={"%-x3": "%-new"})
+    with pytest.raises(OperationalException) as caught:
+        run.live(other)
+    assert str(caught.value) == (
+        f"{PAIR}: the strategy's features are not those the model was trained on "
+        "(new: ['%-new'], missing: ['%-x3']). Choose a new freqai.identifier to train from "
+        "scratch, or restore the features."
+    )
+
+
+def test_other_order_of_features(trained: Make) -> None:
+    """The same features in another order do not give other predictions."""
+    run = trained()
+    predictions, _ = run.predict(run.window)
+    columns = list(run.window.columns)
+    swapped = ["%-x1" if c == "%-x0" else "%-x0" if c == "%-x1" else c for c in columns]
+    try:
+        reordered, _ = run.predict(run.window[swapped])
+    except OperationalException as refused:
+        assert "order" in str(refused)
+    else:
+        assert reordered.equals(predictions)
+
+
+def test_other_order_of_labels(trained: Make, kitchen: Make) -> None:
+    """A prediction keeps its label's name when the strategy makes its labels in another order."""
+    run = trained()
+    predictions, _ = run.live(run.frame)
+    labels = {"&-a": "&-b", "&-b": "&-a"}
+    swapped = run.frame[[labels.get(column, column) for column in run.frame]]
+    dk = kitchen(run.freqai.config, swapped, live=True)
+    run.freqai.model = run.freqai.dd.load_data(PAIR, dk)
+    dk.find_labels(swapped)  # as start_live does after loading
+    try:
+        reordered, _ = run.freqai.predict(swapped, dk)
+    except OperationalException:
+        return
+    assert_equal_predictions(reordered[["&-a", "&-b"]], predictions, run.scale)
+
+
+def test_predictions_that_are_no_numbers(
+    lstm: ModuleType, trained: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model that gives NaN cannot trade: do_predict 0 and an error in the log."""
+    run = trained()
+    run.freqai.model.weights = [np.full_like(w, np.nan) for w in run.freqai.model.weights]
+    predictions, said = run.predict(run.window)
+    assert said.tolist() == [0] * len(run.window)
+    assert predictions.isna().all(axis=None)
+    (record,) = [r for r in caplog.records if r.name == lstm.__name__ and r.levelname == "ERROR"]
+    assert record.getMessage() == (
+        f"{PAIR}: 60 predictions are not finite; these candles have do_predict 0."
+    )
+
+
+def test_label_statistics_are_those_of_training(trained: Make) -> None:
+    """FreqAI's `labels_mean` and `labels_std` are those of the training rows, in label units."""
+    run = trained()
+    rows = run.frame.iloc[: TRAINED * 8 // 10]
+    for label in ("&-a", "&-b"):
+        assert run.dk.data["labels_mean"][label] == pytest.approx(rows[label].mean())
+        assert run.dk.data["labels_std"][label] == pytest.approx(rows[label].std(ddof=0))
+
+
+def test_fit_live_predictions(trained: Make) -> None:
+    """Only candles that were predicted count in the recent mean and deviation."""
+    run = trained(fit_live_predictions_candles=6)
+    history = DataFrame(
+        {
+            "&-a": [99.0, 1, 0, 3, np.nan, 5, 0],
+            "&-b": [99.0, 2, 0, 2, np.nan, 2, 0],
+            "do_predict": [1, 1, 0, 1, 0, 1, 2],
+        }
+    )
+    run.freqai.dd.historic_predictions[PAIR] = history
+    run.freqai.fit_live_predictions(run.dk, PAIR)
+    assert run.dk.data["labels_mean"] == {"&-a": 3.0, "&-b": 2.0}
+    assert run.dk.data["labels_std"] == {"&-a": pytest.approx(np.std([1, 3, 5])), "&-b": 0.0}
+
+
+def test_fit_live_predictions_before_the_first(trained: Make) -> None:
+    """With no predicted candle yet, mean and deviation are 0, not NaN."""
+    run = trained(fit_live_predictions_candles=6)
+    run.freqai.dd.historic_predictions[PAIR] = DataFrame(
+        {"&-a": [0.0, 0.0], "&-b": [0.0, 0.0], "do_predict": [0, 0]}
+    )
+    run.freqai.fit_live_predictions(run.dk, PAIR)
+    assert run.dk.data["labels_mean"] == run.dk.data["labels_std"] == {"&-a": 0.0, "&-b": 0.0}

@@ -1,0 +1,216 @@
+"""What can go wrong at the loopback exchange, switched on and off while it runs.
+
+From Python, `exchange.faults.inject("error", path="klines")` and `exchange.faults.clear()`; from
+anywhere else on this machine, over HTTP:
+
+    curl -X POST   http://127.0.0.1:8765/control/faults -d '{"kind": "slow", "seconds": 5}'
+    curl           http://127.0.0.1:8765/control/faults
+    curl -X DELETE http://127.0.0.1:8765/control/faults            # all; or /control/faults/slow
+
+Faults of answers end when they are cleared. Faults of candles become history: what an exchange
+once published about the past it does not take back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from aiohttp import web
+
+
+ANSWER_KINDS = {
+    "slow": "each answer comes `seconds` late",
+    "error": "each answer is HTTP `status`",
+    "hang": "no answer at all, until the client gives up",
+    "delisted": "the pair is in no list, and asking for it is an error",
+}
+LIVE_KINDS = {
+    "stale": "prices and candles are those of `seconds` ago",
+    "clock": "the exchange's clock is `seconds` ahead (or behind, below 0)",
+}
+CANDLE_KINDS = {
+    "missing": "the candles are not there",
+    "flat": "no trade: volume 0, all four prices those of the last trade",
+    "zero": "all four prices are 0",
+}
+KINDS = ANSWER_KINDS | LIVE_KINDS | CANDLE_KINDS
+CONTROL = "/control/faults"
+_HANG_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault. `pair` None means all pairs, `path` any address that contains it.
+
+    `start_ms` and `end_ms` (None: not ended) bound, for candles, the opening times concerned.
+    """
+
+    kind: str
+    pair: str | None = None
+    path: str = ""
+    seconds: float = 0.0
+    status: int = 503
+    start_ms: int = 0
+    end_ms: int | None = None
+
+    def concerns(self, pair: str | None) -> bool:
+        """Whether the fault touches `pair`; a request without a pair only meets general ones."""
+        return self.pair is None or self.pair == pair
+
+
+class Faults:
+    """The faults of one exchange; safe to use from any thread.
+
+    :param live: whether the exchange replays candles; else only faults of answers make sense.
+    :param step_ms: length of the served candles.
+    :param clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        live: bool = False,
+        step_ms: int = 60_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._live, self._step_ms, self._clock = live, step_ms, clock
+        self._lock = threading.Lock()
+        self._active: tuple[Fault, ...] = ()
+        self._history: tuple[Fault, ...] = ()
+
+    def inject(
+        self,
+        kind: str,
+        *,
+        pair: str | None = None,
+        path: str = "",
+        seconds: float | None = None,
+        status: int = 503,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> Fault:
+        """Switch a fault on; one of the same kind, pair and path is replaced.
+
+        :param kind: a name in `KINDS`.
+        :param pair: in freqtrade's notation; None for all.
+        :param path: only addresses that contain this ("klines", "/fapi/v1/time"); "" for all.
+        :param seconds: what it means depends on the kind; 5 for slow, 120 for stale by default.
+        :param start_ms: faults of candles: first opening time, by default the next candle's.
+        :param end_ms: faults of candles: opening times before this; by default up to `clear`.
+        :raises ValueError: an unknown kind, or one that only a live exchange can have.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"There is no fault {kind!r}; use one of {', '.join(KINDS)}.")
+        if kind not in ANSWER_KINDS and not self._live:
+            raise ValueError(f"The fault {kind!r} needs a live exchange: LoopbackExchange(live=…).")
+        if seconds is None:
+            seconds = {"slow": 5.0, "stale": 120.0, "hang": _HANG_SECONDS}.get(kind, 0.0)
+        start = self._next_candle_ms() if start_ms is None else start_ms
+        fault = Fault(kind, pair, path, float(seconds), status, start, end_ms)
+        with self._lock:
+            kept = [f for f in self._active if (f.kind, f.pair, f.path) != (kind, pair, path)]
+            if kind in CANDLE_KINDS and end_ms is not None:
+                self._history += (fault,)
+            else:
+                kept.append(fault)
+            self._active = tuple(kept)
+        return fault
+
+    def clear(self, kind: str | None = None, *, pair: str | None = None) -> None:
+        """Switch off all faults, or those of one kind or pair. Candles keep what happened."""
+        with self._lock:
+            ended = [
+                f
+                for f in self._active
+                if (kind is None or f.kind == kind) and (pair is None or f.pair == pair)
+            ]
+            end = self._next_candle_ms()
+            past = [replace(f, end_ms=end) for f in ended if f.kind in CANDLE_KINDS]
+            self._history += tuple(past)
+            self._active = tuple(f for f in self._active if f not in ended)
+
+    @property
+    def active(self) -> tuple[Fault, ...]:
+        """The faults that are switched on."""
+        return self._active
+
+    def now_ms(self) -> int:
+        """The exchange's clock."""
+        step = sum(fault.seconds for fault in self._active if fault.kind == "clock")
+        return int((self._clock() + step) * 1000)
+
+    def data_age_ms(self, pair: str) -> int:
+        """How old prices and candles of the pair are when they are served."""
+        ages = [f.seconds for f in self._active if f.kind == "stale" and f.concerns(pair)]
+        return int(max(ages, default=0.0) * 1000)
+
+    def delisted(self, pair: str) -> bool:
+        """Whether the exchange no longer knows the pair."""
+        return any(f.kind == "delisted" and f.concerns(pair) for f in self._active)
+
+    def candle_faults(self, pair: str) -> list[Fault]:
+        """Past and present faults of the pair's candles, in the order they were made."""
+        faults = (*self._history, *(f for f in self._active if f.kind in CANDLE_KINDS))
+        return [fault for fault in faults if fault.concerns(pair)]
+
+    async def before_answer(self, path: str, pair: str | None) -> web.Response | None:
+        """Delay, hold back or replace the answer to a request; None: answer as usual."""
+        for fault in self._active:
+            if fault.path not in path or not fault.concerns(pair):
+                continue
+            if fault.kind in ("slow", "hang"):
+                await asyncio.sleep(fault.seconds)
+            elif fault.kind == "error":
+                message = {"code": -1000, "msg": "An unknown error occurred while processing."}
+                return web.json_response(message, status=fault.status)
+        return None
+
+    def _next_candle_ms(self) -> int:
+        return (self.now_ms() // self._step_ms + 1) * self._step_ms
+
+
+def add_control(app: web.Application, faults: Faults) -> None:
+    """Let `CONTROL` list (GET), inject (POST, JSON of `inject`) and clear (DELETE) faults."""
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response([asdict(fault) for fault in faults.active])
+
+    async def inject(request: web.Request) -> web.Response:
+        try:
+            fault = faults.inject(**(await request.json()))
+        except (TypeError, ValueError, json.JSONDecodeError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response(asdict(fault))
+
+    async def clear(request: web.Request) -> web.Response:
+        faults.clear(request.match_info.get("kind"), pair=request.query.get("pair"))
+        return await show(request)
+
+    app.router.add_get(CONTROL, show)
+    app.router.add_post(CONTROL, inject)
+    app.router.add_delete(CONTROL, clear)
+    app.router.add_delete(CONTROL + "/{kind}", clear)
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PairOf = Callable[[web.Request], str | None]
+
+
+def fault_middleware(faults: Faults, pair_of: PairOf) -> Any:
+    """aiohttp middleware that lets the faults of answers act, the control address excepted."""
+
+    @web.middleware
+    async def meet_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.startswith(CONTROL):
+            replaced = await faults.before_answer(request.path, pair_of(request))
+            if replaced is not None:
+                return replaced
+        return await handler(request)
+
+    return meet_faults
