@@ -1,11 +1,7 @@
-"""End to end: the unmodified `freqtrade backtesting` with both plugin files, on a generated market."""
+"""End to end: the unmodified `freqtrade backtesting` with both plugins, on a generated market."""
 
-import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,99 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, load_plugin
+from workshop import END, PAIRS, START, Workshop, open_workshop
 
 from tools.exchange import LoopbackExchange
-from tools.freqtrade_run import FreqtradeRun, load_newest_backtest, run_freqtrade
+from tools.freqtrade_run import FreqtradeRun
 from tools.market import generate_market
 
 
 pytestmark = pytest.mark.slow
 
-PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 COINS = ("BTC", "ETH")
-START, END = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
-TIMERANGE = "20240512-20240601"  # two windows of ten days
-SMALL = {"units": 24, "epochs": 25, "early_stopping_patience": 25}
-
-
-@dataclass
-class Workshop:
-    """A user's folder with the two plugin files, candles, and an exchange that serves them."""
-
-    folder: Path
-    exchange: LoopbackExchange
-
-    @property
-    def userdir(self) -> Path:
-        return self.folder / "user_data"
-
-    @property
-    def datadir(self) -> Path:
-        return self.folder / "data"
-
-    def models(self, identifier: str) -> Path:
-        return self.userdir / "models" / identifier
-
-    def run(
-        self,
-        *extra: str,
-        command: str = "backtesting",
-        check: bool = True,
-        root: dict[str, Any] | None = None,
-        **freqai: Any,
-    ) -> FreqtradeRun:
-        """Run freqtrade with config.example.json and a small second file; keywords go to freqai."""
-        settings: dict[str, Any] = {
-            "exchange": {"pair_whitelist": list(PAIRS)},
-            "max_open_trades": 2,
-            **(root or {}),
-            "freqai": {
-                "train_period_days": 40,
-                "backtest_period_days": 10,
-                "conv_width": 12,
-                "model_training_parameters": SMALL,
-                **freqai,
-                "feature_parameters": {
-                    "include_corr_pairlist": ["BTC/USDT:USDT"],
-                    **freqai.get("feature_parameters", {}),
-                },
-            },
-        }
-        second = self.folder / "second.json"
-        second.write_text(json.dumps(settings))
-        endpoints = self.exchange.write_config(self.folder / "endpoints.json")
-        args = [command, "-c", ROOT / "config.example.json", "-c", endpoints, "-c", second]
-        args += ["--userdir", self.userdir, "--datadir", self.datadir]
-        args += ["--freqaimodel", "LSTMRegressor", "-s", "ScoreStrategy", *extra]
-        if "--timerange" not in extra:
-            args += ["--timerange", TIMERANGE]
-        if command == "backtesting":
-            args += ["--cache", "none"]
-        return run_freqtrade([str(arg) for arg in args], cwd=self.folder, timeout=900, check=check)
-
-    def trades(self) -> pd.DataFrame:
-        """Trades of the newest backtest, what identifies them."""
-        _, trades = load_newest_backtest(self.userdir, "ScoreStrategy")
-        return trades[["pair", "open_date", "close_date", "is_short", "open_rate", "profit_abs"]]
-
-    def predictions(self, identifier: str, coin: str) -> pd.DataFrame:
-        folder = self.models(identifier) / "backtesting_predictions"
-        files = sorted(folder.glob(f"cb_{coin.lower()}_*_prediction.feather"))
-        assert files, f"no predictions of {coin} in {folder}"
-        return pd.concat(map(pd.read_feather, files), ignore_index=True)
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    """A market of two pairs and a running exchange, for all tests of this file."""
-    folder = tmp_path_factory.mktemp("workshop")
-    for plugin in ("freqaimodels/LSTMRegressor.py", "strategies/ScoreStrategy.py"):
-        target = folder / "user_data" / plugin
-        target.parent.mkdir(parents=True)
-        shutil.copy(ROOT / "user_data" / plugin, target)
-    generate_market(folder / "data", PAIRS, start=START, end=END)
-    with LoopbackExchange(folder / "data") as exchange:
-        yield Workshop(folder, exchange)
+    """One workshop for all tests of this file."""
+    with open_workshop(tmp_path_factory.mktemp("workshop")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

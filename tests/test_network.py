@@ -147,15 +147,11 @@ def test_pool_knows_a_loaded_model(lstm: ModuleType, tmp_path: Path) -> None:
     assert pool.loaded(keras.saving.load_model(tmp_path / "other.keras")) is other
     matrix, ends = random_rows(), np.arange(4, 30, dtype=np.int32)
     weights = foreign.model.get_weights()
-    assert (
-        other.predict(weights, matrix, ends) == foreign.predict(weights, matrix, ends)
-    ).all()
+    assert (other.predict(weights, matrix, ends) == foreign.predict(weights, matrix, ends)).all()
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_archive_opens_without_the_plugin(
-    lstm: ModuleType, tmp_path: Path, trained: bool
-) -> None:
+def test_archive_opens_without_the_plugin(lstm: ModuleType, tmp_path: Path, trained: bool) -> None:
     """`keras.saving.load_model` alone opens the archive in a fresh process, and predicts the same.
 
     The archive of a trained network also holds its optimizer.
@@ -174,9 +170,7 @@ def test_archive_opens_without_the_plugin(
     )
 
 
-def test_tensorflow_waits(
-    freqai_config: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_tensorflow_waits(freqai_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """Neither listing the models nor making one imports TensorFlow or Keras."""
     import json
 

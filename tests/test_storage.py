@@ -32,9 +32,7 @@ def pools() -> dict[Any, Any]:
 
 
 @pytest.fixture
-def freqai(
-    lstm: ModuleType, freqai_config: Make, pools: dict[Any, Any]
-) -> Callable[..., Any]:
+def freqai(lstm: ModuleType, freqai_config: Make, pools: dict[Any, Any]) -> Callable[..., Any]:
     """Make an LSTMRegressor; a second one on the same folder is a bot after its restart."""
 
     def make(**config: Any) -> Any:
@@ -383,3 +381,34 @@ def test_training_thread(saved: Make, learnable: Make, kitchen: Make) -> None:
     expected = bot.predict(frame, again)[0]
     assert predictions.equals(expected)
     assert not predictions.equals(run.predictions)
+
+
+def test_prediction_does_not_wait_for_a_training(lstm: ModuleType) -> None:
+    """The bot's first prediction with a network returns while a thread still trains on it."""
+    parameters = lstm.LSTMParameters.from_config({"units": 2, "num_lstm_layers": 1, "epochs": 2})
+    network = lstm.NetworkPool(parameters).fresh(3, 2, 1)
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(size=(50, 2)).astype(np.float32)
+    ends = np.arange(2, 50, dtype=np.int32)
+    data = lstm.TrainingSet(
+        matrix, matrix[:, :1], np.ones(50, dtype=np.float32), ends, np.empty(0, dtype=np.int32)
+    )
+    weights = network.model.get_weights()
+    training, predicted = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def within_an_epoch(scalars: dict[str, float], epoch: int) -> None:
+        training.set()
+        if epoch == 0:
+            waited.append(predicted.wait(timeout=20))
+
+    thread = threading.Thread(
+        target=lstm.train_network, args=(network, data), kwargs={"summary": within_an_epoch}
+    )
+    thread.start()
+    training.wait()
+    first = network.predict(weights, matrix, ends)
+    predicted.set()
+    thread.join()
+    assert waited == [True]
+    assert (network.predict(weights, matrix, ends) == first).all()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from freqtrade.exceptions import OperationalException
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -102,7 +102,13 @@ def test_other_seed_other_weights(lstm: ModuleType, network: Make, matrices: Mak
 
 @pytest.mark.parametrize(
     ("optimizer", "loss"),
-    [("adamw", "mse"), ("adam", "mae"), ("nadam", "huber"), ("rmsprop", "log_cosh"), ("sgd", "mse")],
+    [
+        ("adamw", "mse"),
+        ("adam", "mae"),
+        ("nadam", "huber"),
+        ("rmsprop", "log_cosh"),
+        ("sgd", "mse"),
+    ],
 )
 def test_optimizers_and_losses(
     lstm: ModuleType, network: Make, matrices: Make, optimizer: str, loss: str
@@ -281,8 +287,9 @@ def test_one_line_per_training(
     run = trained()
     report = run.model.report
     (line,) = [line for line in lines(caplog, lstm) if "windows in" in line]
-    start, seconds, end = line.partition(" windows in ")[0], *line.split(" windows in ")[1].split(
-        " s; ", 1
+    start, seconds, end = (
+        line.partition(" windows in ")[0],
+        *line.split(" windows in ")[1].split(" s; ", 1),
     )
     assert start == f"{PAIR}: trained 3 epochs on 203"
     assert float(seconds) > 0
@@ -292,9 +299,7 @@ def test_one_line_per_training(
     )
 
 
-def test_test_size_zero(
-    lstm: ModuleType, trained: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_test_size_zero(lstm: ModuleType, trained: Make, caplog: pytest.LogCaptureFixture) -> None:
     """With test_size 0 a line says that there is no validation, and all epochs run."""
     caplog.set_level("INFO")
     run = trained(
@@ -375,9 +380,8 @@ def test_infinite_labels(
     before = frame.copy()
     run = trained(frame, split={"test_size": 0})
     assert frame.equals(before)
-    assert (
-        f"{PAIR}: 2 candles have infinite labels; they are left out of the training."
-        in lines(caplog, lstm)
+    assert f"{PAIR}: 2 candles have infinite labels; they are left out of the training." in lines(
+        caplog, lstm
     )
     assert np.isfinite(run.model.report["loss"])
     assert np.isfinite(list(run.dk.data["labels_std"].values())).all()
@@ -415,7 +419,7 @@ def test_dates_of_dtype_object(trained: Make, learnable: Make) -> None:
     plain, mixed = learnable(260), learnable(260)
     units = np.where(np.arange(260) < 130, "ms", "ns")
     stamps = [date.as_unit(str(unit)) for date, unit in zip(mixed["date"], units, strict=True)]
-    mixed["date"] = np.array(stamps, dtype=object)
+    mixed["date"] = Series(stamps, dtype=object)
     assert mixed["date"].dtype == object
     run = trained(mixed, live=True)
     assert same(run.model.weights, trained(plain, live=True).model.weights)
@@ -520,9 +524,12 @@ def test_tensorboard_on(trained: Make) -> None:
     assert {"loss", "val_loss", "learning_rate"} <= set(events.Tags()["tensors"])
     for name in ("loss", "val_loss", "learning_rate"):
         written = events.Tensors(name)
-        values = [float(np.frombuffer(e.tensor_proto.tensor_content, np.float32)[0])
-                  if e.tensor_proto.tensor_content else e.tensor_proto.float_val[0]
-                  for e in written]
+        values = [
+            float(np.frombuffer(e.tensor_proto.tensor_content, np.float32)[0])
+            if e.tensor_proto.tensor_content
+            else e.tensor_proto.float_val[0]
+            for e in written
+        ]
         assert [event.step for event in written] == [0, 1, 2]
         assert values == pytest.approx([epoch[name] for epoch in run.model.report["curves"]])
 
@@ -531,6 +538,26 @@ def test_tensorboard_off(trained: Make) -> None:
     """Switched off, a training writes nothing at all."""
     run = trained(activate_tensorboard=False)
     assert not Path(run.dk.data_path).exists()
+
+
+def test_outlier_step_removes_all_validation_rows(
+    trained: Make, learnable: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When every validation row is an outlier the training goes on without validation, warned."""
+    frame = learnable(260)
+    frame.loc[208:, ["%-x0", "%-x1", "%-x2", "%-x3"]] *= 1000
+    report = trained(
+        frame, features={"DI_threshold": 0.9}, data_kitchen_thread_count=1
+    ).model.report
+    assert report["validation_loss"] is None
+    assert report["epochs"] == 3
+    assert "no complete validation window" in caplog.text
+
+
+def test_outlier_step_removes_all_training_rows(trained: Make) -> None:
+    """When every training row is an outlier the error names the pair and the cause."""
+    with pytest.raises(OperationalException, match=rf"{PAIR}.*outlier"):
+        trained(features={"DI_threshold": 1e-9}, data_kitchen_thread_count=1)
 
 
 def test_all_labels_missing(trained: Make, learnable: Make) -> None:

@@ -1,4 +1,4 @@
-"""A `freqtrade trade` process to rehearse with: started, watched, killed, stopped, and its log read.
+"""A `freqtrade trade` process for rehearsals: started, watched, killed, stopped, its log read.
 
 `tools/freqtrade_run.py` waits for a command's end; a bot has none of its own. Its output goes to a
 file, its memory is sampled, and the log lines that matter are counted.

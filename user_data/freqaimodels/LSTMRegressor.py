@@ -5,8 +5,8 @@ Copy this file to `user_data/freqaimodels/` and name it on the command line:
     freqtrade backtesting --freqaimodel LSTMRegressor --strategy ... --timerange ...
 
 It reads, from top to bottom: parameters -> windows -> TensorFlow and devices -> network -> training
--> storage -> the FreqAI class (pipelines, training, prediction). The model knows nothing of the
-strategy: it takes whatever `%` features and numeric `&` labels the strategy makes.
+-> storage -> fingerprint -> the FreqAI class (pipelines, training, prediction). The model knows
+nothing of the strategy: it takes whatever `%` features and numeric `&` labels the strategy makes.
 
 Two decisions shape the code:
 
@@ -17,8 +17,10 @@ Two decisions shape the code:
   row, and TensorFlow gathers `conv_width` rows for one batch at a time.
 """
 
+import ast
 import contextlib
 import difflib
+import hashlib
 import json
 import logging
 import os
@@ -55,6 +57,7 @@ from freqtrade.freqai.data_drawer import (
 )
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.freqai.utils import record_params
+from freqtrade.strategy.interface import IStrategy
 from pandas import DataFrame
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
@@ -111,7 +114,7 @@ class LSTMParameters:
     """
 
     num_lstm_layers: int = field(default=2, metadata=_whole(1, 16))
-    units: int = field(default=64, metadata=_whole(1, 4096))
+    units: int = field(default=32, metadata=_whole(1, 4096))
     dropout_rate: float = field(default=0.1, metadata=_number(0, 1, high_open=True))
     epochs: int = field(default=60, metadata=_whole(1))
     batch_size: int = field(default=128, metadata=_whole(1))
@@ -1032,6 +1035,201 @@ class KerasDataDrawer(FreqaiDataDrawer):
 
 
 # ---------------------------------------------------------------------------------------------
+# Fingerprint
+# ---------------------------------------------------------------------------------------------
+
+FINGERPRINT = "fingerprint.json"
+ALLOW_CHANGES = "allow_changed_fingerprint"
+
+# What of the `freqai` block changes features, labels, windows or weights, with the values that
+# freqtrade assumes when a key is missing.
+TRAINING_SETTINGS = {
+    "conv_width": 1,
+    "train_period_days": 0,
+    "continual_learning": False,
+    "data_split_parameters": {},
+    "feature_parameters": {},
+}
+# Settings in those blocks that change nothing a model learns.
+NEUTRAL_SETTINGS = ("plot_feature_importances", "shuffle", "shuffle_after_split")
+NEUTRAL_PARAMETERS = ("device", "gpu_memory_limit_mb")
+
+STRATEGY_METHODS = (
+    "feature_engineering_expand_all",
+    "feature_engineering_expand_basic",
+    "feature_engineering_standard",
+    "set_freqai_targets",
+)
+# What of this file decides which predictions come out: windows, network, training, scaling.
+MODEL_CODE = (
+    "candle_numbers",
+    "window_ends",
+    "split_windows",
+    "build_network",
+    "Network",
+    "train_network",
+    "define_data_pipeline",
+    "define_label_pipeline",
+    "_with_missing_labels",
+    "_scale",
+    "_weights_to_continue",
+    "predict",
+)
+
+
+def training_settings(config: Config, parameters: LSTMParameters) -> dict[str, Any]:
+    """Every setting a training depends on, as a flat dict from dotted key to value."""
+    freqai = config["freqai"]
+    settings: dict[str, Any] = {
+        "timeframe": config.get("timeframe"),
+        "trading_mode": str(config.get("trading_mode", "spot")),
+        "exchange.name": config.get("exchange", {}).get("name"),
+    }
+    for key, default in TRAINING_SETTINGS.items():
+        value = freqai.get(key, default)
+        for name, part in value.items() if isinstance(value, dict) else [("", value)]:
+            if name not in NEUTRAL_SETTINGS:
+                settings[f"freqai.{key}.{name}" if name else f"freqai.{key}"] = part
+    for parameter in fields(parameters):
+        if parameter.name not in NEUTRAL_PARAMETERS:
+            settings[f"{KEY}.{parameter.name}"] = getattr(parameters, parameter.name)
+    return json.loads(json.dumps(settings, default=str))
+
+
+def training_code(strategy: Any, model: Any) -> dict[str, str]:
+    """Digest of the code behind features, labels, windows, network and training, by name.
+
+    Formatting, comments and docstrings do not count. Of the strategy's file that part counts which
+    the four FreqAI methods use; its signals, thresholds and risk settings may change at will.
+    """
+    digests = {}
+    owner = type(strategy)
+    for name in STRATEGY_METHODS:
+        top, members = _definitions(getattr(owner, name), owner)
+        digests[f"{owner.__name__}.{name}"] = _digest(_used_by(members.get(name), top, members))
+    owner = type(model)
+    top, members = _definitions(LSTMRegressor.predict, LSTMRegressor)
+    for name in MODEL_CODE:
+        method = getattr(owner, name, None)
+        if method is not None and method.__code__.co_filename != __file__:
+            members = members | _definitions(method, owner)[1]
+        digests[f"{owner.__name__}: {name}"] = _digest([members.get(name, top.get(name))])
+    return digests
+
+
+def _definitions(method: Callable, owner: type) -> tuple[dict[str, ast.stmt], dict[str, ast.stmt]]:
+    """What the file of `method` defines at its top level, and in the class `owner` or its bases."""
+    tree = ast.parse(Path(method.__code__.co_filename).read_text(encoding="utf-8"))
+    bases = {base.__name__ for base in owner.mro()}
+    top: dict[str, ast.stmt] = {}
+    members: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        top.update(dict.fromkeys(_names_bound_by(node), node))
+        if isinstance(node, ast.ClassDef) and node.name in bases:
+            for member in node.body:
+                members.update(dict.fromkeys(_names_bound_by(member), member))
+    return top, members
+
+
+def _names_bound_by(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [part.id for t in targets if t for part in ast.walk(t) if isinstance(part, ast.Name)]
+
+
+def _used_by(
+    root: ast.stmt | None, top: dict[str, ast.stmt], members: dict[str, ast.stmt]
+) -> list[ast.stmt]:
+    """A definition and all it uses: names of the file, and attributes of `self` in its class."""
+    wanted, used = [root], {}
+    while wanted:
+        node = wanted.pop()
+        if node is None or id(node) in used:
+            continue
+        used[id(node)] = node
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name):
+                wanted.append(top.get(part.id))
+            elif (
+                isinstance(part, ast.Attribute)
+                and isinstance(part.value, ast.Name)
+                and part.value.id in ("self", "cls")
+            ):
+                wanted.append(members.get(part.attr))
+    return sorted(used.values(), key=lambda node: node.lineno)
+
+
+def _digest(nodes: Sequence[ast.stmt | None]) -> str:
+    text = "\n".join(ast.unparse(_without_docstrings(node)) for node in nodes if node is not None)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_docstrings(node: ast.stmt) -> ast.stmt:
+    for part in ast.walk(node):
+        if isinstance(part, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part) is not None:
+            part.body = part.body[1:] or [ast.Pass()]
+    return node
+
+
+def check_fingerprint(
+    folder: Path, settings: dict[str, Any], code: dict[str, str], *, allow_changes: bool = False
+) -> None:
+    """Compare what a training depends on now with what the models in `folder` were trained with.
+
+    FreqAI finds models and predictions by `identifier` alone and would reuse them whatever else
+    changed. The first run writes `fingerprint.json`, later ones compare.
+
+    :param allow_changes: go on after a mismatch, with a warning (`freqai.allow_changed_…`).
+    :raises OperationalException: names every setting and method that changed.
+    """
+    path = folder / FINGERPRINT
+    now = {"settings": settings, "code": code}
+    if not path.is_file():
+        if any(folder.glob("sub-train-*")):
+            logger.warning(
+                f"{folder} holds models but no {FINGERPRINT}: whether they fit the present "
+                "settings cannot be checked. From now on changes will be noticed."
+            )
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(now, indent=2), encoding="utf-8")
+        return
+    try:
+        then = json.loads(path.read_text(encoding="utf-8"))
+        old_settings, old_code = dict(then["settings"]), dict(then["code"])
+    except (ValueError, KeyError, TypeError) as damage:
+        raise OperationalException(
+            f"{path} cannot be read ({type(damage).__name__}: {damage}), so it is unknown what "
+            "the models beside it were trained with. Choose a new freqai.identifier, or delete "
+            "this file to accept the models as they are."
+        ) from damage
+    changes = [
+        f"{key}: {old_settings.get(key, 'not set')!r} -> {settings.get(key, 'not set')!r}"
+        for key in sorted(old_settings.keys() | settings.keys())
+        if old_settings.get(key) != settings.get(key)
+    ]
+    changes += [
+        f"the code of {name}, or what it uses"
+        for name in sorted(old_code.keys() | code.keys())
+        if old_code.get(name) != code.get(name)
+    ]
+    if not changes:
+        return
+    listed = "".join(f"\n  - {change}" for change in changes)
+    if allow_changes:
+        logger.warning(
+            f"The models in {folder} were trained with something else, and "
+            f"freqai.{ALLOW_CHANGES} is true: they are used all the same. Changed:{listed}"
+        )
+        return
+    raise OperationalException(
+        f"The models and predictions in {folder} were made with something else. Changed:{listed}\n"
+        "Choose a new freqai.identifier to train anew, or take the change back. "
+        f"(freqai.{ALLOW_CHANGES}: true uses the old models all the same.)"
+    )
+
+
+# ---------------------------------------------------------------------------------------------
 # The FreqAI class
 # ---------------------------------------------------------------------------------------------
 
@@ -1049,7 +1247,7 @@ class LSTMRegressor(BaseRegressionModel):
             "data_split_parameters": {"test_size": 0.2},
             "model_training_parameters": {
                 "num_lstm_layers": 2,
-                "units": 64,
+                "units": 32,
                 "epochs": 60,
                 "batch_size": 128,
                 "learning_rate": 0.002,
@@ -1074,6 +1272,19 @@ class LSTMRegressor(BaseRegressionModel):
             record_params(config, self.full_path)
         self.pool = NetworkPool(self.parameters)
         self.dd: KerasDataDrawer = KerasDataDrawer.adopt(self.dd, self.pool)
+        self._fingerprint_checked = False
+
+    def start(self, dataframe: DataFrame, metadata: dict, strategy: IStrategy) -> DataFrame:
+        """Called by the strategy for each pair (live: each candle); checks the fingerprint once."""
+        if not self._fingerprint_checked:
+            check_fingerprint(
+                Path(self.full_path),
+                training_settings(self.config, self.parameters),
+                training_code(strategy, self),
+                allow_changes=self.freqai_info.get(ALLOW_CHANGES, False),
+            )
+            self._fingerprint_checked = True
+        return super().start(dataframe, metadata, strategy)
 
     # --- pipelines ---
 

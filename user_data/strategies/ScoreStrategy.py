@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # ------------------------------------------------------------------------------- the score
 
+TERMS: tuple[str, ...] = ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "atr", "stoch")
+
 ARTICLE_WEIGHTS: dict[str, float] = {
     "ma": 0.10,
     "macd": 0.15,
@@ -48,7 +50,6 @@ ARTICLE_WEIGHTS: dict[str, float] = {
 }
 """Weights of the article. Momentum has none of its own: it rides on that of RSI."""
 
-TERMS: tuple[str, ...] = tuple(ARTICLE_WEIGHTS)
 TERM_COLUMNS = [f"t_{term}" for term in TERMS]
 LABELS: tuple[str, ...] = tuple(f"&-t_{term}" for term in TERMS)
 
