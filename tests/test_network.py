@@ -1,5 +1,6 @@
 """The network: its shape, its archive, and that nothing is imported before it is needed."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from freqtrade.exceptions import OperationalException
 
 
 PLUGIN = Path(__file__).resolve().parents[1] / "user_data/freqaimodels/LSTMRegressor.py"
@@ -172,8 +174,6 @@ def test_archive_opens_without_the_plugin(lstm: ModuleType, tmp_path: Path, trai
 
 def test_tensorflow_waits(freqai_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """Neither listing the models nor making one imports TensorFlow or Keras."""
-    import json
-
     arguments = [str(Path(__file__).parent), str(PLUGIN), json.dumps(freqai_config(), default=str)]
     ran = subprocess.run(
         [sys.executable, "-c", WHAT_IS_IMPORTED, *arguments],
@@ -187,9 +187,7 @@ def test_tensorflow_waits(freqai_config: Callable[..., dict[str, Any]], tmp_path
 
 def test_other_keras_backend(lstm: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras on another backend is refused with what to set."""
-    import keras
-    from freqtrade.exceptions import OperationalException
-
+    _, keras = lstm.load_tensorflow()
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(OperationalException) as caught:
         lstm.load_tensorflow()
