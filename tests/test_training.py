@@ -557,7 +557,12 @@ def test_outlier_step_removes_all_validation_rows(
 def test_outlier_step_removes_all_training_rows(trained: Make) -> None:
     """When every training row is an outlier the error names the pair and the cause."""
     with pytest.raises(OperationalException, match=rf"{PAIR}.*outlier"):
-        trained(features={"DI_threshold": 1e-9}, data_kitchen_thread_count=1)
+        trained(
+            features={
+                "use_SVM_to_remove_outliers": True,
+                "svm_params": {"shuffle": False, "nu": 1.0},
+            }
+        )
 
 
 def test_all_labels_missing(trained: Make, learnable: Make) -> None:

@@ -25,27 +25,30 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from freqtrade.enums import TradingMode
+from freqtrade.exceptions import FreqtradeException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tools.evaluate_baselines import Features, add_baselines
-from tools.evaluate_data import (
-    EvaluationFailed,
-    Setup,
-    Window,
-    load_config,
-    load_setup,
-    missing_windows,
-    models_folder,
-    read_windows,
-    saved_timerange,
-    trained_settings,
-)
+from tools.evaluate_data import Window, missing_windows, read_windows, saved_timerange
 from tools.evaluate_importance import permutation_importance, sample_windows
 from tools.evaluate_page import write_page
 from tools.evaluate_report import build_report, print_report, without_nan
+from tools.evaluate_setup import (
+    EvaluationFailed,
+    Setup,
+    load_config,
+    load_setup,
+    models_folder,
+    trained_settings,
+)
 from tools.exchange import LoopbackExchange
 from tools.freqtrade_run import FreqtradeFailed, load_newest_backtest, run_freqtrade
+
+
+# In label scales; the same model on the same features differs by rounding alone.
+UNLIKE = 0.01
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _quiet(), tempfile.TemporaryDirectory() as scratch:
             evaluate(options, Path(scratch), console)
-    except (EvaluationFailed, FreqtradeFailed) as error:
+    except (EvaluationFailed, FreqtradeFailed, FreqtradeException) as error:
         console.print("The evaluation failed:", style="bold red")
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
@@ -92,7 +95,7 @@ def evaluate(options: argparse.Namespace, scratch: Path, console: Console) -> di
                 limit=options.importance_windows,
                 advance=lambda window: progress.advance(task),
             )
-    notes = _notes(setup, windows, scratch)
+    notes = _notes(setup, windows, missing_windows(setup, scratch) if options.timerange else [])
     trades, trades_note = _trades(setup)
     report = build_report(setup, windows, importance, note, [*notes, trades_note])
     options.output.mkdir(parents=True, exist_ok=True)
@@ -133,13 +136,15 @@ def _run_backtest(options: argparse.Namespace, config: dict[str, Any], scratch: 
     args = ["backtesting", *(part for path in options.config for part in ("-c", str(path)))]
     with contextlib.ExitStack() as stack:
         if options.loopback:
-            mode = str(config.get("trading_mode", "spot"))
+            mode = TradingMode(config.get("trading_mode", TradingMode.SPOT)).value
             try:
                 exchange = stack.enter_context(
                     LoopbackExchange(Path(config["datadir"]), trading_mode=mode)
                 )
             except ValueError as error:
-                raise EvaluationFailed(f"--loopback cannot serve the data folder: {error}") from None
+                raise EvaluationFailed(
+                    f"--loopback cannot serve the data folder: {error}"
+                ) from None
             args += ["-c", str(exchange.write_config(scratch / "endpoints.json"))]
         args += ["--userdir", str(options.userdir), "--datadir", str(config["datadir"])]
         args += ["--strategy", options.strategy, "--freqaimodel", options.freqaimodel]
@@ -150,12 +155,18 @@ def _run_backtest(options: argparse.Namespace, config: dict[str, Any], scratch: 
         run_freqtrade(args, echo=True)
 
 
-def _notes(setup: Setup, windows: dict[str, list[Window]], scratch: Path) -> list[str]:
+def _notes(setup: Setup, windows: dict[str, list[Window]], missing: list[str]) -> list[str]:
     """What a reader of the figures has to know."""
     notes = [f"{pair} has no predictions here." for pair, found in windows.items() if not found]
-    missing = missing_windows(setup, scratch)
-    if missing and len(missing) < 20 and not any("has no predictions" in note for note in notes):
+    if missing:
         notes.append(f"Windows without predictions: {', '.join(missing)}.")
+    unlike = [window.unlike_saved for found in windows.values() for window in found]
+    if any(difference > UNLIKE for difference in unlike):
+        notes.append(
+            "The saved models no longer give the saved predictions (they differ by up to "
+            f"{max(value for value in unlike if value == value):.2g} label scales): strategy, "
+            "candles or configuration have changed since. A new freqai.identifier starts clean."
+        )
     trained, now = trained_settings(setup.config), setup.config["freqai"]
     differ = [
         key
@@ -210,14 +221,18 @@ def _freqtrade_arguments(options: argparse.Namespace) -> dict[str, Any]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep freqtrade's log below a warning, and libraries' advice, out of the progress bars."""
-    before = logging.root.manager.disable
+    # FreqAI asks each pipeline for a step that is not there, and datasieve warns of it.
+    datasieve = logging.getLogger("datasieve.pipeline")
+    before, level = logging.root.manager.disable, datasieve.level
     logging.disable(logging.INFO)
+    datasieve.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
+        datasieve.setLevel(level)
 
 
 def _progress(console: Console) -> Progress:

@@ -24,7 +24,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import RobustScaler
 
-from tools.evaluate_data import Setup, Window, populate_features
+from tools.evaluate_data import Window
+from tools.evaluate_setup import Setup, populate_features
 
 
 TARGET = "&-T"
@@ -84,13 +85,14 @@ def add_baselines(
     """
     plain = features.setup.scratch(
         scratch,
-        # Nothing of the evaluated model's set-up: LightGBM's defaults, as FreqAI runs them.
+        # Nothing of the evaluated model's set-up: LightGBM's defaults, as FreqAI runs them. On so
+        # few rows several threads mostly wait for each other, for half a minute on a busy machine.
         keras=False,
         model_save_type="joblib",
         conv_width=1,
         activate_tensorboard=False,
         continual_learning=False,
-        model_training_parameters={"verbosity": -1},
+        model_training_parameters={"verbosity": -1, "n_jobs": 1},
     )
     lightgbm = LightGBMRegressor(config=plain)
     for pair, of_pair in windows.items():
@@ -109,7 +111,7 @@ def add_baselines(
 
 def _with_target(features: Features, window: Window) -> pd.DataFrame:
     frame, formulas = features.training(window), features.setup.formulas
-    weights = features.setup.strategy.weights  # type: ignore[attr-defined]
+    weights = features.setup.strategy.weights
     frame = frame.assign(**{TARGET: formulas.weigh(frame, weights)})
     return frame.drop(columns=list(formulas.LABELS))
 

@@ -1,42 +1,22 @@
-"""What an evaluation reads: FreqAI's saved predictions, the candles, and the score they were for.
-
-Nothing is written into the user's folder. Where FreqAI's own classes are needed, they get a
-scratch copy of the configuration whose user folder is a temporary one.
-"""
+"""FreqAI's saved predictions, window by window, beside the score that they were for."""
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import pandas as pd
-from freqtrade.configuration import Configuration, TimeRange
-from freqtrade.configuration.config_validation import validate_config_consistency
-from freqtrade.data.dataprovider import DataProvider
-from freqtrade.data.history import load_pair_history
-from freqtrade.enums import CandleType, RunMode
-from freqtrade.exceptions import OperationalException
+from freqtrade.configuration import TimeRange
 from freqtrade.exchange import timeframe_to_seconds
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
-from freqtrade.resolvers import StrategyResolver
-from freqtrade.strategy import IStrategy
 
-from tools.evaluate_scores import r_squared
-
-
-# What is used of ScoreStrategy.py, so that labels, weights and units are the strategy's own.
-FORMULAS = ("LABELS", "targets", "score", "weigh", "label_scale", "label_horizon")
-
-
-class EvaluationFailed(RuntimeError):
-    """The evaluation cannot go on; the message says what was expected, what was got, what to do."""
+from tools.evaluate_scores import NAN, r_squared
+from tools.evaluate_setup import EvaluationFailed, Setup, load_candles, models_folder
 
 
 @dataclass
@@ -45,7 +25,9 @@ class Window:
 
     `start` is where the training data end and the predictions begin, in seconds since 1970, as in
     FreqAI's file names; `end` the first second after the last predicted candle. `report` is what
-    the model noted about its training; empty for models that note nothing.
+    the model noted about its training; empty for models that note nothing. `label_r2` is the R² of
+    the scaled labels on `rows`. `unlike_saved` is the largest difference, in label scales, between
+    the saved predictions and those of the saved model now, where that was tried.
     """
 
     pair: str
@@ -53,7 +35,8 @@ class Window:
     end: int
     rows: pd.DataFrame = field(repr=False)
     report: dict[str, Any] = field(default_factory=dict, repr=False)
-    label_r2: float = float("nan")
+    label_r2: float = NAN
+    unlike_saved: float = NAN
 
     @property
     def name(self) -> str:
@@ -70,87 +53,6 @@ class Window:
         if train_days:
             return TimeRange("date", "date", self.start - train_days * 86_400, self.start)
         return TimeRange("date", "date", self.start, self.end)
-
-
-@dataclass
-class Setup:
-    """A configuration as freqtrade understands it, the strategy, and where things are."""
-
-    config: dict[str, Any]
-    strategy: IStrategy
-    formulas: SimpleNamespace
-    horizon: int
-    folder: Path  # <userdir>/models/<identifier>
-
-    @property
-    def pairs(self) -> list[str]:
-        return list(self.config["exchange"]["pair_whitelist"])
-
-    @property
-    def threshold(self) -> float:
-        """`threshold_buy`, in units of the label scale."""
-        return float(self.strategy.threshold_buy.value)  # type: ignore[attr-defined]
-
-    def scratch(self, folder: Path, **freqai: Any) -> dict[str, Any]:
-        """A configuration for FreqAI's classes that makes them write into `folder`.
-
-        :param freqai: replaces keys of the `freqai` block.
-        """
-        config = copy.copy(self.config)
-        config["user_data_dir"] = folder
-        config["freqai"] = copy.deepcopy(self.config["freqai"]) | freqai
-        if not config.get("freqaimodel_path"):
-            config["freqaimodel_path"] = str(self.config["user_data_dir"] / "freqaimodels")
-        return config
-
-
-def load_config(args: dict[str, Any]) -> dict[str, Any]:
-    """Read the configuration files as `freqtrade backtesting` does.
-
-    :param args: freqtrade's own argument names: config, user_data_dir, datadir, timerange, …
-    :raises EvaluationFailed: a file or folder is missing or wrong, or FreqAI is not set up in it.
-    """
-    datadir = args.get("datadir")
-    if datadir is not None and not Path(datadir).is_dir():
-        raise EvaluationFailed(
-            f"Expected a data folder with candles at {datadir}, there is none. Name it with "
-            "--datadir, or download candles with `freqtrade download-data`."
-        )
-    try:
-        config = Configuration(args, RunMode.BACKTEST).get_config()
-    except OperationalException as error:
-        raise EvaluationFailed(f"freqtrade refuses the configuration: {error}") from error
-    freqai = config.get("freqai")
-    if not freqai or not freqai.get("enabled", False):
-        got = "no freqai block" if not freqai else "freqai.enabled false or missing"
-        raise EvaluationFailed(
-            f"Expected a configuration with freqai.enabled true, got {got} in "
-            f"{', '.join(map(str, args['config']))}. Add the block (see config.example.json) or "
-            "name the file that has it with another -c."
-        )
-    return config
-
-
-def load_setup(config: dict[str, Any]) -> Setup:
-    """Load the strategy, with the parameters of its `.json` file, and let it see the candles.
-
-    :param config: from `load_config`, with a `timerange`.
-    :raises EvaluationFailed: there is no such strategy, or it has no score to compare with.
-    """
-    try:
-        strategy = StrategyResolver.load_strategy(config)
-        validate_config_consistency(config)
-    except OperationalException as error:
-        raise EvaluationFailed(f"freqtrade refuses the strategy or configuration: {error}") from error
-    formulas = _formulas(strategy)
-    config["startup_candle_count"] = strategy.startup_candle_count
-    strategy.dp = DataProvider(config, None)
-    return Setup(config, strategy, formulas, _horizon(config, formulas), models_folder(config))
-
-
-def models_folder(config: dict[str, Any]) -> Path:
-    """Where FreqAI keeps everything of the configured identifier."""
-    return Path(config["user_data_dir"]) / "models" / str(config["freqai"]["identifier"])
 
 
 def prediction_files(folder: Path, pair: str) -> dict[int, Path]:
@@ -190,24 +92,6 @@ def missing_windows(setup: Setup, scratch: Path) -> list[str]:
     return missing
 
 
-def load_candles(setup: Setup, pair: str) -> pd.DataFrame:
-    """All stored candles of the strategy's timeframe.
-
-    :raises EvaluationFailed: there are none.
-    """
-    config = setup.config
-    candles = load_pair_history(
-        pair,
-        config["timeframe"],
-        config["datadir"],
-        data_format=config["dataformat_ohlcv"],
-        candle_type=config.get("candle_type_def", CandleType.SPOT),
-    )
-    if candles.empty:
-        raise EvaluationFailed(_no_candles(setup, pair, config["timeframe"]))
-    return candles
-
-
 def read_windows(
     setup: Setup, advance: Callable[[str], None] = lambda pair: None
 ) -> dict[str, list[Window]]:
@@ -215,8 +99,9 @@ def read_windows(
 
     :param advance: called with each pair that is done.
     :return: per pair its windows in time order. Their `rows` have: date; T, the realised score the
-        candle's prediction was for; model, the predicted one; both in 1 / quote currency; scale, the label scale;
-        valid (do_predict is 1 and the prediction a number); persistence, see `persistence`.
+        candle's prediction was for; model, the predicted one; both in 1 / quote currency; scale,
+        the label scale, in that unit too; valid (do_predict is 1 and the prediction a number);
+        persistence, see `persistence`.
     :raises EvaluationFailed: no predictions, or predictions of something else.
     """
     limits = TimeRange.parse_timerange(setup.config["timerange"])
@@ -225,7 +110,7 @@ def read_windows(
         candles = load_candles(setup, pair)
         dates = pd.DatetimeIndex(pd.to_datetime(candles["date"], utc=True))
         labels = setup.formulas.targets(candles, setup.horizon).set_axis(dates)
-        now = setup.formulas.score(candles, setup.strategy.weights).set_axis(dates)  # type: ignore[attr-defined]
+        now = setup.formulas.score(candles, setup.strategy.weights).set_axis(dates)
         windows[pair] = [
             window
             for start, path in prediction_files(setup.folder, pair).items()
@@ -250,7 +135,7 @@ def _read_window(
     now: pd.Series,
     limits: TimeRange,
 ) -> Window | None:
-    formulas, weights = setup.formulas, setup.strategy.weights  # type: ignore[attr-defined]
+    formulas, weights = setup.formulas, setup.strategy.weights
     predicted = _read_predictions(path)
     wanted = [*formulas.LABELS, *(f"{label}_std" for label in formulas.LABELS), "do_predict"]
     lacking = [column for column in wanted if column not in predicted]
@@ -302,42 +187,6 @@ def persistence(now: pd.Series, horizon: int) -> pd.Series:
     return now if horizon else now.shift(1)
 
 
-def _formulas(strategy: IStrategy) -> SimpleNamespace:
-    # freqtrade's resolver does not put the module into sys.modules; its functions know it.
-    for cls in type(strategy).__mro__:
-        for member in vars(cls).values():
-            names = getattr(member, "__globals__", {})
-            if all(name in names for name in FORMULAS):
-                return SimpleNamespace(**{name: names[name] for name in FORMULAS})
-    raise EvaluationFailed(
-        f"Expected a strategy with a score (ScoreStrategy, or a class derived from it), got "
-        f"{type(strategy).__name__}, whose file has no {', '.join(FORMULAS)}. Check --strategy."
-    )
-
-
-def _horizon(config: dict[str, Any], formulas: SimpleNamespace) -> int:
-    try:
-        horizon = int(formulas.label_horizon(config))
-    except (KeyError, ValueError) as error:
-        raise EvaluationFailed(str(error)) from error
-    trained = trained_settings(config).get("feature_parameters", {}).get("label_period_candles")
-    if trained not in (None, horizon):
-        raise EvaluationFailed(
-            f"Expected predictions {horizon} candles ahead (label_period_candles of the "
-            f"configuration), got a folder {models_folder(config)} whose last run had {trained}. "
-            "Name the configuration of that run, or choose a new freqai.identifier."
-        )
-    return horizon
-
-
-def trained_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The `freqai` block of the last run with this identifier; {} where FreqAI kept none."""
-    path = models_folder(config) / "run_params.json"
-    if not path.is_file():
-        return {}
-    return dict(json.loads(path.read_text(encoding="utf-8")).get("freqai", {}))
-
-
 def _training_report(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
@@ -363,29 +212,3 @@ def _read_predictions(path: Path) -> pd.DataFrame:
 def _span(predicted: pd.DataFrame, timeframe: str) -> tuple[int, int]:
     first, last = predicted["date"].min(), predicted["date"].max()
     return int(first.timestamp()), int(last.timestamp()) + timeframe_to_seconds(timeframe)
-
-
-def _no_candles(setup: Setup, pair: str, timeframe: str) -> str:
-    kind = setup.config.get("candle_type_def", CandleType.SPOT)
-    return (
-        f"Expected {timeframe} candles ({kind}) of {pair} in {setup.config['datadir']}, got none. "
-        "Name the right folder with --datadir, or run `freqtrade download-data "
-        f"--pairs {pair} --timeframes {timeframe}`."
-    )
-
-
-def populate_features(setup: Setup, kitchen: FreqaiDataKitchen, pair: str) -> pd.DataFrame:
-    """Candles with features, made by the strategy through FreqAI as in a backtest.
-
-    :return: the candles of timerange and training before it, one row each.
-    :raises EvaluationFailed: candles of this pair, of a timeframe or of a correlated pair lack.
-    """
-    wanted = setup.config["freqai"]["feature_parameters"]
-    for other in {pair, *wanted.get("include_corr_pairlist", [])}:
-        for timeframe in wanted["include_timeframes"]:
-            if setup.strategy.dp.get_pair_dataframe(other, timeframe).empty:
-                raise EvaluationFailed(_no_candles(setup, other, timeframe))
-    candles = setup.strategy.dp.get_pair_dataframe(pair, setup.config["timeframe"])
-    return kitchen.use_strategy_to_populate_indicators(
-        setup.strategy, prediction_dataframe=candles, pair=pair
-    )

@@ -29,8 +29,10 @@ from tools.evaluate_scores import NAN, r_squared
 
 logger = logging.getLogger(__name__)
 
-# FreqAI's names: %-rsi-period_10_BTC/USDTUSDT_1h_shift-1, %-return_gen_ETH/USDT_4h.
-_EXPANDED = re.compile(r"^%+-?(?P<name>.+?)_(?:gen|\d+)_(?P<pair>[^_]+/[^_]+)_(?P<tf>\d+\w)\b")
+# FreqAI's names: %-rsi-period_10_BTC/USDTUSDT_1h, %-return_gen_shift-1_ETH/USDT_4h.
+_EXPANDED = re.compile(
+    r"^%+-?(?P<name>.+?)_(?:gen|\d+)(?:_shift-\d+)?_(?P<pair>[^_]+/[^_]+)_(?P<tf>\d+\w)$"
+)
 
 
 def feature_group(feature: str, pair: str) -> str:
@@ -126,6 +128,9 @@ def _of_window(
         logger.warning(f"{window.pair}, {window.folder}: no importance ({error}).")
         return {}, {}
     t = window.rows.set_index("date")["T"].reindex(pd.DatetimeIndex(frame["date"])).to_numpy()
+    saved, scale = (window.rows.set_index("date")[name] for name in ("model", "scale"))
+    unlike = (saved - pd.Series(usual, index=pd.DatetimeIndex(frame["date"]))) / scale
+    window.unlike_saved = float(unlike.abs().max())
     groups: dict[str, list[str]] = {}
     for column in kitchen.training_features_list:
         groups.setdefault(feature_group(column, window.pair), []).append(column)
@@ -165,6 +170,6 @@ def _t_hat(
 ) -> np.ndarray:
     model.model = trained
     predicted, do_predict = model.predict(frame, kitchen)
-    weights = features.setup.strategy.weights  # type: ignore[attr-defined]
+    weights = features.setup.strategy.weights
     t_hat = features.setup.formulas.weigh(predicted, weights).to_numpy()
     return np.where(np.asarray(do_predict) == 1, t_hat, np.nan)

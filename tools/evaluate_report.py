@@ -29,12 +29,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from tools.evaluate_data import Setup, Window
+from tools.evaluate_data import Window
 from tools.evaluate_scores import NAN, calibration, compare, in_label_scales
+from tools.evaluate_setup import Setup
 
 
 PREDICTORS = ["model", "persistence", "ridge", "lightgbm"]
@@ -43,6 +45,8 @@ TITLES = {"persistence": "Persistence", "ridge": "Ridge", "lightgbm": "LightGBM"
 MARGIN = 0.02
 # Below this a correlation is none.
 FAINT = 0.05
+# Below this a win over the baselines is a small one.
+MODEST = 0.3
 
 
 def build_report(
@@ -67,6 +71,8 @@ def build_report(
                 f"{figure}_worst_pair": float(np.min(values)),
             }
     known = scaled[scaled["valid"] & scaled[["T", "model"]].notna().all(axis=1)]
+    t, t_hat, scale = (known[name].to_numpy("float64") for name in ("T", "model", "scale"))
+    bins = calibration(t, t_hat, scale)
     trained = [
         _window(window, predictors, threshold) for found in windows.values() for window in found
     ]
@@ -79,16 +85,14 @@ def build_report(
         "timeframe": setup.config["timeframe"],
         "horizon": setup.horizon,
         "threshold_buy": threshold,
-        "weights": dict(setup.strategy.weights),  # type: ignore[attr-defined]
+        "weights": dict(setup.strategy.weights),
         "predictors": predictors,
         "verdict": verdict(everything, pairs, predictors, setup.horizon),
         "all": everything,
         "pairs": pairs,
         "windows": trained,
         "training": _trainings([window["training"] for window in trained]),
-        "calibration": calibration(
-            *(known[name].to_numpy("float64") for name in ("T", "model", "scale"))
-        ).to_dict("records"),
+        "calibration": bins.to_dict("records"),
         "importance": importance,
         "importance_note": importance_note,
         "notes": notes,
@@ -110,7 +114,7 @@ def verdict(
     at all. The measure is R² for the score of the same candle, which can be known to the last
     digit, and the correlation for a later one, where no model comes near it.
     """
-    measure, named = ("r2", "R²") if horizon == 0 else ("correlation", "correlation")
+    measure, named = ("r2", "R²") if horizon == 0 else ("correlation", "Correlation")
     baselines = [name for name in predictors if name != "model"]
 
     def against(figures: dict[str, Any]) -> tuple[float, str, float]:
@@ -129,7 +133,8 @@ def verdict(
     if model <= FAINT:
         colour, headline = "red", "No. The predictions say next to nothing about the score."
     elif model > value and not behind:
-        colour, headline = "green", f"Yes. It learned, and beats {_all_of(baselines)} on every pair."
+        colour, much = "green", "Yes" if model > MODEST else "A little"
+        headline = f"{much}. It learned, and beats {_all_of(baselines)} on every pair."
     elif model > value:
         colour = "amber"
         headline = f"Partly. It learned, but does not beat every baseline on {', '.join(behind)}."
@@ -211,7 +216,7 @@ COLUMNS = (
     ("R²", "r2", "{:.3f}"),
     ("Corr.", "correlation", "{:.3f}"),
     ("Sign", "sign_accuracy", "{:.1%}"),
-    ("Precision", "precision", "{:.1%}"),
+    ("Prec.", "precision", "{:.1%}"),
     ("Recall", "recall", "{:.1%}"),
     ("Slope", "slope", "{:.2f}"),
     ("RMSE", "rmse_scaled", "{:.3f}"),
@@ -220,27 +225,26 @@ COLUMNS = (
 
 def shown(value: float | None, form: str) -> str:
     """The figure as text, or a dash where it is not defined."""
-    return form.format(value) if value is not None and math.isfinite(value) else "–"
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = form.format(value)
+    return text.removeprefix("-") if not text.strip("-0.%") else text
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """The verdict, the figures per pair and predictor, and the trainings."""
     found = report["verdict"]
     style = {"green": "green", "amber": "yellow", "red": "red"}[found["colour"]]
-    table = Table("Pair", "Predictor", title="Out of sample", title_justify="left")
+    table = Table("Out of sample", box=box.SIMPLE_HEAD, pad_edge=False)
     for title, _, _ in COLUMNS:
-        table.add_column(title, justify="right")
-    for pair, figures in (*report["pairs"].items(), ("all pairs", report["all"])):
+        table.add_column(title, justify="right", no_wrap=True)
+    for pair, figures in (*report["pairs"].items(), ("All pairs", report["all"])):
         for name in report["predictors"]:
             cells = [shown(figures[name][key], form) for _, key, form in COLUMNS]
-            title = report["freqaimodel"] if name == "model" else TITLES[name]
-            table.add_row(
-                f"{pair}" if name == "model" else "",
-                title,
-                *cells,
-                style="bold" if name == "model" else "dim",
-                end_section=name == report["predictors"][-1],
-            )
+            own = name == "model"
+            first = pair.split(":")[0] if own else f"  {TITLES[name]}"
+            last = name == report["predictors"][-1]
+            table.add_row(first, *cells, style="bold" if own else "dim", end_section=last)
     console.print(table)
     trained = report["training"]
     console.print(

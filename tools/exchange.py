@@ -95,6 +95,11 @@ class LoopbackExchange:
         return [market.pair for market in self._store.markets(self.trading_mode)]
 
     @property
+    def candles_left(self) -> int:
+        """Live: candles still to come after the running one; 0 where the folder is served as is."""
+        return self._store.candles_left if isinstance(self._store, ReplayStore) else 0
+
+    @property
     def unknown_requests(self) -> list[str]:
         """What was asked for and is not there, as "GET /path?query"."""
         return self._api.unknown_requests

@@ -167,8 +167,8 @@ class Faults:
             if fault.kind in ("slow", "hang"):
                 await asyncio.sleep(fault.seconds)
             elif fault.kind == "error":
-                message = {"code": -1000, "msg": "An unknown error occurred while processing."}
-                return web.json_response(message, status=fault.status)
+                # What a gateway before the exchange says: no JSON, no number of Binance's.
+                return web.Response(text="<html>Service unavailable</html>", status=fault.status)
         return None
 
     def _next_candle_ms(self) -> int:

@@ -160,8 +160,8 @@ class Bot:
 class LogSummary:
     """What a bot's log says.
 
-    `trained` holds (pair, seconds) of each training, `passes` (seconds of FreqAI's pass over all
-    pairs, seconds from the start of that minute to its end), `warnings` and `errors` whole records.
+    `trained` holds (pair, seconds) of each training; `passes` (time, seconds) of each time FreqAI
+    has gone through all pairs, the time being its end; `warnings` and `errors` whole records.
     """
 
     trained: list[tuple[str, float]] = field(default_factory=list)
@@ -172,8 +172,8 @@ class LogSummary:
     errors: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, output: str, step_seconds: int = 60) -> LogSummary:
-        """Read a log; `step_seconds` is the length of a candle."""
+    def read(cls, output: str) -> LogSummary:
+        """Read what a bot wrote."""
         summary = cls()
         for record in log_records(output):
             if trained := _TRAINED.search(record):
@@ -184,7 +184,7 @@ class LogSummary:
             if stamp and (passed := _PASS.search(record)):
                 moment = datetime.fromisoformat(stamp.group(1)).timestamp()
                 moment += int(stamp.group(2)) / 1000
-                summary.passes.append((float(passed.group(1)), moment % step_seconds))
+                summary.passes.append((moment, float(passed.group(1))))
             if _TOO_SLOW.search(record):
                 summary.late.append(record)
             if level := _LEVEL.search(record.splitlines()[0]):

@@ -115,10 +115,11 @@ class LSTMParameters:
 
     num_lstm_layers: int = field(default=2, metadata=_whole(1, 16))
     units: int = field(default=32, metadata=_whole(1, 4096))
-    dropout_rate: float = field(default=0.1, metadata=_number(0, 1, high_open=True))
+    dropout_rate: float = field(default=0.3, metadata=_number(0, 1, high_open=True))
+    input_dropout_rate: float = field(default=0.4, metadata=_number(0, 1, high_open=True))
     epochs: int = field(default=60, metadata=_whole(1))
     batch_size: int = field(default=128, metadata=_whole(1))
-    learning_rate: float = field(default=2e-3, metadata=_number(0, 1, low_open=True))
+    learning_rate: float = field(default=1e-3, metadata=_number(0, 1, low_open=True))
     optimizer: str = field(
         default="adamw", metadata=_one_of("adamw", "adam", "nadam", "rmsprop", "sgd")
     )
@@ -169,10 +170,11 @@ def check_freqai_config(freqai: dict[str, Any]) -> None:
     """
     width = freqai.get("conv_width", 1)
     if not isinstance(width, int) or isinstance(width, bool) or width < 2:
+        default = ", which is what freqtrade fills in when the key is missing"
         raise OperationalException(
             "freqai.conv_width must be a whole number from 2 up: the number of candles (timesteps) "
             f"in one LSTM window, 24 for example. Got {width!r}"
-            f"{', which is what freqtrade fills in when the key is missing' if width == 1 else ''}."
+            f"{default if repr(width) == '1' else ''}."
         )
     saved_as = freqai.get("model_save_type", "joblib")
     if saved_as not in ("keras", "joblib"):
@@ -181,6 +183,11 @@ def check_freqai_config(freqai: dict[str, Any]) -> None:
             f"Got {saved_as!r}."
         )
     split, features = freqai.get("data_split_parameters", {}), freqai.get("feature_parameters", {})
+    if features.get("reverse_train_test_order", False) and split.get("test_size", 0.1) == 0:
+        raise OperationalException(
+            "freqai.feature_parameters.reverse_train_test_order needs validation rows to train on. "
+            "Got data_split_parameters.test_size 0: set one of the two back."
+        )
     for key, shuffled in (
         ("data_split_parameters.shuffle", split.get("shuffle", False)),
         ("data_split_parameters.shuffle_after_split", split.get("shuffle_after_split", False)),
@@ -400,9 +407,11 @@ class NetworkShape:
 def build_network(keras: Any, shape: NetworkShape) -> Any:
     """Build the Keras model: stacked residual LSTMs, then a dense head.
 
-    Each LSTM after the first sees the layer-normalised output of the stack below and adds to it
-    (pre-norm residual connection), so that depth never hides what the lower layers found. The head
-    sees the last state together with the current candle's features.
+    Whole features are dropped from the windows the LSTMs see, so that none is relied on alone. Each
+    LSTM after the first sees the layer-normalised output of the stack below and adds to it (a
+    pre-norm residual connection), so that depth never hides what the lower layers found. The head
+    sees the last state with the current candle's features, and the output adds a straight line
+    from those features: what is linear in them needs no LSTM.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone, and equal shapes have equal configurations. Every initializer
@@ -422,15 +431,14 @@ def build_network(keras: Any, shape: NetworkShape) -> Any:
             return_sequences=sequences,
             kernel_initializer=keras.initializers.GlorotUniform(seed=seed(10 * number)),
             recurrent_initializer=keras.initializers.Orthogonal(seed=seed(10 * number + 1)),
+            seed=seed(10 * number + 2),
             name=f"lstm_{number}",
         )
 
-    def dense(units: int, number: int, name: str, activation: str | None = None) -> Any:
-        initializer = keras.initializers.GlorotUniform(seed=seed(500 + number))
-        return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
-
     window = keras.Input((shape.conv_width, shape.features), name="window")
-    stack = lstm(1, sequences=p.num_lstm_layers > 1)(window)  # (windows, [conv_width,] units)
+    seen = layers.SpatialDropout1D(p.input_dropout_rate, seed=seed(800), name="dropout_features")
+    seen = seen(window)  # (windows, conv_width, features), some features zero in all timesteps
+    stack = lstm(1, sequences=p.num_lstm_layers > 1)(seen)  # (windows, [conv_width,] units)
     for number in range(2, p.num_lstm_layers + 1):
         last = number == p.num_lstm_layers
         below = layers.LayerNormalization(name=f"norm_{number}")(stack)
@@ -441,13 +449,20 @@ def build_network(keras: Any, shape: NetworkShape) -> Any:
             stack = layers.Flatten(name="last_state_flat")(stack)  # (windows, units)
         stack = layers.Add(name=f"residual_{number}")([stack, above])
     state = layers.LayerNormalization(name="norm_state")(stack)  # (windows, units)
-    current = layers.Cropping1D((shape.conv_width - 1, 0), name="current_candle")(window)
-    current = layers.Flatten(name="current_features")(current)  # (windows, features)
-    head = layers.Concatenate(name="state_and_current")([state, current])
-    head = dense(p.units, 1, "head", "relu")(head)
+
+    def last_candle(windows: Any, name: str) -> Any:
+        candle = layers.Cropping1D((shape.conv_width - 1, 0), name=f"{name}_candle")(windows)
+        return layers.Flatten(name=name)(candle)  # (windows, features)
+
+    head = layers.Concatenate(name="state_and_seen")([state, last_candle(seen, "seen")])
+    glorot = keras.initializers.GlorotUniform(seed=seed(500))
+    head = layers.Dense(p.units, "relu", kernel_initializer=glorot, name="head")(head)
     head = layers.Dropout(p.dropout_rate, seed=seed(900), name="dropout_head")(head)
-    head = layers.Concatenate(name="head_and_current")([head, current])
-    prediction = dense(shape.labels, 2, "prediction")(head)  # (windows, labels)
+    head = layers.Concatenate(name="head_and_current")([head, last_candle(window, "current")])
+    # From zero, since features with heavy tails times random weights would be a loud start, which
+    # the early epochs then spend on unlearning.
+    prediction = layers.Dense(shape.labels, kernel_initializer="zeros", name="prediction")
+    prediction = prediction(head)  # (windows, labels)
     return keras.Model(window, prediction, name="LSTMRegressor")
 
 
@@ -467,7 +482,7 @@ class Network:
         self.labels = model.output_shape[-1]
         self._variables = list(model.variables)  # weights, and the state of the dropout seeds
         self._first_values = [np.asarray(v) for v in self._variables]
-        self._predict: Callable | None = None
+        self._predict = self._prediction_function()
         self._train_epoch: Callable | None = None
 
     def windows(self, matrix: Any, ends: Any) -> Any:
@@ -493,9 +508,6 @@ class Network:
         :param batch: windows gathered at once; bounds the memory.
         :returns: ndarray of shape (len(ends), labels)
         """
-        if self._predict is None:
-            with self.lock:
-                self._predict = self._predict or self._compile_predict()
         rows = self.tf.constant(matrix)
         parts = [
             self._predict(weights, rows, self.tf.constant(ends[start : start + batch])).numpy()
@@ -503,7 +515,7 @@ class Network:
         ]
         return np.concatenate(parts) if parts else np.empty((0, self.labels), dtype=np.float32)
 
-    def _compile_predict(self) -> Callable:
+    def _prediction_function(self) -> Callable:
         tf, model = self.tf, self.model
         unused = [tf.constant(np.asarray(v)) for v in model.non_trainable_variables]
         spec = [tf.TensorSpec(v.shape, tf.float32) for v in model.trainable_variables]
@@ -639,9 +651,10 @@ class NetworkPool:
         """
         with self._lock:
             if self._keras is None:
-                tf, self._keras = load_tensorflow()
+                tf, keras = load_tensorflow()
                 p = self.parameters
                 logger.info(configure_devices(tf, p.device, p.gpu_memory_limit_mb))
+                self._keras = keras
             return self._keras
 
     def fresh(self, conv_width: int, features: int, labels: int) -> Network:
@@ -887,29 +900,36 @@ class KerasDataDrawer(FreqaiDataDrawer):
         dk.data["model_filename"] = name
         dk.data["training_features_list"] = dk.training_features_list
         dk.data["label_list"] = dk.label_list
-        with replacing(folder / f"{name}_{METADATA}.json") as path, path.open("w") as file:
-            rapidjson.dump(dk.data, file, default=self.np_encoder, number_mode=METADATA_NUMBER_MODE)
-        for kind, pipeline in (
-            (FEATURE_PIPELINE, dk.feature_pipeline),
-            (LABEL_PIPELINE, dk.label_pipeline),
-        ):
-            with replacing(folder / f"{name}_{kind}.pkl") as path, path.open("wb") as file:
-                cloudpickle.dump(pipeline, file)
-        for kind, frame in (
-            (TRAINDF, dk.data_dictionary["train_features"]),
-            ("trained_dates_df", dk.data_dictionary["train_dates"]),
-        ):
-            with replacing(folder / f"{name}_{kind}.pkl") as path:
-                frame.to_pickle(path)
-        with replacing(folder / f"{name}_{HISTORY}.feather") as path:
-            dk.data_dictionary[HISTORY].to_feather(path)
-        with replacing(self.model_path(dk)) as path:
+        with contextlib.ExitStack() as complete:
+
+            def place(path: Path) -> Path:
+                return complete.enter_context(replacing(path))
+
+            # All files are written before the first one moves to its place; the model moves last,
+            # because what is entered first is left last.
+            model_file = place(self.model_path(dk))
+            with place(folder / f"{name}_{METADATA}.json").open("w") as file:
+                rapidjson.dump(
+                    dk.data, file, default=self.np_encoder, number_mode=METADATA_NUMBER_MODE
+                )
+            for kind, pipeline in (
+                (FEATURE_PIPELINE, dk.feature_pipeline),
+                (LABEL_PIPELINE, dk.label_pipeline),
+            ):
+                with place(folder / f"{name}_{kind}.pkl").open("wb") as binary:
+                    cloudpickle.dump(pipeline, binary)
+            for kind, frame in (
+                (TRAINDF, dk.data_dictionary["train_features"]),
+                ("trained_dates_df", dk.data_dictionary["train_dates"]),
+            ):
+                frame.to_pickle(place(folder / f"{name}_{kind}.pkl"))
+            dk.data_dictionary[HISTORY].to_feather(place(folder / f"{name}_{HISTORY}.feather"))
             if self.model_type == "keras":
-                model.save(path)
+                model.save(model_file)
             else:
-                with model.network.lock, path.open("wb") as file:
+                with model.network.lock, model_file.open("wb") as binary:
                     model.network.model.set_weights(model.weights)
-                    cloudpickle.dump(model.network.model, file)
+                    cloudpickle.dump(model.network.model, binary)
         # The predicting thread must never meet the new model with the old pipelines.
         with self.swap_lock:
             self.model_dictionary[coin] = model
@@ -1250,8 +1270,8 @@ class LSTMRegressor(BaseRegressionModel):
                 "units": 32,
                 "epochs": 60,
                 "batch_size": 128,
-                "learning_rate": 0.002,
-                "dropout_rate": 0.1
+                "learning_rate": 0.001,
+                "dropout_rate": 0.3
             }
         }
 
@@ -1266,10 +1286,12 @@ class LSTMRegressor(BaseRegressionModel):
         # Ours supports it: hide the value from that check, then put it back and record it.
         feature_parameters = freqai.get("feature_parameters", {})
         di_threshold = feature_parameters.pop("DI_threshold", None)
-        super().__init__(config=config, **kwargs)
-        if di_threshold is not None:
-            feature_parameters["DI_threshold"] = di_threshold
-            record_params(config, self.full_path)
+        try:
+            super().__init__(config=config, **kwargs)
+        finally:
+            if di_threshold is not None:
+                feature_parameters["DI_threshold"] = di_threshold
+        record_params(config, self.full_path)
         self.pool = NetworkPool(self.parameters)
         self.dd: KerasDataDrawer = KerasDataDrawer.adopt(self.dd, self.pool)
         self._fingerprint_checked = False
@@ -1340,6 +1362,12 @@ class LSTMRegressor(BaseRegressionModel):
         features, labels = dk.filter_features(
             frame, dk.training_features_list, dk.label_list, training_filter=True
         )
+        if len(features) == 0:
+            raise OperationalException(
+                f"{pair}: none of {len(frame)} training candles has all features and labels. "
+                "Download more candles before the training period, or look for a feature or label "
+                "that is always missing."
+            )
         parts = dk.make_train_test_datasets(features, labels)
         if not self.freqai_info.get("fit_live_predictions_candles", 0) or not self.live:
             dk.fit_labels()
@@ -1400,18 +1428,32 @@ class LSTMRegressor(BaseRegressionModel):
             with _seeded_numpy(self.parameters.seed):
                 step = dk.feature_pipeline.fit_transform if fits else dk.feature_pipeline.transform
                 x, y, w = step(x, y, np.asarray(w))
+            if len(x) == 0 and fits:
+                raise OperationalException(
+                    f"{dk.pair}: the outlier steps removed every training row. Loosen "
+                    "DI_threshold, svm_params or use_DBSCAN_to_remove_outliers in "
+                    "freqai.feature_parameters."
+                )
+            if len(x) == 0:
+                continue
             position = y.pop("candle").to_numpy(dtype=np.int64)
             scale = dk.label_pipeline.fit_transform if fits else dk.label_pipeline.transform
             y, _, _ = scale(y)
             parts[f"{part}_features"], parts[f"{part}_labels"], parts[f"{part}_weights"] = x, y, w
             blocks.append((x, y, np.asarray(w, dtype=np.float32), position, not fits))
-        blocks.sort(key=lambda block: block[3][0] if len(block[3]) else 0)
+        blocks.sort(key=lambda block: block[3][0])
         candle = np.concatenate([block[3] for block in blocks])
         validation = np.concatenate([np.full(len(block[3]), block[4]) for block in blocks])
         train_ends, validation_ends = split_windows(
             candle, validation, self.CONV_WIDTH, self.ft_params.get("label_period_candles", 0)
         )
         weights = np.concatenate([block[2] for block in blocks])
+        if len(train_ends) and not weights[train_ends].mean() > 0:
+            raise OperationalException(
+                f"{dk.pair}: freqai.feature_parameters.weight_factor = "
+                f"{self.ft_params.get('weight_factor')} leaves every training candle with weight 0."
+                " Use a larger one (0.1 to 1), or 0 for equal weights."
+            )
         data = TrainingSet(
             features=np.concatenate([block[0].to_numpy(np.float32) for block in blocks]),
             labels=np.concatenate([block[1].to_numpy(np.float32) for block in blocks]),
@@ -1518,7 +1560,7 @@ class LSTMRegressor(BaseRegressionModel):
             complete, valid window have prediction NaN and `do_predict` 0.
         """
         dk.find_features(unfiltered_df)
-        self._check_features(dk)
+        self._check_columns(dk)
         columns = [*dk.training_features_list, "date"]
         frame = unfiltered_df[columns]
         asked = len(frame)
@@ -1559,16 +1601,19 @@ class LSTMRegressor(BaseRegressionModel):
         )
         return DataFrame(values, columns=dk.label_list), dk.do_predict
 
-    def _check_features(self, dk: FreqaiDataKitchen) -> None:
-        trained = dk.data.get("training_features_list")
-        if trained is None or list(trained) == list(dk.training_features_list):
-            return
-        now, then = set(dk.training_features_list), set(trained)
-        raise OperationalException(
-            f"{dk.pair}: the strategy's features are not those the model was trained on "
-            f"(new: {sorted(now - then)[:5]}, missing: {sorted(then - now)[:5]}). "
-            "Choose a new freqai.identifier to train from scratch, or restore the features."
-        )
+    @staticmethod
+    def _check_columns(dk: FreqaiDataKitchen) -> None:
+        """The strategy must furnish the features and labels that the model was trained on."""
+        for what, now in (("feature", dk.training_features_list), ("label", dk.label_list)):
+            then = dk.data.get("training_features_list" if what == "feature" else "label_list")
+            if then is None or list(then) == list(now):
+                continue
+            new, missing = sorted(set(now) - set(then)), sorted(set(then) - set(now))
+            how = f"new: {new[:5]}, missing: {missing[:5]}" if new or missing else "another order"
+            raise OperationalException(
+                f"{dk.pair}: the strategy's {what}s are not those the model was trained on ({how})."
+                f" Choose a new freqai.identifier to train from scratch, or restore the {what}s."
+            )
 
     # --- storage, and FreqAI's ways that need mending ---
 
