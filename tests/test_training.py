@@ -34,7 +34,16 @@ def network(lstm: ModuleType) -> Make:
 
     def get(**given: Any) -> Any:
         parameters = lstm.LSTMParameters.from_config(
-            {"units": 8, "num_lstm_layers": 1, "epochs": 3, "batch_size": 32, **given}
+            {
+                "units": 8,
+                "num_lstm_layers": 1,
+                "epochs": 3,
+                "batch_size": 32,
+                # Four features and some hundred steps: too little to learn under strong dropout.
+                "dropout_rate": 0.1,
+                "input_dropout_rate": 0.0,
+                **given,
+            }
         )
         pool = pools.setdefault(parameters, lstm.NetworkPool(parameters))
         return pool.fresh(WIDTH, 4, 2)
