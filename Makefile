@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+DEMO := -c config.example.json -c build/demo/demo.json --userdir build/demo/user_data \
+	--datadir build/demo/data/binance
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format clean
+.PHONY: help setup demo evaluate rehearsal test test-fast lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +22,12 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## backtest on a generated market, end to end, in minutes
 	$(RUN) -m tools.demo
+
+evaluate: $(READY)  ## did the model learn? evaluates the demo, or ARGS="-c config.json --userdir …"
+	$(RUN) -m tools.evaluate $(if $(ARGS),$(ARGS),$(DEMO))
+
+rehearsal: $(READY)  ## a dry-run on the loopback exchange, MINUTES=10, ARGS="--pairs 8 --kill"
+	$(RUN) -m tools.rehearsal --minutes $(or $(MINUTES),10) $(ARGS)
 
 test: $(READY)  ## all tests, the slow end-to-end ones too
 	$(RUN) -m pytest

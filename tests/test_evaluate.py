@@ -216,6 +216,7 @@ def test_a_candle_predicted_twice_counts_once(t: np.ndarray) -> None:
         ([0.9, 0.4], [0.5, 0.5], "amber"),
         ([0.5, 0.5], [0.51, 0.51], "amber"),
         ([0.5, 0.5], [0.7, 0.7], "red"),
+        ([0.9, 0.9], [1.0, 1.0], "amber"),
         ([0.01, 0.01], [-0.5, -0.5], "red"),
         ([np.nan, np.nan], [0.3, 0.3], "red"),
     ],

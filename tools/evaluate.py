@@ -49,6 +49,7 @@ from tools.freqtrade_run import FreqtradeFailed, load_newest_backtest, run_freqt
 
 # In label scales; the same model on the same features differs by rounding alone.
 UNLIKE = 0.01
+TALKATIVE = ("datasieve.pipeline", "freqtrade.data.history.datahandlers.idatahandler")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -221,18 +222,26 @@ def _freqtrade_arguments(options: argparse.Namespace) -> dict[str, Any]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep freqtrade's log below a warning, and libraries' advice, out of the progress bars."""
-    # FreqAI asks each pipeline for a step that is not there, and datasieve warns of it.
-    datasieve = logging.getLogger("datasieve.pipeline")
-    before, level = logging.root.manager.disable, datasieve.level
+    before = logging.root.manager.disable
     logging.disable(logging.INFO)
-    datasieve.setLevel(logging.ERROR)
+    # FreqAI asks each pipeline for a step that is not there, and datasieve warns of it. That the
+    # data end with the timerange is no news, and missing candles end the evaluation anyway.
+    # Filters, since freqtrade sets levels anew when it reads a configuration.
+    talkative = [logging.getLogger(name) for name in TALKATIVE]
+    for logger in talkative:
+        logger.addFilter(_is_error)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
-        datasieve.setLevel(level)
+        for logger in talkative:
+            logger.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _progress(console: Console) -> Progress:

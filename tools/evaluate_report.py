@@ -45,6 +45,8 @@ TITLES = {"persistence": "Persistence", "ridge": "Ridge", "lightgbm": "LightGBM"
 MARGIN = 0.02
 # Below this a correlation is none.
 FAINT = 0.05
+# From this R² on, the answer itself is among a linear model's features.
+GIVEN_AWAY = 0.95
 # Below this a win over the baselines is a small one.
 MODEST = 0.3
 
@@ -110,8 +112,9 @@ def verdict(
 ) -> dict[str, Any]:
     """Did it learn anything? Green: better than every baseline on every pair.
 
-    Amber: better over all but not on every pair, or as good within 0.02. Red: neither, or no skill
-    at all. The measure is R² for the score of the same candle, which can be known to the last
+    Amber: better over all but not on every pair, or as good within 0.02, or behind nothing but a
+    ridge regression that copies T from the features (horizon 0 only). Red: none of these, or no
+    skill at all. The measure is R² for the score of the same candle, which can be known to the last
     digit, and the correlation for a later one, where no model comes near it.
     """
     measure, named = ("r2", "R²") if horizon == 0 else ("correlation", "Correlation")
@@ -140,6 +143,9 @@ def verdict(
         headline = f"Partly. It learned, but does not beat every baseline on {', '.join(behind)}."
     elif model > value - MARGIN:
         colour, headline = "amber", f"It learned, but no more than {TITLES[best]} knows as well."
+    elif _copied(everything, pairs, baselines, horizon):
+        colour = "amber"
+        headline = "It learned, but a ridge regression copies the score from the features."
     else:
         colour, headline = "red", f"It learned something, but {TITLES[best]} does better."
     if set(baselines) == {"persistence"}:
@@ -157,6 +163,20 @@ def verdict(
             for pair, (own, name, other) in each.items()
         },
     }
+
+
+def _copied(
+    everything: dict[str, Any], pairs: dict[str, Any], baselines: list[str], horizon: int
+) -> bool:
+    """Whether the features give T away to a linear model, and the model beats all the others."""
+    if horizon or "ridge" not in baselines or everything["ridge"]["r2"] < GIVEN_AWAY:
+        return False
+    return all(
+        figures["model"]["r2"] > _or(figures[name]["r2"], 0.0)
+        for figures in (everything, *pairs.values())
+        for name in baselines
+        if name != "ridge"
+    )
 
 
 def _all_of(baselines: list[str]) -> str:

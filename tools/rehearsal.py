@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -213,14 +215,15 @@ class Rehearsal:
         return run
 
     def _wait_for_moment(self, bot: Bot) -> None:
+        patience = 2 * self.retrain_hours * 3600 + 60
         if self.kill == "training":
-            done = len(bot.wait_for("Starting training", timeout=1))
-            bot.wait_for("Starting training", count=done + 1, timeout=600)
+            done = len(bot.wait_for("Starting training", timeout=patience))
+            bot.wait_for("Starting training", count=done + 1, timeout=patience)
         elif self.kill == "saving":
-            deadline = time.monotonic() + 600
+            deadline = time.monotonic() + patience
             while not any(self.models.glob("sub-train-*/~*")):
                 if time.monotonic() > deadline or bot.returncode is not None:
-                    raise BotFailed("No model was being saved within 10 minutes.")
+                    raise BotFailed(f"No model was being saved within {patience:.0f} s.")
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kill", nargs="?", const="between", choices=MOMENTS)
     parser.add_argument("--workdir", type=Path, default=PROJECT / "build" / "rehearsal")
     options = parser.parse_args(arguments)
+    # `timeout` and `kill` must not leave a bot behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console()
     workdir = options.workdir.resolve()
     rehearsal = Rehearsal(workdir, minutes=options.minutes, pairs=options.pairs, kill=options.kill)

@@ -187,7 +187,10 @@ class LogSummary:
                 summary.passes.append((moment, float(passed.group(1))))
             if _TOO_SLOW.search(record):
                 summary.late.append(record)
-            if level := _LEVEL.search(record.splitlines()[0]):
-                serious = level.group(1) != "WARNING" or "Traceback (most recent" in record
-                (summary.errors if serious else summary.warnings).append(record)
+            level = _LEVEL.search(record.splitlines()[0])
+            # The traceback of a thread that died follows whatever record came before it.
+            if "Traceback (most recent call last)" in record or (level and level[1] != "WARNING"):
+                summary.errors.append(record)
+            elif level:
+                summary.warnings.append(record)
         return summary

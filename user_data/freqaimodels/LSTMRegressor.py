@@ -32,6 +32,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -483,7 +484,6 @@ class Network:
         self._variables = list(model.variables)  # weights, and the state of the dropout seeds
         self._first_values = [np.asarray(v) for v in self._variables]
         self._predict = self._prediction_function()
-        self._train_epoch: Callable | None = None
 
     def windows(self, matrix: Any, ends: Any) -> Any:
         """Gather windows from the 2-D matrix.
@@ -541,13 +541,10 @@ class Network:
 
         :param weights: start from these instead of the fresh ones (continual learning).
         """
-        if self._train_epoch is None:
-            self._compile_training()
+        _, optimizer_values = self._training_function
         for variable, value in zip(self._variables, self._first_values, strict=True):
             variable.assign(value)
-        for variable, value in zip(
-            self.model.optimizer.variables, self._first_optimizer, strict=True
-        ):
+        for variable, value in zip(self.model.optimizer.variables, optimizer_values, strict=True):
             variable.assign(value)
         if weights is not None:
             self.model.set_weights(weights)
@@ -560,7 +557,8 @@ class Network:
         The whole epoch is one call into TensorFlow: no Python between batches, and the bot's own
         thread keeps the interpreter to itself meanwhile.
         """
-        total = self._train_epoch(
+        epoch, _ = self._training_function
+        total = epoch(
             data.features,
             data.labels,
             data.weights,
@@ -576,7 +574,9 @@ class Network:
     def _loss(self) -> Callable:
         return self.keras.losses.get(self.parameters.loss)
 
-    def _compile_training(self) -> None:
+    @cached_property
+    def _training_function(self) -> tuple[Callable, list[npt.NDArray]]:
+        """One epoch as a TensorFlow function, and the first values of the optimizer's variables."""
         tf, p, model = self.tf, self.parameters, self.model
         decay = {"weight_decay": p.weight_decay} if p.optimizer == "adamw" else {}
         optimizer = self.keras.optimizers.get(
@@ -587,7 +587,7 @@ class Network:
         )
         model.compile(optimizer=optimizer)
         optimizer.build(model.trainable_variables)
-        self._first_optimizer = [np.asarray(v) for v in optimizer.variables]
+        first_values = [np.asarray(v) for v in optimizer.variables]
         loss = self._loss()
 
         def step(start: Any, total: Any, data: tuple) -> tuple[Any, Any]:
@@ -621,7 +621,7 @@ class Network:
             )
             return total
 
-        self._train_epoch = epoch
+        return epoch, first_values
 
     def save(self, path: Path, weights: Sequence[npt.NDArray]) -> None:
         """Write a `.keras` archive that `keras.saving.load_model` opens by itself."""
@@ -674,7 +674,8 @@ class NetworkPool:
         """
         architecture = _architecture(model)
         with self._lock:
-            network = self.fresh(*model.input_shape[1:], model.output_shape[-1])
+            conv_width, features = model.input_shape[1:]
+            network = self.fresh(conv_width, features, model.output_shape[-1])
             if _architecture(network.model) == architecture:
                 return network
             if architecture not in self._networks:
@@ -873,6 +874,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
 
     pool: NetworkPool
     swap_lock: threading.RLock
+    _checked: tuple[FreqaiDataKitchen, Path, TrainedLSTM] | None
 
     @classmethod
     def adopt(cls, drawer: FreqaiDataDrawer, pool: NetworkPool) -> "KerasDataDrawer":
@@ -965,10 +967,8 @@ class KerasDataDrawer(FreqaiDataDrawer):
                     )
                     return self.model_dictionary[coin]
         checked, self._checked = self._checked, None
-        if checked and checked[0] is dk and checked[1] == self.model_path(dk):
-            model = checked[2]
-        else:
-            model = self.read_model(dk)
+        fits = checked and checked[0] is dk and checked[1] == self.model_path(dk)
+        model = checked[2] if checked and fits else self.read_model(dk)
         if model is None:
             # FreqAI then reports "no model ready" and trains this pair next.
             self.pair_dict[coin]["model_filename"] = ""

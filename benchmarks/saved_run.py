@@ -1,0 +1,284 @@
+"""What the benchmarks start from: a user folder with the saved predictions of a walk-forward run.
+
+FreqAI cuts a timerange into windows from its first day on, and finds a saved prediction by the
+day its training ended. A shorter timerange therefore finds the predictions of a longer one only
+where both begin and end on borders of the same windows; `Periods` keeps to these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from freqtrade.configuration import Configuration
+from freqtrade.enums import RunMode
+from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
+
+from tools.exchange import LoopbackExchange
+from tools.freqtrade_run import FreqtradeFailed, FreqtradeRun, run_freqtrade
+from tools.market import generate_market
+
+
+PROJECT = Path(__file__).resolve().parent.parent
+CANDLES = PROJECT.parent / "shared" / "candles"
+PLUGINS = ("freqaimodels/LSTMRegressor.py", "strategies/ScoreStrategy.py")
+PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "BNB/USDT:USDT")
+LOSS = "SharpeHyperOptLossDaily"
+WINDOW_DAYS = 30
+# A folder holding this file was made by a benchmark, so a benchmark may empty it.
+MARKER = ".made-by-benchmarks"
+
+
+class BenchmarkFailed(RuntimeError):
+    """A benchmark cannot go on; the message says what was expected, what was got, what to do."""
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Days that cut the run in two: search from `start` to `split`, held out up to `end`."""
+
+    start: datetime
+    split: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        for first, last in pairwise((self.start, self.split)):
+            if (last - first) % timedelta(days=WINDOW_DAYS):
+                raise ValueError(
+                    f"{first:%Y-%m-%d} to {last:%Y-%m-%d} must be whole windows of {WINDOW_DAYS} "
+                    "days, else FreqAI finds no saved predictions and trains anew."
+                )
+
+    @property
+    def whole(self) -> str:
+        return timerange(self.start, self.end)
+
+    @property
+    def search(self) -> str:
+        return timerange(self.start, self.split)
+
+    @property
+    def held_out(self) -> str:
+        return timerange(self.split, self.end)
+
+
+def timerange(start: datetime, end: datetime) -> str:
+    """Two days as freqtrade's `--timerange`."""
+    return f"{start:%Y%m%d}-{end:%Y%m%d}"
+
+
+YEAR_2024 = Periods(
+    datetime(2024, 3, 10, tzinfo=UTC),
+    datetime(2024, 8, 7, tzinfo=UTC),
+    datetime(2024, 12, 3, tzinfo=UTC),
+)
+
+
+@dataclass
+class SavedRun:
+    """A user folder with plugins, models and predictions, and the settings that made them."""
+
+    folder: Path
+    datadir: Path
+    periods: Periods
+    configs: list[Path]
+    market: str  # what the candles are, in words
+
+    @property
+    def userdir(self) -> Path:
+        return self.folder / "user_data"
+
+    @property
+    def parameters(self) -> Path:
+        """What hyperopt exports, and freqtrade applies wherever it lies beside the strategy."""
+        return self.userdir / "strategies" / "ScoreStrategy.json"
+
+    def run(
+        self,
+        command: str,
+        days: str,
+        *extra: str,
+        strategy: str = "ScoreStrategy",
+        configs: Sequence[Path] = (),
+        echo: bool = False,
+    ) -> FreqtradeRun:
+        """Run the freqtrade command on the saved predictions.
+
+        :param days: the `--timerange`.
+        :param configs: further configuration files.
+        :raises FreqtradeFailed: the command failed.
+        """
+        args = [command]
+        args += [part for path in (*self.configs, *configs) for part in ("-c", str(path))]
+        args += ["--userdir", str(self.userdir), "--datadir", str(self.datadir)]
+        args += ["-s", strategy, "--freqaimodel", "LSTMRegressor", "--timerange", days, *extra]
+        if command == "backtesting":
+            args += ["--cache", "none"]
+        return run_freqtrade(args, cwd=self.folder, echo=echo)
+
+    def epochs(
+        self,
+        days: str,
+        *,
+        strategy: str = "ScoreStrategy",
+        configs: Sequence[Path] = (),
+    ) -> HyperOptimizer:
+        """freqtrade's own evaluator of hyperopt epochs (spaces buy and sell), ready to use.
+
+        It is what each worker of `freqtrade hyperopt` runs: `generate_optimizer(params)` is one
+        epoch. Weights and thresholds are all it takes.
+        """
+        config = Configuration(
+            {
+                "config": [str(path) for path in (*self.configs, *configs)],
+                "user_data_dir": str(self.userdir),
+                "datadir": str(self.datadir),
+                "strategy": strategy,
+                "freqaimodel": "LSTMRegressor",
+                "timerange": days,
+                "spaces": ["buy", "sell"],
+                "hyperopt_loss": LOSS,
+                "hyperopt_random_state": 1,
+                "epochs": 1,
+            },
+            RunMode.HYPEROPT,
+        ).get_config()
+        optimizer = HyperOptimizer(config, self.folder / f"{strategy}-{days}.pkl")
+        optimizer.prepare_hyperopt()
+        return optimizer
+
+
+@contextmanager
+def open_saved_run(
+    folder: Path,
+    *,
+    datadir: Path | None = None,
+    periods: Periods = YEAR_2024,
+    predictions: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Iterator[SavedRun]:
+    """Make the user folder, and the predictions that are not there yet; serve the candles.
+
+    :param folder: emptied first, except for models that fit; must be new or a benchmark's own.
+    :param datadir: real candles; None generates a market, which says nothing about profit.
+    :param predictions: a `user_data/models/IDENTIFIER` folder to copy instead of training.
+    :raises BenchmarkFailed: the folder is not a benchmark's, or a training failed.
+    """
+    _prepare(folder)
+    identifier = predictions.name if predictions else "year"
+    if predictions:
+        target = folder / "user_data" / "models" / identifier
+        shutil.copytree(predictions, target, dirs_exist_ok=True)
+    market = "Binance USDT perpetuals, 1h"
+    if datadir is None:
+        market = "a generated market (tools/market.py), 1h"
+        datadir = folder / "data"
+        first = periods.start - timedelta(days=90 + 40)
+        generate_market(datadir, PAIRS, start=first, end=periods.end)
+    settings = {"freqai": {"identifier": identifier, "backtest_period_days": WINDOW_DAYS}}
+    second = folder / "settings.json"
+    second.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+    with LoopbackExchange(datadir.resolve()) as exchange:
+        endpoints = exchange.write_config(folder / "endpoints.json")
+        configs = [PROJECT / "config.example.json", endpoints, second]
+        saved = SavedRun(folder, datadir.resolve(), periods, configs, market)
+        say(f"Predictions for {periods.whole}: made where they are missing …")
+        run = saved.run("backtesting", periods.whole)
+        say(f"… {run.output.count('Starting training')} trainings, {run.seconds:.0f} s.")
+        yield saved
+
+
+def _prepare(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise BenchmarkFailed(
+            f"Expected a new folder or one that a benchmark made, got {folder}. Name another one "
+            "with --workdir."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+    # Exported parameters of an earlier search would be applied to everything that follows.
+    shutil.rmtree(folder / "user_data" / "strategies", ignore_errors=True)
+    for plugin in PLUGINS:
+        target = folder / "user_data" / plugin
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / "user_data" / plugin, target)
+
+
+def add_options(parser: argparse.ArgumentParser, workdir: str) -> None:
+    """The options that all benchmarks share."""
+    parser.add_argument("--workdir", type=Path, default=PROJECT / "build" / workdir)
+    parser.add_argument(
+        "--datadir",
+        type=Path,
+        default=CANDLES if CANDLES.is_dir() else None,
+        help="candles; by default ../shared/candles or, where that is absent, a generated market",
+    )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        help="a user_data/models/IDENTIFIER folder of the same settings, to train nothing",
+    )
+    parser.add_argument("--output", type=Path, default=PROJECT / "benchmarks")
+
+
+def quiet() -> None:
+    """freqtrade as a library logs every file it reads; errors stay."""
+    logging.disable(logging.WARNING)
+
+
+def environment() -> dict[str, Any]:
+    """Machine and versions, for the reader of the figures."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:  # not Linux
+        lines = []
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), cpu)
+    packages = ("freqtrade", "tensorflow", "keras", "optuna", "pandas", "numpy")
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "system": platform.system(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def environment_line(found: dict[str, Any]) -> str:
+    """One sentence of `environment()`."""
+    versions = ", ".join(
+        f"{name} {found[name]}" for name in ("freqtrade", "tensorflow", "optuna", "pandas")
+    )
+    return (
+        f"{found['system']}, {found['cores']} cores ({found['cpu']}), Python {found['python']}, "
+        f"{versions}; {found['date']}."
+    )
+
+
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table; the keys of the first row are its head."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write(output: Path, name: str, figures: dict[str, Any], text: str) -> None:
+    """Write NAME.json and NAME.md into `output`."""
+    output.mkdir(parents=True, exist_ok=True)
+    data = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    (output / f"{name}.json").write_text(data, encoding="utf-8")
+    (output / f"{name}.md").write_text(text, encoding="utf-8")
