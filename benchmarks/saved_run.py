@@ -18,17 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from freqtrade.configuration import Configuration
 from freqtrade.enums import RunMode
 from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 
 from tools.exchange import LoopbackExchange
-from tools.freqtrade_run import FreqtradeFailed, FreqtradeRun, run_freqtrade
+from tools.freqtrade_run import FreqtradeRun, run_freqtrade
 from tools.market import generate_market
 
 
@@ -55,12 +53,11 @@ class Periods:
     end: datetime
 
     def __post_init__(self) -> None:
-        for first, last in pairwise((self.start, self.split)):
-            if (last - first) % timedelta(days=WINDOW_DAYS):
-                raise ValueError(
-                    f"{first:%Y-%m-%d} to {last:%Y-%m-%d} must be whole windows of {WINDOW_DAYS} "
-                    "days, else FreqAI finds no saved predictions and trains anew."
-                )
+        if (self.split - self.start) % timedelta(days=WINDOW_DAYS):
+            raise ValueError(
+                f"{self.search} must be whole windows of {WINDOW_DAYS} days, else FreqAI finds no "
+                "saved predictions and trains anew."
+            )
 
     @property
     def whole(self) -> str:
@@ -152,6 +149,7 @@ class SavedRun:
                 "spaces": ["buy", "sell"],
                 "hyperopt_loss": LOSS,
                 "hyperopt_random_state": 1,
+                "hyperopt_min_trades": 1,  # the default of the command
                 "epochs": 1,
             },
             RunMode.HYPEROPT,
@@ -168,6 +166,7 @@ def open_saved_run(
     datadir: Path | None = None,
     periods: Periods = YEAR_2024,
     predictions: Path | None = None,
+    allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> Iterator[SavedRun]:
     """Make the user folder, and the predictions that are not there yet; serve the candles.
@@ -175,6 +174,7 @@ def open_saved_run(
     :param folder: emptied first, except for models that fit; must be new or a benchmark's own.
     :param datadir: real candles; None generates a market, which says nothing about profit.
     :param predictions: a `user_data/models/IDENTIFIER` folder to copy instead of training.
+    :param allow_changes: use them though code or settings have changed since (freqtrade warns).
     :raises BenchmarkFailed: the folder is not a benchmark's, or a training failed.
     """
     _prepare(folder)
@@ -188,7 +188,10 @@ def open_saved_run(
         datadir = folder / "data"
         first = periods.start - timedelta(days=90 + 40)
         generate_market(datadir, PAIRS, start=first, end=periods.end)
-    settings = {"freqai": {"identifier": identifier, "backtest_period_days": WINDOW_DAYS}}
+    freqai: dict[str, Any] = {"identifier": identifier, "backtest_period_days": WINDOW_DAYS}
+    if allow_changes:
+        freqai["allow_changed_fingerprint"] = True
+    settings = {"freqai": freqai}
     second = folder / "settings.json"
     second.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
     with LoopbackExchange(datadir.resolve()) as exchange:
@@ -230,6 +233,11 @@ def add_options(parser: argparse.ArgumentParser, workdir: str) -> None:
         "--predictions",
         type=Path,
         help="a user_data/models/IDENTIFIER folder of the same settings, to train nothing",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="use these predictions though code or settings have changed since",
     )
     parser.add_argument("--output", type=Path, default=PROJECT / "benchmarks")
 

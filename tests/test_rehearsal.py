@@ -78,6 +78,7 @@ def test_live_equals_backtest(rehearsal: tuple[Rehearsal, dict]) -> None:
     assert summary["parity"]["candles"] == predicted > 0
     assert summary["parity"]["models"] >= 2
     assert summary["parity"]["worst_difference"] <= 1e-5
+    assert summary["parity"]["older_model_in_force"] == 0
 
 
 @pytest.mark.slow
@@ -211,7 +212,7 @@ def test_changed_history_is_a_problem(run: BotRun, tmp_path: Path) -> None:
     run.saved = {"BTC": history([0, 1, 2])}
     after = {"BTC": history([0, 1, 2, 3])}
     pd.to_pickle(after, tmp_path / "historic_predictions.pkl")
-    parity = Parity(pd.DataFrame({"difference": [1e-6, 2e-3], "model": ["a", "a"]}))
+    parity = Parity(pd.DataFrame({"difference": [1e-6, 2e-3], "model": "a", "older": False}))
     arguments = ([run], tmp_path, tmp_path / "none.sqlite", parity)
     summary = summarize(*arguments, retrain_hours=1.0)
     assert summary["history_kept"]

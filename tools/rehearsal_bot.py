@@ -50,6 +50,7 @@ class Bot:
         self.memory: list[tuple[float, float]] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._begin = 0
+        self._end: int | None = None
 
     def start(self) -> Bot:
         """Start it; returns at once."""
@@ -78,7 +79,9 @@ class Bot:
         """What this process has written so far."""
         with self.log.open("rb") as file:
             file.seek(self._begin)
-            return file.read().decode("utf-8", errors="replace")
+            # Later lives write to the same file.
+            length = -1 if self._end is None else self._end - self._begin
+            return file.read(length).decode("utf-8", errors="replace")
 
     def wait_for(self, pattern: str, *, count: int = 1, timeout: float) -> list[str]:
         """Wait until the log holds `pattern` (a regular expression) `count` times.
@@ -145,6 +148,7 @@ class Bot:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+        self._end = self.log.stat().st_size
 
     def _sample_memory(self, pid: int) -> None:
         try:

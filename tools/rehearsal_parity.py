@@ -1,15 +1,13 @@
 """Did the bot predict what a backtest predicts? Its saved history against the backtest path.
 
-FreqAI keeps every live prediction in `historic_predictions.pkl`, with the label means and standard
-deviations of the model that made it: these name the model. Each model is then loaded from its
-sub-train folder as a backtest loads it, with a FreqaiDataKitchen of `live=False` and features from
-`backtesting`'s own data provider, computed on candles downloaded afterwards, and predicts the same
-candles again.
+FreqAI keeps every live prediction in `historic_predictions.pkl`. The model that made it is the
+newest whose file was complete when the candle closed. It is loaded from its sub-train folder as a
+backtest loads it, with a FreqaiDataKitchen of `live=False`, features from `backtesting`'s own data
+provider and candles downloaded afterwards, and predicts the same candle again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import pandas as pd
 from freqtrade.configuration import Configuration, setup_utils_configuration
 from freqtrade.data.dataprovider import DataProvider
 from freqtrade.enums import RunMode
+from freqtrade.exchange import timeframe_to_seconds
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.resolvers import StrategyResolver
 from freqtrade.resolvers.freqaimodel_resolver import FreqaiModelResolver
@@ -38,8 +37,9 @@ class Parity:
     """How far live predictions and the backtest's lie apart.
 
     :param candles: one row per live prediction: pair, date, model, `difference`, the largest over
-        all labels of |live - backtest| / standard deviation of the label in training, and
-        `first_of_model`. The difference is inf where the backtest has no valid prediction.
+        all labels of |live - backtest| / standard deviation of the label in training, and `older`,
+        whether an older model than the newest one was in force. The difference is inf where the
+        backtest has no valid prediction.
     """
 
     candles: pd.DataFrame
@@ -78,17 +78,25 @@ def _check_parity(configs: Sequence[Path], userdir: Path, datadir: Path) -> Pari
     history: dict[str, pd.DataFrame] = pd.read_pickle(folder / "historic_predictions.pkl")
     rows = []
     for pair, predictions in history.items():
-        predicted = predictions[predictions["do_predict"] == 1]
-        if predicted.empty:
+        live = predictions[predictions["do_predict"] == 1]
+        if live.empty:
             continue
-        dates = pd.to_datetime(predicted["date_pred"], utc=True)
+        dates = pd.to_datetime(live["date_pred"], utc=True)
         span = (int(dates.min().timestamp()), int(dates.max().timestamp()))
         path = BacktestPath(configs, userdir, datadir, pair, span)
-        for model, group in predicted.groupby(_model_of(predicted, folder, pair)):
-            again = path.predict(str(model), dates[group.index].min())
-            rows.append(_compare(pair, str(model), group, again))
-    columns = ["pair", "date", "model", "difference", "first_of_model"]
-    return Parity(pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns))
+        again: dict[str, pd.DataFrame] = {}
+        for date, (_, row) in zip(dates, live.iterrows(), strict=True):
+            found = []
+            for model, older in path.candidates(folder, date):
+                if model not in again:
+                    again[model] = path.predict(model)
+                difference = _difference(row, again[model], date)
+                found.append((difference, older, model))
+                if difference <= TOLERANCE:
+                    break
+            difference, older, model = min(found)
+            rows.append((pair, date, model, difference, older))
+    return Parity(pd.DataFrame(rows, columns=["pair", "date", "model", "difference", "older"]))
 
 
 class BacktestPath:
@@ -119,6 +127,7 @@ class BacktestPath:
         self._regressor: Any = FreqaiModelResolver.load_freqaimodel(self._config)
         self._regressor.live = False
         self._pair = pair
+        self._step = timeframe_to_seconds(self._config["timeframe"])
         self._regressor.dd.set_pair_dict_info({"pair": pair})
         kitchen = self._kitchen()
         frame = self._strategy.dp.get_pair_dataframe(pair, self._config["timeframe"])
@@ -128,11 +137,35 @@ class BacktestPath:
         frame = self._strategy.set_freqai_targets(frame, metadata={"pair": pair})
         self._frame = kitchen.remove_special_chars_from_feature_names(frame)
 
-    def predict(self, model: str, start: pd.Timestamp) -> pd.DataFrame:
-        """Predictions with one saved model, as the backtest window from `start` on has them.
+    def candidates(self, folder: Path, date: pd.Timestamp) -> list[tuple[str, bool]]:
+        """The models that can have predicted the candle that opens at `date`, likely ones first.
+
+        :return: (name, whether a newer one was complete when the candle closed).
+        :raises ParityFailed: there is none.
+        """
+        close = date.timestamp() + self._step
+        base = self._pair.split("/")[0]
+        files = sorted(
+            folder.glob(f"sub-train-{base}_*/*_model.*"), key=lambda file: -file.stat().st_mtime
+        )
+        done = [(file.stem.removesuffix("_model"), file.stat().st_mtime) for file in files]
+        before = [name for name, moment in done if moment <= close]
+        # A training that ended while the bot was at this candle may have been in time.
+        meanwhile = [name for name, moment in done if close < moment <= close + self._step]
+        if not before + meanwhile:
+            raise ParityFailed(
+                f"{self._pair}: no model in {folder} is old enough for the prediction of {date}. "
+                "Keep all models (purge_old_models 0)."
+            )
+        # The one before is in force if kill -9 came between the model and pair_dictionary.json.
+        newest = [(name, False) for name in (*before[:1], *meanwhile)]
+        return newest + [(name, True) for name in before[1:2]]
+
+    def predict(self, model: str) -> pd.DataFrame:
+        """Predictions with one saved model, as the backtest window after its training has them.
 
         :param model: name of its files, as `cb_btc_1795336825`.
-        :return: date, do_predict, the labels and their `_std`, one row per candle.
+        :return: do_predict, the labels and their `_std`, by date.
         """
         kitchen = self._kitchen()
         stamp = int(model.rsplit("_", 1)[1])
@@ -142,9 +175,12 @@ class BacktestPath:
         if not self._regressor.model_exists(kitchen):
             raise ParityFailed(f"{kitchen.data_path} holds no whole model any more.")
         self._regressor.model = self._regressor.dd.load_data(self._pair, kitchen)
+        # The bot may not have had the newest candle yet when the training began.
+        start = pd.Timestamp((stamp // self._step - 2) * self._step, unit="s", tz="UTC")
         window = self._frame[self._frame["date"] >= start].reset_index(drop=True)
         predictions, do_predict = self._regressor.predict(window, kitchen)
-        return kitchen.get_predictions_to_append(predictions, do_predict, window)
+        answer = kitchen.get_predictions_to_append(predictions, do_predict, window)
+        return answer.set_index(pd.DatetimeIndex(answer["date"]))
 
     def _kitchen(self) -> FreqaiDataKitchen:
         return FreqaiDataKitchen(self._config, False, self._pair)
@@ -155,39 +191,10 @@ def _models_folder(configs: Sequence[Path], userdir: Path) -> Path:
     return userdir / "models" / merged["freqai"]["identifier"]
 
 
-def _model_of(predicted: pd.DataFrame, folder: Path, pair: str) -> pd.Series:
-    """The name of the model that made each prediction, found by its label statistics."""
-    base = pair.split("/")[0]
-    labels = [column for column in predicted if f"{column}_std" in predicted]
-    statistics = predicted[[f"{label}_{kind}" for label in labels for kind in ("mean", "std")]]
-    names = pd.Series(pd.NA, index=predicted.index, dtype="object")
-    for file in sorted(folder.glob(f"sub-train-{base}_*/*_metadata.json")):
-        data = json.loads(file.read_text(encoding="utf-8"))
-        own = [data[f"labels_{kind}"][label] for label in labels for kind in ("mean", "std")]
-        same = np.isclose(statistics.to_numpy(float), own, rtol=1e-12, atol=0).all(axis=1)
-        names[same] = file.name.removesuffix("_metadata.json")
-    if names.isna().any():
-        dates = predicted.loc[names.isna(), "date_pred"].astype(str).tolist()
-        raise ParityFailed(
-            f"{pair}: no saved model has the label statistics of the live predictions for {dates}. "
-            "Keep all models (purge_old_models 0) and fit_live_predictions_candles 0."
-        )
-    return names
-
-
-def _compare(pair: str, model: str, live: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
-    labels = [column for column in live if f"{column}_std" in live]
-    dates = pd.DatetimeIndex(pd.to_datetime(live["date_pred"], utc=True))
-    again = again.set_index(pd.DatetimeIndex(again["date"])).reindex(dates)
-    scale = live[[f"{label}_std" for label in labels]].to_numpy(float)
-    apart = np.abs(live[labels].to_numpy(float) - again[labels].to_numpy(float)) / scale
-    difference = np.where(again["do_predict"].to_numpy() == 1, apart.max(axis=1), np.inf)
-    return pd.DataFrame(
-        {
-            "pair": pair,
-            "date": dates,
-            "model": model,
-            "difference": difference,
-            "first_of_model": dates == dates.min(),
-        }
-    )
+def _difference(live: pd.Series, again: pd.DataFrame, date: pd.Timestamp) -> float:
+    if date not in again.index or again.loc[date, "do_predict"] != 1:
+        return float("inf")
+    labels = [column for column in live.index if f"{column}_std" in again]
+    scale = again.loc[date, [f"{label}_std" for label in labels]].to_numpy(float)
+    apart = live[labels].to_numpy(float) - again.loc[date, labels].to_numpy(float)
+    return float((np.abs(apart) / scale).max())

@@ -107,6 +107,9 @@ def summarize(
         "parity": {
             "candles": len(parity.candles),
             "models": int(parity.candles["model"].nunique()) if len(parity.candles) else 0,
+            "older_model_in_force": int(parity.candles["older"].sum())
+            if len(parity.candles)
+            else 0,
             "worst_difference": parity.worst,
             "tolerance": TOLERANCE,
             "holds": parity.holds,

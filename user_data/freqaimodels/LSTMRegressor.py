@@ -45,6 +45,7 @@ import pandas as pd
 import rapidjson
 from datasieve.pipeline import Pipeline
 from datasieve.transforms import SKLearnWrapper
+from freqtrade.configuration import TimeRange
 from freqtrade.constants import Config
 from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.base_models.BaseRegressionModel import BaseRegressionModel
@@ -731,12 +732,16 @@ class TrainedLSTM:
         self.features = features
         self.report = report or {}
         self.tb_logger: Any = None  # FreqAI's get_init_model() sets it
+        # The weights as tensors, made once and not at every candle.
+        self._tensors: list[Any] | None = None
 
     def predict(
         self, matrix: npt.NDArray[np.float32], ends: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float32]:
         """Predict windows of `matrix` (rows, features); returns (len(ends), labels)."""
-        return self.network.predict(self.weights, matrix, ends)
+        if self._tensors is None:
+            self._tensors = [self.network.tf.constant(w) for w in self.weights]
+        return self.network.predict(self._tensors, matrix, ends)
 
     def save(self, path: Path) -> None:
         """Write the `.keras` archive."""
@@ -1043,15 +1048,41 @@ class KerasDataDrawer(FreqaiDataDrawer):
         dk.training_features_list = data["training_features_list"]
         dk.label_list = data["label_list"]
 
+    # FreqAI opens the files it goes on from after a restart for writing in place: killed meanwhile,
+    # it leaves half a file, and the next start fails on it. These replace them whole.
+
     def save_drawer_to_disk(self) -> None:
-        """Save `pair_dictionary.json`; the old file stays whole until the new one is complete."""
-        with self.save_lock, replacing(self.pair_dictionary_path) as path, path.open("w") as file:
-            rapidjson.dump(
-                self.pair_dict,
-                file,
-                default=self.np_encoder,
-                number_mode=rapidjson.NM_NATIVE,
-            )
+        """Save `pair_dictionary.json`, which says where each pair's model lies."""
+        self._save_json(self.pair_dict, self.pair_dictionary_path)
+
+    def save_global_metadata_to_disk(self, metadata: dict[str, Any]) -> None:
+        """Save `global_metadata.json`, which says when live predictions began."""
+        self._save_json(metadata, self.global_metadata_path)
+
+    def _save_json(self, content: dict, path: Path) -> None:
+        with self.save_lock, replacing(path) as temporary, temporary.open("w") as file:
+            rapidjson.dump(content, file, default=self.np_encoder, number_mode=rapidjson.NM_NATIVE)
+
+    def save_historic_predictions_to_disk(self) -> None:
+        """Save `historic_predictions.pkl` and its backup."""
+        with self.save_lock:
+            for path in (self.historic_predictions_path, self.historic_predictions_bkp_path):
+                with replacing(path) as temporary, temporary.open("wb") as file:
+                    cloudpickle.dump(self.historic_predictions, file)
+
+    def update_historic_data(self, strategy: IStrategy, dk: FreqaiDataKitchen) -> None:
+        """Append new candles to those in memory; keep `date` a date.
+
+        Candles read from disk and candles from the exchange can carry different time zone objects
+        or resolutions. pandas then joins their dates as plain objects, on which every later merge
+        and `.dt` fails.
+        """
+        super().update_historic_data(strategy, dk)
+        with self.history_lock:
+            for frames in self.historic_data.values():
+                for frame in frames.values():
+                    if frame["date"].dtype == object:
+                        frame["date"] = pd.to_datetime(frame["date"], utc=True)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1630,6 +1661,28 @@ class LSTMRegressor(BaseRegressionModel):
             return False
         logger.info(f"Found model at {path}")
         return True
+
+    def extract_data_and_train_model(
+        self,
+        new_trained_timerange: TimeRange,
+        pair: str,
+        strategy: IStrategy,
+        dk: FreqaiDataKitchen,
+        data_load_timerange: TimeRange,
+    ) -> None:
+        """Train and save in the scanning thread; a pair whose model was not saved stays due.
+
+        FreqAI notes the time of training before it saves. Were it kept after a full disk, say, the
+        old model would pass for a fresh one, would not expire, and would not be retrained in time.
+        """
+        before = self.dd.get_pair_dict_info(pair)[1]
+        try:
+            super().extract_data_and_train_model(
+                new_trained_timerange, pair, strategy, dk, data_load_timerange
+            )
+        except BaseException:
+            self.dd.pair_dict[pair]["trained_timestamp"] = before
+            raise
 
     def fit_live_predictions(self, dk: FreqaiDataKitchen, pair: str) -> None:
         """Label mean and std from recent predictions, for `fit_live_predictions_candles`.

@@ -1,0 +1,404 @@
+"""Search weights and thresholds on one part of the year, test what was found on the rest.
+
+    python -m benchmarks.search
+
+`freqtrade hyperopt` searches on the first windows of a walk-forward run; its best epoch and the
+strategy's defaults are then backtested on these and on the windows after them. Nothing is chosen
+by the second part. Two more looks, by freqtrade's own evaluator of epochs: every epoch of the
+search on the held-out part (does doing well there tell anything about doing well here?), and the
+thresholds alone, with the article's weights, on the search part (how often does it trade?).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import joblib
+import pandas as pd
+from freqtrade.exceptions import FreqtradeException
+from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
+
+from benchmarks.saved_run import (
+    CANDLES,
+    LOSS,
+    BenchmarkFailed,
+    SavedRun,
+    add_options,
+    environment,
+    environment_line,
+    markdown_table,
+    open_saved_run,
+    quiet,
+    write,
+)
+from tools.freqtrade_run import FreqtradeFailed, load_newest_backtest
+
+
+SIDES = ("search", "held out")
+HORIZONS = (1, 6, 24)  # candles
+THRESHOLDS_BUY = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
+THRESHOLDS_SELL = (0.0, -0.1, -0.3, -0.6, -1.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search")
+    add_options(parser, "benchmarks")
+    parser.add_argument("--epochs", type=int, default=150, help="of the search")
+    parser.add_argument("--random-state", type=int, default=1)
+    options = parser.parse_args(arguments)
+    quiet()
+    try:
+        if options.datadir is None:
+            raise BenchmarkFailed(
+                f"Expected real candles in {CANDLES.name}, got none: what a search finds in a "
+                "generated market means nothing. Name a data folder with --datadir."
+            )
+        with open_saved_run(
+            options.workdir.resolve(),
+            datadir=options.datadir,
+            predictions=options.predictions,
+            allow_changes=options.allow_changes,
+        ) as saved:
+            figures = search_and_test(saved, options.epochs, options.random_state)
+    except (BenchmarkFailed, FreqtradeFailed, FreqtradeException) as error:
+        print(f"The benchmark failed: {error}")
+        return 1
+    text = as_markdown(figures)
+    write(options.output, "search-2024", figures, text)
+    print(text)
+    return 0
+
+
+def search_and_test(saved: SavedRun, epochs: int, random_state: int) -> dict[str, Any]:
+    """Everything that is reported.
+
+    :raises BenchmarkFailed: the best epoch was not reproduced, or something was trained anew.
+    """
+    days = dict(zip(SIDES, (saved.periods.search, saved.periods.held_out), strict=True))
+    defaults = {side: backtest(saved, days[side]) for side in SIDES}
+
+    options = ["--spaces", "buy", "sell", "--hyperopt-loss", LOSS, "-e", str(epochs)]
+    options += ["-j", "2", "--random-state", str(random_state)]
+    print(f"Searching {days['search']}, {epochs} epochs …")
+    run = saved.run("hyperopt", days["search"], *options)
+    nothing_trained(run.output, days["search"])
+    found = read_epochs(saved)
+    best = min(found, key=lambda epoch: epoch["loss"])
+    searched = {side: backtest(saved, days[side]) for side in SIDES}
+    saved.parameters.unlink()
+    profits = best["results_metrics"]["profit_total_abs"], searched["search"]["profit_abs"]
+    if abs(profits[0] - profits[1]) >= 0.005:
+        raise BenchmarkFailed(
+            f"Expected the best epoch's profit {profits[0]:.3f} from a backtest with its "
+            f"parameters, got {profits[1]:.3f}."
+        )
+
+    evaluators = {side: saved.epochs(days[side]) for side in SIDES}
+    print("Every epoch on the held-out part, and the thresholds alone …")
+    chosen = default_parameters(evaluators["search"])
+    return {
+        "environment": environment(),
+        "market": saved.market,
+        "timeranges": days,
+        "epochs": epochs,
+        "random_state": random_state,
+        "seconds_of_search": round(run.seconds),
+        "default_parameters": chosen,
+        "searched_parameters": best["params_dict"],
+        "defaults": defaults,
+        "searched": searched,
+        "all_epochs": compare_epochs(found, evaluators["held out"]),
+        "thresholds": scan_thresholds(evaluators["search"], chosen),
+        "forward_correlation": {
+            side: forward_correlation(evaluators[side], chosen) for side in SIDES
+        },
+    }
+
+
+def backtest(saved: SavedRun, days: str) -> dict[str, Any]:
+    """`freqtrade backtesting` with the exported parameters where they are, else the defaults."""
+    run = saved.run("backtesting", days)
+    nothing_trained(run.output, days)
+    statistics, _ = load_newest_backtest(saved.userdir, "ScoreStrategy")
+    return summary(statistics)
+
+
+def nothing_trained(output: str, days: str) -> None:
+    """Both sides must come from the same saved predictions.
+
+    :raises BenchmarkFailed: a model was trained.
+    """
+    if "Starting training" in output:
+        raise BenchmarkFailed(f"Expected saved predictions for {days}, but models were trained.")
+
+
+def read_epochs(saved: SavedRun) -> list[dict[str, Any]]:
+    """The epochs of the newest search."""
+    newest = max((saved.userdir / "hyperopt_results").glob("strategy_ScoreStrategy_*.fthypt"))
+    with newest.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def summary(statistics: dict[str, Any]) -> dict[str, Any]:
+    """What is reported of a backtest; profits in percent of the starting balance, after costs.
+
+    `fees` and `funding` are in percent of the starting balance too: fees are paid, funding is
+    received where it is above zero.
+    """
+    days = days_of(statistics)
+    trades = statistics["trades"]
+    fees = sum(
+        trade["amount"]
+        * (trade["open_rate"] * trade["fee_open"] + trade["close_rate"] * trade["fee_close"])
+        for trade in trades
+    )
+    funding = sum(trade["funding_fees"] for trade in trades)
+    balance = statistics["starting_balance"]
+    pairs = [row for row in statistics["results_per_pair"] if row["key"] != "TOTAL"]
+    return {
+        "from": statistics["backtest_start"],
+        "to": statistics["backtest_end"],
+        "trades": statistics["total_trades"],
+        "trades_per_pair_and_day": round(pace(statistics), 3),
+        "long": statistics["trade_count_long"],
+        "short": statistics["trade_count_short"],
+        "profit": round(100 * statistics["profit_total"], 2),
+        "profit_long": round(100 * statistics["profit_total_long"], 2),
+        "profit_short": round(100 * statistics["profit_total_short"], 2),
+        "profit_abs": statistics["profit_total_abs"],
+        "fees": round(100 * fees / balance, 2),
+        "funding": round(100 * funding / balance, 2),
+        "sharpe": round(statistics["sharpe"], 2),
+        "drawdown": round(100 * statistics["max_drawdown_account"], 2),
+        "win_rate": round(100 * statistics["winrate"], 1),
+        "p_value": statistics["p_value"],
+        "market_change": round(100 * statistics["market_change"], 1),
+        "pairs": {
+            row["key"]: {
+                "trades": row["trades"],
+                "trades_per_day": round(row["trades"] / days, 3),
+                "profit": round(100 * row["profit_total"], 2),
+                "win_rate": round(100 * row["winrate"], 1),
+            }
+            for row in pairs
+        },
+    }
+
+
+def days_of(statistics: dict[str, Any]) -> float:
+    return (statistics["backtest_end_ts"] - statistics["backtest_start_ts"]) / 86_400_000
+
+
+def pace(statistics: dict[str, Any]) -> float:
+    """Trades per pair and day."""
+    return statistics["total_trades"] / len(statistics["pairlist"]) / days_of(statistics)
+
+
+def default_parameters(evaluator: HyperOptimizer) -> dict[str, float]:
+    """Weights and thresholds of the strategy as it is; ask before any epoch is evaluated."""
+    parameters = evaluator.backtesting.strategy.enumerate_parameters()
+    return {name: parameter.value for name, parameter in parameters if parameter.in_space}
+
+
+def compare_epochs(found: list[dict[str, Any]], held_out: HyperOptimizer) -> dict[str, Any]:
+    """Every epoch of the search on the held-out part: does success there come back here?
+
+    :return: median and best profit (percent) on both sides, the share of epochs that gained, and
+        Spearman's rank correlation of the losses (minus the daily Sharpe ratio).
+    """
+    before = [epoch["results_metrics"] for epoch in found]
+    after = [held_out.generate_optimizer(dict(epoch["params_dict"])) for epoch in found]
+    frame = pd.DataFrame(
+        {
+            "search": [100 * metrics["profit_total"] for metrics in before],
+            "held out": [100 * epoch["results_metrics"]["profit_total"] for epoch in after],
+            "search loss": [epoch["loss"] for epoch in found],
+            "held out loss": [epoch["loss"] for epoch in after],
+        }
+    )
+    ranks = frame["search loss"].corr(frame["held out loss"], method="spearman")
+    return {
+        "rank_correlation": round(float(ranks), 2),
+        **{
+            side: {
+                "median_profit": round(float(frame[side].median()), 2),
+                "best_profit": round(float(frame[side].max()), 2),
+                "share_with_gain": round(float((frame[side] > 0).mean()), 2),
+            }
+            for side in SIDES
+        },
+    }
+
+
+def scan_thresholds(
+    evaluator: HyperOptimizer, defaults: dict[str, float]
+) -> list[dict[str, float]]:
+    """Pace and profit of the thresholds alone, everything else at its default."""
+    rows = []
+    for buy in THRESHOLDS_BUY:
+        for sell in THRESHOLDS_SELL:
+            values = {**defaults, "threshold_buy": buy, "threshold_sell": sell}
+            statistics = evaluator.generate_optimizer(values)["results_metrics"]
+            rows.append(
+                {
+                    "threshold_buy": buy,
+                    "threshold_sell": sell,
+                    "trades_per_pair_and_day": round(pace(statistics), 3),
+                    "profit": round(100 * statistics["profit_total"], 2),
+                    "sharpe": round(statistics["sharpe"], 2),
+                    "drawdown": round(100 * statistics["max_drawdown_account"], 2),
+                    "win_rate": round(100 * statistics["winrate"], 1),
+                }
+            )
+    return rows
+
+
+def forward_correlation(
+    evaluator: HyperOptimizer, defaults: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """Correlation of the predicted score with the return of the next candles, by pair."""
+    strategy = evaluator.backtesting.strategy
+    for name, parameter in strategy.enumerate_parameters():
+        if name in defaults:
+            parameter.value = defaults[name]
+    found = {}
+    for pair, frame in joblib.load(evaluator.data_pickle_file).items():
+        scored = strategy.advise_entry(frame, {"pair": pair})
+        close = scored["close"]
+        found[pair] = {
+            str(ahead): round(float(scored["T_hat"].corr(close.shift(-ahead) / close - 1)), 3)
+            for ahead in HORIZONS
+        }
+    return found
+
+
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The report."""
+    days = figures["timeranges"]
+    rows, pair_rows = [], []
+    for kind, name in (("defaults", "defaults (the article's weights)"), ("searched", "searched")):
+        for side in SIDES:
+            result = figures[kind][side]
+            rows.append(
+                {
+                    "parameters": name,
+                    "range": f"{side} {days[side]}",
+                    "trades": result["trades"],
+                    "per pair and day": f"{result['trades_per_pair_and_day']:.2f}",
+                    "long / short": f"{result['long']} / {result['short']}",
+                    "profit": f"{result['profit']:+.2f} %",
+                    "of it long / short": (
+                        f"{result['profit_long']:+.2f} / {result['profit_short']:+.2f} %"
+                    ),
+                    "Sharpe": f"{result['sharpe']:.2f}",
+                    "max drawdown": f"{result['drawdown']:.2f} %",
+                    "win rate": f"{result['win_rate']:.0f} %",
+                    "fees": f"{result['fees']:.2f} %",
+                    "funding": f"{result['funding']:+.2f} %",
+                    "p": f"{result['p_value']:.2f}",
+                }
+            )
+            pair_rows.append(
+                {
+                    "parameters": kind,
+                    "range": side,
+                    **{
+                        pair.split("/")[0]: (
+                            f"{values['trades']} ({values['trades_per_day']:.2f}), "
+                            f"{values['profit']:+.2f} %"
+                        )
+                        for pair, values in result["pairs"].items()
+                    },
+                }
+            )
+    names = list(figures["default_parameters"])
+    parameters = [
+        {
+            "parameters": kind,
+            **{name: figures[f"{kind}_parameters"][name] for name in names},
+        }
+        for kind in ("default", "searched")
+    ]
+    grid: dict[float, dict[str, str]] = {}
+    for row in figures["thresholds"]:
+        cell = f"{row['trades_per_pair_and_day']:.2f}, {row['profit']:+.1f} %"
+        line = grid.setdefault(row["threshold_buy"], {"buy \\ sell": f"{row['threshold_buy']:g}"})
+        line[f"{row['threshold_sell']:g}"] = cell
+    correlations = figures["forward_correlation"]
+    forward = [
+        {
+            "pair": pair.split("/")[0],
+            **{
+                f"{side}, {ahead} h": f"{correlations[side][pair][str(ahead)]:+.3f}"
+                for side in SIDES
+                for ahead in HORIZONS
+            },
+        }
+        for pair in correlations["search"]
+    ]
+    epochs = figures["all_epochs"]
+    market = {side: figures["defaults"][side]["market_change"] for side in SIDES}
+    return f"""# Weights and thresholds: a search and a test on what it has not seen
+
+`python -m benchmarks.search`
+
+{environment_line(figures["environment"])} {figures["market"]}, BTC, ETH, SOL and BNB, long and \
+short, `config.example.json` with windows of 30 days: one walk-forward run over both ranges, every \
+prediction out of sample. Fees 0.05 % a side (Binance's taker fee; freqtrade's backtest takes the \
+higher one) and funding are in all figures; the stake is 1000 of 10000 USDT, at most four trades.
+
+**Nothing here promises a profit.** T describes the candle it stands at and is nearly uncorrelated \
+with what the price does next (last table), so a model that predicts T well predicts no return. \
+The search below finds parameters that did well on the range it was given; the held-out rows say \
+what that was worth afterwards.
+
+`freqtrade hyperopt --spaces buy sell --hyperopt-loss {LOSS} -e {figures["epochs"]} -j 2 \
+--random-state {figures["random_state"]}` on {days["search"]} \
+({figures["seconds_of_search"]} s); its best epoch was reproduced by a backtest to the cent. The \
+ranges meet on a border of FreqAI's windows, else it would train anew.
+
+{markdown_table(rows)}
+
+Profit, fees and funding in percent of the starting balance; Sharpe as freqtrade's backtest \
+reports it (closed trades); p is freqtrade's p-value of the mean profit being zero. The market \
+(mean of the four pairs) changed by {market["search"]:+.1f} % and {market["held out"]:+.1f} %.
+
+Trades (a day) and profit by pair:
+
+{markdown_table(pair_rows)}
+
+{markdown_table(parameters)}
+
+Weights count divided by their sum; thresholds are in units of the label scale.
+
+## What the whole search says
+
+Over all {figures["epochs"]} epochs the rank correlation of the Sharpe ratio on the search range \
+with that on the held-out range is {epochs["rank_correlation"]:+.2f} (1: the same order, 0: none). \
+Profit of the median epoch: {epochs["search"]["median_profit"]:+.2f} % and \
+{epochs["held out"]["median_profit"]:+.2f} %; of the best on each: \
+{epochs["search"]["best_profit"]:+.2f} % and {epochs["held out"]["best_profit"]:+.2f} %; epochs \
+with a gain: {100 * epochs["search"]["share_with_gain"]:.0f} % and \
+{100 * epochs["held out"]["share_with_gain"]:.0f} %.
+
+## The thresholds alone
+
+The article's weights, search range only. Trades per pair and day, and profit, for `threshold_buy` \
+(rows) and `threshold_sell` (columns):
+
+{markdown_table(list(grid.values()))}
+
+## The predicted score and the next returns
+
+Correlation of T̂ (the article's weights) with the return of the next 1, 6 and 24 hours:
+
+{markdown_table(forward)}
+"""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
