@@ -64,7 +64,7 @@ class PlainScoreStrategy(WithFreqAI):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hyperopt_epochs")
-    add_options(parser, "benchmarks")
+    add_options(parser)
     parser.add_argument("--sets", type=int, default=10, help="sets of weights and thresholds")
     parser.add_argument("--rounds", type=int, default=5, help="how often each set is evaluated")
     parser.add_argument("--epochs", type=int, default=20, help="of the watched command")
@@ -210,10 +210,17 @@ def summary(times: dict[str, list[list[float]]]) -> dict[str, Any]:
             "median_by_round": [round(value, 4) for value in medians[form]],
         }
     ratio = figures["FreqAI"]["median"] / figures["plain"]["median"]
+    # Epochs differ by what they trade; a pair is the same parameters in both forms.
+    pairs = [
+        a / b
+        for with_freqai, plain in zip(times["FreqAI"], times["plain"], strict=True)
+        for a, b in zip(with_freqai, plain, strict=True)
+    ]
     ratios = [a / b for a, b in zip(*medians.values(), strict=True)]
     return {
         **figures,
         "ratio": round(ratio, 3),
+        "ratio_of_pairs": round(statistics.median(pairs), 3),
         "ratio_by_round": [round(value, 3) for value in ratios],
     }
 
@@ -322,7 +329,9 @@ trades, median {trades["median"]:.0f}). Medians (quartiles):
 {markdown_table(rows)}
 
 Ratio of the medians: **{wall["ratio"]:.2f}** (by round: {by_round}); of CPU seconds \
-{cpu["ratio"]:.2f} (by round: {cpu_by_round}). The aim is {figures["aim"]} at most.
+{cpu["ratio"]:.2f} (by round: {cpu_by_round}). Median of the ratios of single pairs of epochs: \
+{wall["ratio_of_pairs"]:.2f}, of CPU seconds {cpu["ratio_of_pairs"]:.2f}. The aim is \
+{figures["aim"]} at most.
 
 FreqAI's frames are longer because they keep the training days before the first prediction, and \
 wider by the means of the labels.

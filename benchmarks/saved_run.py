@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from freqtrade.configuration import Configuration
 from freqtrade.enums import RunMode
@@ -35,7 +36,7 @@ CANDLES = PROJECT.parent / "shared" / "candles"
 PLUGINS = ("freqaimodels/LSTMRegressor.py", "strategies/ScoreStrategy.py")
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "BNB/USDT:USDT")
 LOSS = "SharpeHyperOptLossDaily"
-WINDOW_DAYS = 30
+TRAIN_DAYS, WINDOW_DAYS = 90, 30
 # A folder holding this file was made by a benchmark, so a benchmark may empty it.
 MARKER = ".made-by-benchmarks"
 
@@ -82,6 +83,13 @@ YEAR_2024 = Periods(
     datetime(2024, 8, 7, tzinfo=UTC),
     datetime(2024, 12, 3, tzinfo=UTC),
 )
+# Nothing is held out of a generated market: what a search finds there means nothing.
+GENERATED = Periods(
+    datetime(2024, 3, 10, tzinfo=UTC),
+    datetime(2024, 6, 8, tzinfo=UTC),
+    datetime(2024, 6, 8, tzinfo=UTC),
+)
+STARTUP_DAYS = 40  # before the training days: 200 candles of the longest timeframe, 4h
 
 
 @dataclass
@@ -164,31 +172,37 @@ def open_saved_run(
     folder: Path,
     *,
     datadir: Path | None = None,
-    periods: Periods = YEAR_2024,
     predictions: Path | None = None,
     allow_changes: bool = False,
     say: Callable[[str], None] = print,
 ) -> Iterator[SavedRun]:
     """Make the user folder, and the predictions that are not there yet; serve the candles.
 
-    :param folder: emptied first, except for models that fit; must be new or a benchmark's own.
-    :param datadir: real candles; None generates a market, which says nothing about profit.
+    :param folder: new, or a benchmark's own; models and predictions of an earlier run are kept.
+    :param datadir: candles of 2024; None generates a market, which says nothing about profit.
     :param predictions: a `user_data/models/IDENTIFIER` folder to copy instead of training.
     :param allow_changes: use them though code or settings have changed since (freqtrade warns).
-    :raises BenchmarkFailed: the folder is not a benchmark's, or a training failed.
+    :raises BenchmarkFailed: the folder is not a benchmark's.
+    :raises FreqtradeFailed: a training failed, or models were made with other code or settings.
     """
     _prepare(folder)
-    identifier = predictions.name if predictions else "year"
+    # FreqAI knows nothing of the candles that models were made from: other ones, another name.
+    candles = str(datadir.resolve()) if datadir else "generated"
+    identifier = predictions.name if predictions else f"year-{crc32(candles.encode()):08x}"
     if predictions:
         target = folder / "user_data" / "models" / identifier
         shutil.copytree(predictions, target, dirs_exist_ok=True)
-    market = "Binance USDT perpetuals, 1h"
+    periods, market = YEAR_2024, "Binance USDT perpetuals, 1h"
     if datadir is None:
-        market = "a generated market (tools/market.py), 1h"
+        periods, market = GENERATED, "a generated market (tools/market.py), 1h"
         datadir = folder / "data"
-        first = periods.start - timedelta(days=90 + 40)
+        first = periods.start - timedelta(days=TRAIN_DAYS + STARTUP_DAYS)
         generate_market(datadir, PAIRS, start=first, end=periods.end)
-    freqai: dict[str, Any] = {"identifier": identifier, "backtest_period_days": WINDOW_DAYS}
+    freqai: dict[str, Any] = {
+        "identifier": identifier,
+        "train_period_days": TRAIN_DAYS,
+        "backtest_period_days": WINDOW_DAYS,
+    }
     if allow_changes:
         freqai["allow_changed_fingerprint"] = True
     settings = {"freqai": freqai}
@@ -220,9 +234,9 @@ def _prepare(folder: Path) -> None:
         shutil.copy2(PROJECT / "user_data" / plugin, target)
 
 
-def add_options(parser: argparse.ArgumentParser, workdir: str) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that all benchmarks share."""
-    parser.add_argument("--workdir", type=Path, default=PROJECT / "build" / workdir)
+    parser.add_argument("--workdir", type=Path, default=PROJECT / "build" / "benchmarks")
     parser.add_argument(
         "--datadir",
         type=Path,

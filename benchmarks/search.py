@@ -24,6 +24,7 @@ from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 from benchmarks.saved_run import (
     CANDLES,
     LOSS,
+    PAIRS,
     BenchmarkFailed,
     SavedRun,
     add_options,
@@ -46,7 +47,7 @@ THRESHOLDS_SELL = (0.0, -0.1, -0.3, -0.6, -1.0)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search")
-    add_options(parser, "benchmarks")
+    add_options(parser)
     parser.add_argument("--epochs", type=int, default=150, help="of the search")
     parser.add_argument("--random-state", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -108,7 +109,11 @@ def search_and_test(saved: SavedRun, epochs: int, random_state: int) -> dict[str
         "random_state": random_state,
         "seconds_of_search": round(run.seconds),
         "default_parameters": chosen,
-        "searched_parameters": best["params_dict"],
+        "searched_parameters": {
+            # The search draws multiples of 0.01, with the noise of floating point.
+            name: round(value, 2)
+            for name, value in best["params_dict"].items()
+        },
         "defaults": defaults,
         "searched": searched,
         "all_epochs": compare_epochs(found, evaluators["held out"]),
@@ -158,7 +163,7 @@ def summary(statistics: dict[str, Any]) -> dict[str, Any]:
     )
     funding = sum(trade["funding_fees"] for trade in trades)
     balance = statistics["starting_balance"]
-    pairs = [row for row in statistics["results_per_pair"] if row["key"] != "TOTAL"]
+    by_pair = {row["key"]: row for row in statistics["results_per_pair"]}
     return {
         "from": statistics["backtest_start"],
         "to": statistics["backtest_end"],
@@ -178,18 +183,19 @@ def summary(statistics: dict[str, Any]) -> dict[str, Any]:
         "p_value": statistics["p_value"],
         "market_change": round(100 * statistics["market_change"], 1),
         "pairs": {
-            row["key"]: {
-                "trades": row["trades"],
-                "trades_per_day": round(row["trades"] / days, 3),
-                "profit": round(100 * row["profit_total"], 2),
-                "win_rate": round(100 * row["winrate"], 1),
+            pair: {
+                "trades": by_pair[pair]["trades"],
+                "trades_per_day": round(by_pair[pair]["trades"] / days, 3),
+                "profit": round(100 * by_pair[pair]["profit_total"], 2),
+                "win_rate": round(100 * by_pair[pair]["winrate"], 1),
             }
-            for row in pairs
+            for pair in PAIRS
         },
     }
 
 
 def days_of(statistics: dict[str, Any]) -> float:
+    """Length of a backtest, without the start-up before its first candle."""
     return (statistics["backtest_end_ts"] - statistics["backtest_start_ts"]) / 86_400_000
 
 

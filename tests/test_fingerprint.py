@@ -116,8 +116,8 @@ def test_settings_hold_what_training_depends_on_and_nothing_else(
         return lstm.training_settings(config, lstm.LSTMParameters.from_config(given))
 
     base = settings(freqai_config())
-    default = lstm.LSTMParameters().dropout_rate
-    assert settings(freqai_config(training={"dropout_rate": default})) == base
+    default = lstm.LSTMParameters().lr_patience
+    assert settings(freqai_config(training={"lr_patience": default})) == base
     assert settings(freqai_config(training={"device": "cpu"})) == base
     assert settings(freqai_config(features={"plot_feature_importances": 5})) == base
     assert settings(freqai_config(live_retrain_hours=7, expiration_hours=9)) == base

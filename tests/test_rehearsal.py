@@ -22,10 +22,10 @@ from tools.rehearsal_summary import BotRun, as_table, candles_of, read_history, 
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
-    """Two pairs, four and a half minutes, retraining each minute, kill -9 during a training."""
+    """Two pairs, four minutes, retraining each minute, kill -9 during a training."""
     workdir = tmp_path_factory.mktemp("rehearsal") / "work"
     overrides = {"freqai": {"live_retrain_hours": 0.015}}
-    rehearsal = Rehearsal(workdir, minutes=4.5, pairs=2, kill="training", overrides=overrides)
+    rehearsal = Rehearsal(workdir, minutes=4.25, pairs=2, kill="training", overrides=overrides)
     return rehearsal, rehearsal.run(Console(quiet=True))
 
 

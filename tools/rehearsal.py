@@ -54,7 +54,8 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
     return {
         "timeframe": "1m",
         "max_open_trades": len(pairs),
-        # Trades open and close within minutes.
+        # Trades open and close within minutes; -1 closes what no signal has closed by then.
+        "minimal_roi": {"0": 0.12, "3": -1},
         "unfilledtimeout": {"entry": 1, "exit": 1, "exit_timeout_count": 0, "unit": "minutes"},
         "exchange": {"pair_whitelist": list(pairs)},
         "freqai": {
