@@ -29,23 +29,19 @@ import psutil
 from freqtrade.exceptions import FreqtradeException
 from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 
+from benchmarks.reports import FORMS, environment, epochs_report, write
 from benchmarks.saved_run import (
     LOSS,
     PROJECT,
     BenchmarkFailed,
     SavedRun,
     add_options,
-    environment,
-    environment_line,
-    markdown_table,
     open_saved_run,
     quiet,
-    write,
 )
 from tools.freqtrade_run import FreqtradeFailed
 
 
-FORMS = ("FreqAI", "plain")
 STRATEGIES = {"FreqAI": "ScoreStrategy", "plain": "PlainScoreStrategy"}
 AIM = 1.1
 # Appended to a copy of ScoreStrategy.py: a plugin has to be one file.
@@ -81,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BenchmarkFailed, FreqtradeFailed, FreqtradeException) as error:
         print(f"The benchmark failed: {error}")
         return 1
-    text = as_markdown(figures)
+    text = epochs_report(figures)
     write(options.output, "hyperopt-epochs", figures, text)
     print(text)
     return 0
@@ -284,65 +280,6 @@ def read_results(saved: SavedRun, strategy: str) -> list[tuple[int, float, float
     newest = max(folder.glob(f"strategy_{strategy}_*.fthypt"))
     with newest.open(encoding="utf-8") as lines:
         return [identity(json.loads(line)) for line in lines]
-
-
-def as_markdown(figures: dict[str, Any]) -> str:
-    """The report."""
-    epochs, workers = figures["epochs"], figures["workers"]
-    rows = []
-    for form in FORMS:
-        row = {"form": form}
-        for name, key in (("s per epoch", "wall_seconds"), ("CPU s per epoch", "cpu_seconds")):
-            low, high = epochs[key][form]["quartiles"]
-            row[name] = f"{epochs[key][form]['median']:.3f} ({low:.3f} to {high:.3f})"
-        size = figures["frames"][form]
-        row["frame"] = f"{size['rows']} rows, {size['columns']} columns"
-        rows.append(row)
-    held = [
-        {
-            "form": form,
-            "workers": workers[form]["workers"],
-            "resident": f"{workers[form]['resident_mib']} MiB",
-            "of it its own": f"{workers[form]['unique_mib']} MiB",
-            "workers with TensorFlow": workers[form]["workers_with_tensorflow"],
-            "whole command": f"{workers[form]['seconds']:.0f} s",
-        }
-        for form in FORMS
-    ]
-    wall, cpu = epochs["wall_seconds"], epochs["cpu_seconds"]
-    by_round = ", ".join(f"{value:.2f}" for value in wall["ratio_by_round"])
-    cpu_by_round = ", ".join(f"{value:.2f}" for value in cpu["ratio_by_round"])
-    trades = epochs["trades"]
-    return f"""# What FreqAI costs per hyperopt epoch
-
-`python -m benchmarks.hyperopt_epochs`
-
-{environment_line(figures["environment"])} Market: {figures["market"]}; {len(figures["pairs"])} \
-pairs, {figures["timerange"]}.
-
-{figures["sets"]} sets of weights and thresholds, each evaluated {figures["rounds"]} times in both \
-forms by freqtrade's own evaluator, in turns: `ScoreStrategy` with its predictions saved by an \
-earlier backtest, and the same strategy with FreqAI off, reading the same columns from a file. \
-Trades, profit and loss of each set agreed in both forms ({trades["lowest"]} to {trades["most"]} \
-trades, median {trades["median"]:.0f}). Medians (quartiles):
-
-{markdown_table(rows)}
-
-Ratio of the medians: **{wall["ratio"]:.2f}** (by round: {by_round}); of CPU seconds \
-{cpu["ratio"]:.2f} (by round: {cpu_by_round}). Median of the ratios of single pairs of epochs: \
-{wall["ratio_of_pairs"]:.2f}, of CPU seconds {cpu["ratio_of_pairs"]:.2f}. The aim is \
-{figures["aim"]} at most.
-
-FreqAI's frames are longer because they keep the training days before the first prediction, and \
-wider by the means of the labels.
-
-## Workers
-
-`freqtrade hyperopt --spaces buy sell -e {workers["epochs"]} -j 2 --random-state 1`, once in each \
-form; the epochs agreed in trades, profit and loss. Highest values of one worker:
-
-{markdown_table(held)}
-"""
 
 
 if __name__ == "__main__":

@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -259,48 +256,3 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def quiet() -> None:
     """freqtrade as a library logs every file it reads; errors stay."""
     logging.disable(logging.WARNING)
-
-
-def environment() -> dict[str, Any]:
-    """Machine and versions, for the reader of the figures."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:  # not Linux
-        lines = []
-    cpu = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), cpu)
-    packages = ("freqtrade", "tensorflow", "keras", "optuna", "pandas", "numpy")
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "system": platform.system(),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-    }
-
-
-def environment_line(found: dict[str, Any]) -> str:
-    """One sentence of `environment()`."""
-    versions = ", ".join(
-        f"{name} {found[name]}" for name in ("freqtrade", "tensorflow", "optuna", "pandas")
-    )
-    return (
-        f"{found['system']}, {found['cores']} cores ({found['cpu']}), Python {found['python']}, "
-        f"{versions}; {found['date']}."
-    )
-
-
-def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table; the keys of the first row are its head."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def write(output: Path, name: str, figures: dict[str, Any], text: str) -> None:
-    """Write NAME.json and NAME.md into `output`."""
-    output.mkdir(parents=True, exist_ok=True)
-    data = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
-    (output / f"{name}.json").write_text(data, encoding="utf-8")
-    (output / f"{name}.md").write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ import pandas as pd
 from freqtrade.exceptions import FreqtradeException
 from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 
+from benchmarks.reports import HORIZONS, SIDES, environment, search_report, write
 from benchmarks.saved_run import (
     CANDLES,
     LOSS,
@@ -28,18 +29,12 @@ from benchmarks.saved_run import (
     BenchmarkFailed,
     SavedRun,
     add_options,
-    environment,
-    environment_line,
-    markdown_table,
     open_saved_run,
     quiet,
-    write,
 )
 from tools.freqtrade_run import FreqtradeFailed, load_newest_backtest
 
 
-SIDES = ("search", "held out")
-HORIZONS = (1, 6, 24)  # candles
 THRESHOLDS_BUY = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
 THRESHOLDS_SELL = (0.0, -0.1, -0.3, -0.6, -1.0)
 
@@ -68,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BenchmarkFailed, FreqtradeFailed, FreqtradeException) as error:
         print(f"The benchmark failed: {error}")
         return 1
-    text = as_markdown(figures)
+    text = search_report(figures)
     write(options.output, "search-2024", figures, text)
     print(text)
     return 0
@@ -280,130 +275,6 @@ def forward_correlation(
             for ahead in HORIZONS
         }
     return found
-
-
-def as_markdown(figures: dict[str, Any]) -> str:
-    """The report."""
-    days = figures["timeranges"]
-    rows, pair_rows = [], []
-    for kind, name in (("defaults", "defaults (the article's weights)"), ("searched", "searched")):
-        for side in SIDES:
-            result = figures[kind][side]
-            rows.append(
-                {
-                    "parameters": name,
-                    "range": f"{side} {days[side]}",
-                    "trades": result["trades"],
-                    "per pair and day": f"{result['trades_per_pair_and_day']:.2f}",
-                    "long / short": f"{result['long']} / {result['short']}",
-                    "profit": f"{result['profit']:+.2f} %",
-                    "of it long / short": (
-                        f"{result['profit_long']:+.2f} / {result['profit_short']:+.2f} %"
-                    ),
-                    "Sharpe": f"{result['sharpe']:.2f}",
-                    "max drawdown": f"{result['drawdown']:.2f} %",
-                    "win rate": f"{result['win_rate']:.0f} %",
-                    "fees": f"{result['fees']:.2f} %",
-                    "funding": f"{result['funding']:+.2f} %",
-                    "p": f"{result['p_value']:.2f}",
-                }
-            )
-            pair_rows.append(
-                {
-                    "parameters": kind,
-                    "range": side,
-                    **{
-                        pair.split("/")[0]: (
-                            f"{values['trades']} ({values['trades_per_day']:.2f}), "
-                            f"{values['profit']:+.2f} %"
-                        )
-                        for pair, values in result["pairs"].items()
-                    },
-                }
-            )
-    names = list(figures["default_parameters"])
-    parameters = [
-        {
-            "parameters": kind,
-            **{name: figures[f"{kind}_parameters"][name] for name in names},
-        }
-        for kind in ("default", "searched")
-    ]
-    grid: dict[float, dict[str, str]] = {}
-    for row in figures["thresholds"]:
-        cell = f"{row['trades_per_pair_and_day']:.2f}, {row['profit']:+.1f} %"
-        line = grid.setdefault(row["threshold_buy"], {"buy \\ sell": f"{row['threshold_buy']:g}"})
-        line[f"{row['threshold_sell']:g}"] = cell
-    correlations = figures["forward_correlation"]
-    forward = [
-        {
-            "pair": pair.split("/")[0],
-            **{
-                f"{side}, {ahead} h": f"{correlations[side][pair][str(ahead)]:+.3f}"
-                for side in SIDES
-                for ahead in HORIZONS
-            },
-        }
-        for pair in correlations["search"]
-    ]
-    epochs = figures["all_epochs"]
-    market = {side: figures["defaults"][side]["market_change"] for side in SIDES}
-    return f"""# Weights and thresholds: a search and a test on what it has not seen
-
-`python -m benchmarks.search`
-
-{environment_line(figures["environment"])} {figures["market"]}, BTC, ETH, SOL and BNB, long and \
-short, `config.example.json` with windows of 30 days: one walk-forward run over both ranges, every \
-prediction out of sample. Fees 0.05 % a side (Binance's taker fee; freqtrade's backtest takes the \
-higher one) and funding are in all figures; the stake is 1000 of 10000 USDT, at most four trades.
-
-**Nothing here promises a profit.** T describes the candle it stands at and is nearly uncorrelated \
-with what the price does next (last table), so a model that predicts T well predicts no return. \
-The search below finds parameters that did well on the range it was given; the held-out rows say \
-what that was worth afterwards.
-
-`freqtrade hyperopt --spaces buy sell --hyperopt-loss {LOSS} -e {figures["epochs"]} -j 2 \
---random-state {figures["random_state"]}` on {days["search"]} \
-({figures["seconds_of_search"]} s); its best epoch was reproduced by a backtest to the cent. The \
-ranges meet on a border of FreqAI's windows, else it would train anew.
-
-{markdown_table(rows)}
-
-Profit, fees and funding in percent of the starting balance; Sharpe as freqtrade's backtest \
-reports it (closed trades); p is freqtrade's p-value of the mean profit being zero. The market \
-(mean of the four pairs) changed by {market["search"]:+.1f} % and {market["held out"]:+.1f} %.
-
-Trades (a day) and profit by pair:
-
-{markdown_table(pair_rows)}
-
-{markdown_table(parameters)}
-
-Weights count divided by their sum; thresholds are in units of the label scale.
-
-## What the whole search says
-
-Over all {figures["epochs"]} epochs the rank correlation of the Sharpe ratio on the search range \
-with that on the held-out range is {epochs["rank_correlation"]:+.2f} (1: the same order, 0: none). \
-Profit of the median epoch: {epochs["search"]["median_profit"]:+.2f} % and \
-{epochs["held out"]["median_profit"]:+.2f} %; of the best on each: \
-{epochs["search"]["best_profit"]:+.2f} % and {epochs["held out"]["best_profit"]:+.2f} %; epochs \
-with a gain: {100 * epochs["search"]["share_with_gain"]:.0f} % and \
-{100 * epochs["held out"]["share_with_gain"]:.0f} %.
-
-## The thresholds alone
-
-The article's weights, search range only. Trades per pair and day, and profit, for `threshold_buy` \
-(rows) and `threshold_sell` (columns):
-
-{markdown_table(list(grid.values()))}
-
-## The predicted score and the next returns
-
-Correlation of T̂ (the article's weights) with the return of the next 1, 6 and 24 hours:
-
-{markdown_table(forward)}
-"""
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import json
 import pickle
 import resource
-import zoneinfo
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
@@ -15,7 +14,9 @@ import pandas as pd
 import pytest
 from conftest import PAIR
 from freqtrade.configuration import TimeRange
+from freqtrade.data.history import get_datahandler
 from freqtrade.enums import CandleType, RunMode
+from freqtrade.freqai.data_drawer import FreqaiDataDrawer
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy import IStrategy
 from pandas import DataFrame
@@ -127,32 +128,53 @@ def test_interrupted_writes_leave_the_old_files_whole(bot: SimpleNamespace) -> N
     dd.historic_predictions = {PAIR: DataFrame({"&-a": np.random.default_rng(1).random(9999)})}
     dd.pair_dict[PAIR]["odd"] = "x" * 9999
     with full_disk(4000):
-        for save in (
-            dd.save_historic_predictions_to_disk,
-            dd.save_drawer_to_disk,
-            lambda: dd.save_global_metadata_to_disk({"odd": "x" * 9999}),
-        ):
-            with pytest.raises(OSError, match=r"File too large|errno"):
-                save()
+        dd.save_historic_predictions_to_disk()
+        with pytest.raises(OSError, match=r"File too large|errno"):
+            dd.save_drawer_to_disk()
+        with pytest.raises(OSError, match=r"File too large|errno"):
+            dd.save_global_metadata_to_disk({"odd": "x" * 9999})
     assert [path.read_bytes() for path in paths] == before
     assert not list(bot.freqai.full_path.glob("~*"))
     assert pickle.loads(before[0])[PAIR]["&-a"].tolist() == [1.0]
 
 
+def test_history_that_cannot_be_saved_does_not_end_the_training_thread(
+    bot: SimpleNamespace, lstm: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk costs one ERROR line; the last saved history stays, the next save succeeds."""
+    dd = bot.dd
+    dd.historic_predictions = {PAIR: DataFrame({"&-a": [1.0]})}
+    dd.save_historic_predictions_to_disk()
+    before = dd.historic_predictions_path.read_bytes()
+    dd.historic_predictions = {PAIR: DataFrame({"&-a": np.random.default_rng(1).random(9999)})}
+    with full_disk(4000):
+        dd.save_historic_predictions_to_disk()
+    errors = [r for r in caplog.records if r.name == lstm.__name__ and r.levelname == "ERROR"]
+    assert ["could not be saved" in error.getMessage() for error in errors] == [True]
+    assert dd.historic_predictions_path.read_bytes() == before
+    assert not list(bot.freqai.full_path.glob("~*"))
+    dd.save_historic_predictions_to_disk()
+    assert len(pickle.loads(dd.historic_predictions_path.read_bytes())[PAIR]) == 9999
+
+
 def test_dates_stay_dates_when_new_candles_arrive(bot: SimpleNamespace) -> None:
-    """Candles whose dates have another time zone object or unit join without becoming objects."""
-    known = candles(600)
-    known["date"] = known["date"].dt.tz_convert(UTC)
+    """Candles from files and candles from the exchange join without their dates turning objects."""
+    handler = get_datahandler(bot.freqai.config["datadir"], "feather")
+    handler.ohlcv_store(PAIR, "1h", candles(600), CandleType.SPOT)
     fresh = candles(605).tail(300).reset_index(drop=True)
-    fresh["date"] = fresh["date"].dt.tz_convert(zoneinfo.ZoneInfo("UTC")).dt.as_unit("ms")
-    mixed = pd.concat([known, fresh.tail(5)], ignore_index=True)["date"]
-    assert mixed.dtype == object, "pandas joins these by itself now: the override may go"
-    bot.dd.historic_data = {PAIR: {"1h": known}}
-    bot.strategy.dp = SimpleNamespace(get_pair_dataframe=lambda pair, timeframe: fresh)
+    fresh["date"] = fresh["date"].dt.tz_convert(UTC).dt.as_unit("us")
     dk = FreqaiDataKitchen(bot.freqai.config, True, PAIR)
+    whole = TimeRange("date", "date", 1706745600, SECOND + 30 * 86400)
+
+    stock = FreqaiDataDrawer(bot.freqai.full_path, bot.freqai.config)
+    stock.load_all_pair_histories(whole, dk)
+    joined = pd.concat([stock.historic_data[PAIR]["1h"], fresh])["date"]
+    assert joined.dtype == object, "freqtrade mended this: the override may go"
+
+    bot.dd.historic_data = {}
+    bot.dd.load_all_pair_histories(whole, dk)
+    bot.strategy.dp = SimpleNamespace(get_pair_dataframe=lambda pair, timeframe: fresh)
     bot.dd.update_historic_data(bot.strategy, dk)
-    joined = bot.dd.historic_data[PAIR]["1h"]["date"]
-    assert len(joined) == 605
-    assert (
-        joined.dt.hour.tolist() == pd.date_range("2024-02-01", periods=605, freq="h").hour.tolist()
-    )
+    dates = bot.dd.historic_data[PAIR]["1h"]["date"]
+    expected = pd.date_range("2024-02-01", periods=605, freq="h")
+    assert dates.dt.hour.tolist() == expected.hour.tolist()

@@ -214,12 +214,22 @@ def test_changed_history_is_a_problem(run: BotRun, tmp_path: Path) -> None:
     pd.to_pickle(after, tmp_path / "historic_predictions.pkl")
     parity = Parity(pd.DataFrame({"difference": [1e-6, 2e-3], "model": "a", "older": False}))
     arguments = ([run], tmp_path, tmp_path / "none.sqlite", parity)
-    summary = summarize(*arguments, retrain_hours=1.0)
+    summary = summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)
     assert summary["history_kept"]
     assert any("differ by 2.0e-03" in problem for problem in summary["problems"])
     after["BTC"].loc[1, "&-a"] = 7.0
     pd.to_pickle(after, tmp_path / "historic_predictions.pkl")
-    assert not summarize(*arguments, retrain_hours=1.0)["history_kept"]
+    assert not summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)["history_kept"]
+
+
+def test_pair_without_predictions_is_a_problem(run: BotRun, tmp_path: Path) -> None:
+    """A pair of the whitelist that the bot never predicted is named, though nothing was logged."""
+    pd.to_pickle({"BTC": history([2, 3])}, tmp_path / "historic_predictions.pkl")
+    parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
+    arguments = ([run], tmp_path, tmp_path / "none", parity)
+    summary = summarize(*arguments, pairs=["BTC", "ETH"], retrain_hours=1.0)
+    assert [row["predicted"] for row in summary["candles"]] == [2, 0]
+    assert "never predicted: ETH" in summary["problems"]
 
 
 def test_early_training_is_a_problem(run: BotRun, tmp_path: Path) -> None:
@@ -229,7 +239,9 @@ def test_early_training_is_a_problem(run: BotRun, tmp_path: Path) -> None:
         folder.mkdir()
         (folder / f"cb_{base.lower()}_{stamp}_model.keras").touch()
     parity = Parity(pd.DataFrame(columns=["difference", "model"]))
-    summary = summarize([run], tmp_path, tmp_path / "none", parity, retrain_hours=1.0)
+    summary = summarize(
+        [run], tmp_path, tmp_path / "none", parity, pairs=["BTC"], retrain_hours=1.0
+    )
     assert summary["trainings_too_early"] == ["BTC: 3000 s after the one before"]
 
 

@@ -134,7 +134,12 @@ class Rehearsal:
             self.download()
         parity = check_parity(self.configs, self.userdir, self.workdir / "served")
         summary = summarize(
-            self.runs, self.models, self.database, parity, retrain_hours=self.retrain_hours
+            self.runs,
+            self.models,
+            self.database,
+            parity,
+            pairs=self.pairs,
+            retrain_hours=self.retrain_hours,
         )
         text = json.dumps(summary, indent=2, default=str) + "\n"
         (self.workdir / "summary.json").write_text(text, encoding="utf-8")

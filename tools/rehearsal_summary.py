@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,6 +24,7 @@ from tools.rehearsal_parity import TOLERANCE, Parity
 History = dict[str, pd.DataFrame]
 STEP = 60  # seconds per candle
 _CURVE_POINTS = 120
+_NOTHING = pd.DataFrame({"date_pred": pd.DatetimeIndex([], tz="UTC"), "do_predict": []})
 
 
 @dataclass
@@ -64,25 +66,27 @@ def summarize(
     database: Path,
     parity: Parity,
     *,
+    pairs: Sequence[str],
     retrain_hours: float,
 ) -> dict[str, Any]:
     """All figures of a rehearsal, for `summary.json`.
 
     :param models: FreqAI's folder of the identifier.
+    :param pairs: the bot's whitelist; each must have been predicted.
     :param retrain_hours: `freqai.live_retrain_hours`.
     :return: figures by name; `problems`, a list of sentences, is empty when all went well.
     """
     history = read_history(models)
     logs = [LogSummary.read(run.bot.output()) for run in runs]
     candles = [
-        candles_of(pair, frame, run, log)
-        for pair, frame in history.items()
+        candles_of(pair, history.get(pair, _NOTHING), run, log)
+        for pair in pairs
         for run, log in zip(runs, logs, strict=True)
     ]
     passes = [passed for log in logs for passed in log.passes]
     summary: dict[str, Any] = {
         "minutes": round(sum(run.ended - run.started for run in runs) / 60, 1),
-        "pairs": len(history),
+        "pairs": len(pairs),
         "candles_predicted": sum(row["predicted"] for row in candles),
         "candles_missed": sum(row["missed"] for row in candles),
         "candles_lost_by_kill": sum(row["lost"] for row in candles),
@@ -169,8 +173,10 @@ def problems(summary: dict[str, Any], logs: list[LogSummary]) -> list[str]:
         found.append(f"{summary['trainings_failed']} trainings failed")
     if not summary["trainings"]:
         found.append("no training ended")
-    if not summary["candles_predicted"]:
-        found.append("no candle was predicted")
+    # A life that ends by kill -9 may leave nothing on disk; one that ends by SIGINT may not.
+    never = [row["pair"] for row in summary["candles"] if not (row["predicted"] or row["killed"])]
+    if never:
+        found.append(f"never predicted: {', '.join(never)}")
     if summary["candles_missed"]:
         found.append(f"{summary['candles_missed']} candles were missed: see 'candles'")
     if summary["trainings_too_early"]:

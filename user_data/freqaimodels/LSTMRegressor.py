@@ -1064,25 +1064,33 @@ class KerasDataDrawer(FreqaiDataDrawer):
             rapidjson.dump(content, file, default=self.np_encoder, number_mode=rapidjson.NM_NATIVE)
 
     def save_historic_predictions_to_disk(self) -> None:
-        """Save `historic_predictions.pkl` and its backup."""
-        with self.save_lock:
-            for path in (self.historic_predictions_path, self.historic_predictions_bkp_path):
-                with replacing(path) as temporary, temporary.open("wb") as file:
-                    cloudpickle.dump(self.historic_predictions, file)
+        """Save `historic_predictions.pkl` and its backup.
 
-    def update_historic_data(self, strategy: IStrategy, dk: FreqaiDataKitchen) -> None:
-        """Append new candles to those in memory; keep `date` a date.
-
-        Candles read from disk and candles from the exchange can carry different time zone objects
-        or resolutions. pandas then joins their dates as plain objects, on which every later merge
-        and `.dt` fails.
+        FreqAI calls this in the training thread outside of any `try`: an error here would end all
+        retraining while the bot trades on. It is logged, and the next training saves again.
         """
-        super().update_historic_data(strategy, dk)
-        with self.history_lock:
-            for frames in self.historic_data.values():
-                for frame in frames.values():
-                    if frame["date"].dtype == object:
-                        frame["date"] = pd.to_datetime(frame["date"], utc=True)
+        try:
+            with self.save_lock:
+                for path in (self.historic_predictions_path, self.historic_predictions_bkp_path):
+                    with replacing(path) as temporary, temporary.open("wb") as file:
+                        cloudpickle.dump(self.historic_predictions, file)
+        except OSError as error:
+            logger.error(
+                f"The prediction history could not be saved ({error}). The last saved one is kept "
+                "and saving is tried again after the next training."
+            )
+
+    def load_all_pair_histories(self, timerange: TimeRange, dk: FreqaiDataKitchen) -> None:
+        """Load candles from disk, with dates that new candles from the exchange can join.
+
+        freqtrade's files and its exchange give UTC as different time zone objects. pandas then
+        joins their dates as plain objects, on which every `.dt` and merge fails: no training would
+        succeed from the first new candle on.
+        """
+        super().load_all_pair_histories(timerange, dk)
+        for frames in self.historic_data.values():
+            for frame in frames.values():
+                frame["date"] = pd.to_datetime(frame["date"], utc=True)
 
 
 # ---------------------------------------------------------------------------------------------
