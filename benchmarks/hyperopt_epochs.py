@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import threading
 import time
@@ -98,6 +99,7 @@ def measure(saved: SavedRun, sets: int, rounds: int, epochs: int) -> dict[str, A
     study = with_freqai.get_optimizer(1)
     parameters = [study.ask(with_freqai.o_dimensions).params for _ in range(sets)]
     timings = time_epochs(evaluators, parameters, rounds)
+    load = os.getloadavg()[1]  # of the last five minutes
     watched = {
         "FreqAI": watch_command(saved, "FreqAI", days, epochs),
         "plain": watch_command(saved, "plain", days, epochs, configs=[off]),
@@ -108,6 +110,7 @@ def measure(saved: SavedRun, sets: int, rounds: int, epochs: int) -> dict[str, A
         )
     return {
         "environment": environment(),
+        "load_average": round(load, 1),
         "market": saved.market,
         "timerange": days,
         "pairs": with_freqai.pairlist,
@@ -189,7 +192,8 @@ def time_epochs(
 def identity(epoch: dict[str, Any]) -> tuple[int, float, float]:
     """What must agree between two evaluations of the same parameters."""
     metrics = epoch["results_metrics"]
-    return metrics["total_trades"], round(metrics["profit_total_abs"], 6), round(epoch["loss"], 9)
+    profit = float(metrics["profit_total_abs"])
+    return metrics["total_trades"], round(profit, 6), round(float(epoch["loss"]), 9)
 
 
 def summary(times: dict[str, list[list[float]]]) -> dict[str, Any]:

@@ -64,7 +64,9 @@ trades, median {trades["median"]:.0f}). Medians (quartiles):
 Ratio of the medians: **{wall["ratio"]:.2f}** (by round: {by_round}); of CPU seconds \
 {cpu["ratio"]:.2f} (by round: {cpu_by_round}). Median of the ratios of single pairs of epochs: \
 {wall["ratio_of_pairs"]:.2f}, of CPU seconds {cpu["ratio_of_pairs"]:.2f}. The aim is \
-{figures["aim"]} at most.
+{figures["aim"]} at most. The load average of the machine was {figures["load_average"]} on \
+{figures["environment"]["cores"]} cores: what is above the cores is other work, which stretches \
+seconds and hardly touches CPU seconds.
 
 FreqAI's frames are longer because they keep the training days before the first prediction, and \
 wider by the means of the labels.
@@ -144,6 +146,11 @@ def search_report(figures: dict[str, Any]) -> str:
     ]
     epochs = figures["all_epochs"]
     market = {side: figures["defaults"][side]["market_change"] for side in SIDES}
+    profit = {
+        (kind, side): figures[kind][side]["profit"]
+        for kind in ("defaults", "searched")
+        for side in SIDES
+    }
     return f"""# Weights and thresholds: a search and a test on what it has not seen
 
 `python -m benchmarks.search`
@@ -164,6 +171,11 @@ what that was worth afterwards.
 ranges meet on a border of FreqAI's windows, else it would train anew.
 
 {markdown_table(rows)}
+
+On the range it was given, the search made {profit["searched", "search"]:+.2f} % where the \
+defaults made {profit["defaults", "search"]:+.2f} %; on the held-out range \
+{profit["searched", "held out"]:+.2f} % where the defaults made \
+{profit["defaults", "held out"]:+.2f} %.
 
 Profit, fees and funding in percent of the starting balance; Sharpe as freqtrade's backtest \
 reports it (closed trades); p is freqtrade's p-value of the mean profit being zero. The market \

@@ -23,7 +23,6 @@ from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 
 from benchmarks.reports import HORIZONS, SIDES, environment, search_report, write
 from benchmarks.saved_run import (
-    CANDLES,
     LOSS,
     PAIRS,
     BenchmarkFailed,
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.datadir is None:
             raise BenchmarkFailed(
-                f"Expected real candles in {CANDLES.name}, got none: what a search finds in a "
+                "Expected real candles in ../shared/candles, got none: what a search finds in a "
                 "generated market means nothing. Name a data folder with --datadir."
             )
         with open_saved_run(
