@@ -76,6 +76,7 @@ def searched(workshop: Workshop) -> Searched:
                 continue  # it ended between being listed and being looked at
         time.sleep(0.5)
     thread.join()
+    assert found[0].ok, found[0].problems()
     results = max((workshop.userdir / "hyperopt_results").glob("strategy_*.fthypt"))
     epochs = [epoch for batch in HyperoptTools._read_results(results, 100) for epoch in batch]
     parameters = workshop.userdir / "strategies/ScoreStrategy.json"

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from freqtrade.exceptions import OperationalException
@@ -195,3 +196,8 @@ def test_other_keras_backend(lstm: ModuleType, monkeypatch: pytest.MonkeyPatch) 
         "LSTMRegressor needs Keras on TensorFlow. Got the Keras backend 'jax': unset "
         "KERAS_BACKEND or set it to 'tensorflow'."
     )
+
+
+def test_plugin_class_can_be_sent_to_hyperopt_workers(lstm: ModuleType) -> None:
+    """hyperopt pickles the class with all the code it uses; nothing in it holds a lock."""
+    assert cloudpickle.loads(cloudpickle.dumps(lstm.LSTMRegressor)).__name__ == "LSTMRegressor"

@@ -32,7 +32,6 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -485,6 +484,7 @@ class Network:
         self._variables = list(model.variables)  # weights, and the state of the dropout seeds
         self._first_values = [np.asarray(v) for v in self._variables]
         self._predict = self._prediction_function()
+        self._compiled: tuple[Callable, list[npt.NDArray]] | None = None
 
     def windows(self, matrix: Any, ends: Any) -> Any:
         """Gather windows from the 2-D matrix.
@@ -542,7 +542,7 @@ class Network:
 
         :param weights: start from these instead of the fresh ones (continual learning).
         """
-        _, optimizer_values = self._training_function
+        _, optimizer_values = self._training_function()
         for variable, value in zip(self._variables, self._first_values, strict=True):
             variable.assign(value)
         for variable, value in zip(self.model.optimizer.variables, optimizer_values, strict=True):
@@ -558,7 +558,7 @@ class Network:
         The whole epoch is one call into TensorFlow: no Python between batches, and the bot's own
         thread keeps the interpreter to itself meanwhile.
         """
-        epoch, _ = self._training_function
+        epoch, _ = self._training_function()
         total = epoch(
             data.features,
             data.labels,
@@ -575,9 +575,14 @@ class Network:
     def _loss(self) -> Callable:
         return self.keras.losses.get(self.parameters.loss)
 
-    @cached_property
+    # No functools.cached_property: in Python 3.11 it holds a lock, and hyperopt pickles this class.
     def _training_function(self) -> tuple[Callable, list[npt.NDArray]]:
         """One epoch as a TensorFlow function, and the first values of the optimizer's variables."""
+        if self._compiled is None:
+            self._compiled = self._compile_training()
+        return self._compiled
+
+    def _compile_training(self) -> tuple[Callable, list[npt.NDArray]]:
         tf, p, model = self.tf, self.parameters, self.model
         decay = {"weight_decay": p.weight_decay} if p.optimizer == "adamw" else {}
         optimizer = self.keras.optimizers.get(
