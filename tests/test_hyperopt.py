@@ -19,7 +19,7 @@ from freqtrade.optimize.backtesting import Backtesting
 from freqtrade.optimize.hyperopt_tools import HyperoptTools
 from workshop import TIMERANGE, Workshop, open_workshop
 
-from tools.freqtrade_run import FreqtradeRun, load_newest_backtest
+from tools.freqtrade_run import FreqtradeRun, load_newest_backtest, run_freqtrade
 
 
 pytestmark = pytest.mark.slow
@@ -225,3 +225,8 @@ def test_other_spaces_and_result_commands_work(searched: Searched, workshop: Wor
     )
     assert "Starting training" not in run.output
     assert "protection_params" in run.output
+    folder = ["--userdir", str(workshop.userdir)]
+    assert "4/4" in run_freqtrade(["hyperopt-list", *folder, "--no-details"]).output
+    shown = run_freqtrade(["hyperopt-show", *folder, "--best"]).output
+    assert "BACKTESTING REPORT" in shown
+    assert "stoploss = " in shown

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -66,6 +67,9 @@ class Bot:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A shell starts background jobs, and a CI its steps perhaps, with SIGINT ignored.
+                # Children inherit that, and freqtrade would never notice its Ctrl-C.
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             )
         threading.Thread(target=self._sample_memory, args=(self._process.pid,), daemon=True).start()
         return self
