@@ -722,7 +722,7 @@ class TrainedLSTM:
         network: the shared, compiled network of this shape.
         weights: list of ndarrays, in the order of `keras.Model.get_weights()`.
         features: names of the input columns, as they leave the feature pipeline.
-        report: epochs, losses and validation R² of the training; {} for a loaded model.
+        report: epochs, losses and validation R² of the training, as saved in the metadata.
     """
 
     def __init__(
