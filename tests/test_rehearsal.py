@@ -92,6 +92,43 @@ def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
     assert as_table(summary).row_count >= 10
 
 
+# ------------------------------------------------------------- from backtest to live, end to end
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
+    """Two pairs trained by a backtest, then a bot under the same identifier, killed half way."""
+    workdir = tmp_path_factory.mktemp("served") / "work"
+    rehearsal = Rehearsal(workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True)
+    return rehearsal, rehearsal.run(Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_backtest_models_serve_from_the_first_candle(served: tuple[Rehearsal, dict]) -> None:
+    """No training, no "no model ready"; the candle before the start is predicted already."""
+    run, summary = served
+    assert summary["problems"] == []
+    assert summary["trainings"] == 0
+    lives = [LogSummary.read(life.bot.output()) for life in run.runs]
+    history = read_history(run.models)
+    for pair in run.pairs:
+        predicted = history[pair].loc[history[pair]["do_predict"] == 1, "date_pred"]
+        first_close = predicted.iloc[0].timestamp() + 60
+        # The first pass took the newest candle there was, or its download did.
+        assert lives[0].passes[0][0] - first_close < 120
+        assert first_close <= run.runs[0].started + 60
+
+
+@pytest.mark.slow
+def test_kill_loses_no_prediction(served: tuple[Rehearsal, dict]) -> None:
+    """Without any training to save it, the history is on disk after each pass."""
+    _, summary = served
+    assert summary["history_kept"]
+    assert summary["candles_lost_by_kill"] == 0
+    assert summary["parity"]["candles"] >= summary["candles_predicted"] > 0
+    assert summary["parity"]["worst_difference"] <= 1e-5
+
+
 # ------------------------------------------------------------------------------- its parts
 
 

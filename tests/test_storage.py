@@ -2,12 +2,10 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from livebot import full_disk
 from pandas import DataFrame
 
 
@@ -149,17 +148,6 @@ def test_other_parameters_after_training(saved: Make, freqai: Make, kitchen: Mak
 
 
 # --- a write that fails ---
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Let no file grow above `size` bytes: writing more fails as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_disk_full(saved: Make, kitchen: Make, learnable: Make) -> None:

@@ -1,11 +1,14 @@
 """A rehearsal: the real `freqtrade trade --dry-run` for some minutes, on the loopback exchange.
 
-    python -m tools.rehearsal --minutes 10 [--pairs 8] [--kill [MOMENT]] [--workdir build/rehearsal]
+    python -m tools.rehearsal --minutes 10 [--pairs 8] [--kill [MOMENT]] [--from-backtest]
+        [--workdir build/rehearsal]
 
 A generated market is replayed as one-minute candles, FreqAI trains anew every few minutes, the
 thresholds are low, so that within minutes there are trainings, predictions and trades. With
-`--kill` the bot is killed (kill -9) half way and started again. SIGINT ends it. Then its history,
-log and trades are read, and its predictions are compared with those of the backtest path.
+`--kill` the bot is killed (kill -9) half way and started again. With `--from-backtest` a backtest
+trains the models first, and the bot is to predict with them from its first candle on, training
+none itself. SIGINT ends it. Then its history, log and trades are read, and its predictions are
+compared with those of the backtest path.
 
 The exit code is not 0 when a training failed, an ERROR or a traceback was logged, candles were
 missed or the comparison did not hold. `summary.json` in the work folder holds all figures.
@@ -77,6 +80,15 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
     }
 
 
+# Models up to this old, as a backtest leaves them, serve without being trained anew.
+FROM_BACKTEST = {
+    "freqai": {
+        "backtest_period_days": 1 / 12,
+        "live_retrain_hours": 24,
+        "expiration_hours": 24,
+    }
+}
+
 PARAMETERS = {
     "strategy_name": "ScoreStrategy",
     "params": {
@@ -95,6 +107,7 @@ class Rehearsal:
     :param minutes: how long the bot runs, a restart included.
     :param pairs: how many pairs, 1 to 8.
     :param kill: None, or a name in `MOMENTS`: when kill -9 comes, after half the time.
+    :param from_backtest: train by a backtest under the same identifier, then only predict.
     :param overrides: merged into `settings`, block by block.
     :param plugins: the user folder that the plugin files are copied from.
     """
@@ -106,15 +119,18 @@ class Rehearsal:
         minutes: float,
         pairs: int = 2,
         kill: str | None = None,
+        from_backtest: bool = False,
         overrides: dict[str, Any] | None = None,
         plugins: Path = PROJECT / "user_data",
     ) -> None:
         self._plugins = plugins
         self.workdir, self.minutes, self.kill = workdir, minutes, kill
+        self.from_backtest = from_backtest
         self.pairs = [f"{name}/USDT:USDT" for name in NAMES[:pairs]]
         self.userdir = workdir / "user_data"
         self.runs: list[BotRun] = []
-        self._settings = merged(settings(self.pairs), overrides or {})
+        changes = FROM_BACKTEST if from_backtest else {}
+        self._settings = merged(merged(settings(self.pairs), changes), overrides or {})
         self.retrain_hours = float(self._settings["freqai"]["live_retrain_hours"])
         self._ahead = int(minutes) + 120
         self.configs = [PROJECT / "config.example.json", workdir / "rehearsal.json"]
@@ -129,6 +145,9 @@ class Rehearsal:
         with LoopbackExchange(self.workdir / "market", live="1m", ahead=self._ahead) as exchange:
             self.configs.append(exchange.write_config(self.workdir / "endpoints.json"))
             console.print(f"{len(self.pairs)} pairs, {self.minutes:g} minutes at {exchange.url}")
+            if self.from_backtest:
+                self.download()
+                self.backtest()
             self.trade()
             console.print("The bot has ended; comparing with the backtest path.")
             self.download()
@@ -140,6 +159,7 @@ class Rehearsal:
             parity,
             pairs=self.pairs,
             retrain_hours=self.retrain_hours,
+            from_backtest=self.from_backtest,
         )
         text = json.dumps(summary, indent=2, default=str) + "\n"
         (self.workdir / "summary.json").write_text(text, encoding="utf-8")
@@ -206,6 +226,14 @@ class Rehearsal:
         args += ["--datadir", str(self.workdir / "served"), "--timerange", f"{since}-"]
         run_freqtrade([*args, "--timeframes", "1m", "5m"], cwd=self.workdir)
 
+    def backtest(self) -> None:
+        """Train one model per pair by `freqtrade backtesting`, up to two hours before now."""
+        now = int(time.time())
+        args = ["backtesting", *self._config_args(), "--userdir", str(self.userdir)]
+        args += ["--datadir", str(self.workdir / "served"), "--timerange", f"{now - 7200}-{now}"]
+        args += ["--freqaimodel", "LSTMRegressor", "-s", "ScoreStrategy", "--cache", "none"]
+        run_freqtrade(args, cwd=self.workdir)
+
     def _config_args(self) -> list[str]:
         return [part for path in self.configs for part in ("-c", str(path))]
 
@@ -250,13 +278,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--pairs", type=int, default=2, choices=range(1, len(NAMES) + 1))
     parser.add_argument("--kill", nargs="?", const="between", choices=MOMENTS)
+    parser.add_argument("--from-backtest", action="store_true")
     parser.add_argument("--workdir", type=Path, default=PROJECT / "build" / "rehearsal")
     options = parser.parse_args(arguments)
     # `timeout` and `kill` must not leave a bot behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console()
     workdir = options.workdir.resolve()
-    rehearsal = Rehearsal(workdir, minutes=options.minutes, pairs=options.pairs, kill=options.kill)
+    rehearsal = Rehearsal(
+        workdir,
+        minutes=options.minutes,
+        pairs=options.pairs,
+        kill=options.kill,
+        from_backtest=options.from_backtest,
+    )
     try:
         summary = rehearsal.run(console)
     except (RehearsalFailed, BotFailed, ParityFailed, FreqtradeFailed) as error:

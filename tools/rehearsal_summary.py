@@ -68,12 +68,14 @@ def summarize(
     *,
     pairs: Sequence[str],
     retrain_hours: float,
+    from_backtest: bool = False,
 ) -> dict[str, Any]:
     """All figures of a rehearsal, for `summary.json`.
 
     :param models: FreqAI's folder of the identifier.
     :param pairs: the bot's whitelist; each must have been predicted.
     :param retrain_hours: `freqai.live_retrain_hours`.
+    :param from_backtest: whether models of a backtest were to serve, without any training.
     :return: figures by name; `problems`, a list of sentences, is empty when all went well.
     """
     history = read_history(models)
@@ -120,7 +122,7 @@ def summarize(
         },
         "history_kept": all(_kept(run.saved, history) for run in runs if run.saved is not None),
     }
-    summary["problems"] = problems(summary, logs)
+    summary["problems"] = problems(summary, logs, from_backtest=from_backtest)
     return summary
 
 
@@ -166,12 +168,14 @@ def read_trades(database: Path) -> dict[str, int]:
     return dict(zip(("all", "closed", "short"), map(int, row), strict=True))
 
 
-def problems(summary: dict[str, Any], logs: list[LogSummary]) -> list[str]:
+def problems(
+    summary: dict[str, Any], logs: list[LogSummary], *, from_backtest: bool = False
+) -> list[str]:
     """What a good rehearsal does not show."""
     found = [f"logged: {record}" for record in summary["errors"]]
     if summary["trainings_failed"]:
         found.append(f"{summary['trainings_failed']} trainings failed")
-    if not summary["trainings"]:
+    if not summary["trainings"] and not from_backtest:
         found.append("no training ended")
     # A life that ends by kill -9 may leave nothing on disk; one that ends by SIGINT may not.
     never = [row["pair"] for row in summary["candles"] if not (row["predicted"] or row["killed"])]
@@ -183,9 +187,13 @@ def problems(summary: dict[str, Any], logs: list[LogSummary]) -> list[str]:
         found.append(f"trained before their time: {summary['trainings_too_early']}")
     if not summary["history_kept"]:
         found.append("predictions saved before the kill are gone or changed")
-    again = [record for log in logs[1:] for record in log.warnings if "No model ready" in record]
+    if summary["trainings"] and from_backtest:
+        found.append("the bot trained although the backtest's models were not due")
+    # The first life of a bot has to train first, unless a backtest did.
+    later = logs if from_backtest else logs[1:]
+    again = [record for log in later for record in log.warnings if "No model ready" in record]
     if again:
-        found.append(f"after the restart the saved model was not used: {again[0]}")
+        found.append(f"the saved model was not used: {again[0]}")
     parity = summary["parity"]
     if parity["candles"] and not parity["holds"]:
         found.append(

@@ -885,6 +885,8 @@ class KerasDataDrawer(FreqaiDataDrawer):
     pool: NetworkPool
     swap_lock: threading.RLock
     _checked: tuple[FreqaiDataKitchen, Path, TrainedLSTM] | None
+    _history_saved: float  # perf_counter() at the end of the last save
+    _history_seconds: float  # what it took
 
     @classmethod
     def adopt(cls, drawer: FreqaiDataDrawer, pool: NetworkPool) -> "KerasDataDrawer":
@@ -894,6 +896,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
         adopted.pool = pool
         adopted.swap_lock = threading.RLock()
         adopted._checked = None
+        adopted._history_saved, adopted._history_seconds = 0.0, 0.0
         return adopted
 
     def model_path(self, dk: FreqaiDataKitchen) -> Path:
@@ -1072,18 +1075,33 @@ class KerasDataDrawer(FreqaiDataDrawer):
         """Save `historic_predictions.pkl` and its backup.
 
         FreqAI calls this in the training thread outside of any `try`: an error here would end all
-        retraining while the bot trades on. It is logged, and the next training saves again.
+        retraining while the bot trades on. It is logged, and the next save tries again.
         """
+        started = perf_counter()
         try:
             with self.save_lock:
+                # The other thread may add a pair meanwhile.
+                history = dict(self.historic_predictions)
                 for path in (self.historic_predictions_path, self.historic_predictions_bkp_path):
                     with replacing(path) as temporary, temporary.open("wb") as file:
-                        cloudpickle.dump(self.historic_predictions, file)
+                        cloudpickle.dump(history, file)
         except OSError as error:
             logger.error(
-                f"The prediction history could not be saved ({error}). The last saved one is kept "
-                "and saving is tried again after the next training."
+                f"The prediction history could not be saved ({error}). The last saved one is kept; "
+                "until a later save succeeds, a restart loses the predictions since then."
             )
+        self._history_saved = perf_counter()
+        self._history_seconds = self._history_saved - started
+
+    def save_new_predictions(self) -> None:
+        """Save the prediction history, unless that would take over 1 % of the bot's time.
+
+        FreqAI saves it after trainings and at the end only: hours of predictions would be lost by
+        a kill -9.
+        """
+        rested = perf_counter() - self._history_saved
+        if self.historic_predictions and rested >= 100 * self._history_seconds:
+            self.save_historic_predictions_to_disk()
 
     def load_all_pair_histories(self, timerange: TimeRange, dk: FreqaiDataKitchen) -> None:
         """Load candles from disk, with dates that new candles from the exchange can join.
@@ -1350,7 +1368,10 @@ class LSTMRegressor(BaseRegressionModel):
                 allow_changes=self.freqai_info.get(ALLOW_CHANGES, False),
             )
             self._fingerprint_checked = True
-        return super().start(dataframe, metadata, strategy)
+        dataframe = super().start(dataframe, metadata, strategy)
+        if self.live and self.pair_it == 0:  # FreqAI counts to the last pair, then from 0 again
+            self.dd.save_new_predictions()
+        return dataframe
 
     # --- pipelines ---
 
@@ -1696,6 +1717,24 @@ class LSTMRegressor(BaseRegressionModel):
         except BaseException:
             self.dd.pair_dict[pair]["trained_timestamp"] = before
             raise
+
+    def build_strategy_return_arrays(
+        self, dataframe: DataFrame, dk: FreqaiDataKitchen, pair: str, trained_timestamp: int
+    ) -> None:
+        """Live: predict the newest candle and hand the strategy all predictions so far.
+
+        FreqAI spends the first pass of a bot's life on filling the history and marks all of it
+        `do_predict` 0, the newest candle included. A second round predicts that candle as every
+        later one, so that a model from disk serves from the first candle on.
+        """
+        first = pair not in self.dd.model_return_values
+        super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
+        if first:
+            # FreqAI's placeholders are integers, and pandas puts no fraction in an integer column.
+            history = self.dd.historic_predictions[pair]
+            integers = history.select_dtypes("integer").columns
+            self.dd.historic_predictions[pair] = history.astype(dict.fromkeys(integers, float))
+            super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
 
     def fit_live_predictions(self, dk: FreqaiDataKitchen, pair: str) -> None:
         """Label mean and std from recent predictions, for `fit_live_predictions_candles`.

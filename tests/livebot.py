@@ -1,0 +1,106 @@
+"""A bot's LSTMRegressor in memory, for tests of what happens live between two candles."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from conftest import PAIR
+from freqtrade.configuration import TimeRange
+from freqtrade.enums import CandleType, RunMode
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from freqtrade.strategy import IStrategy
+from pandas import DataFrame
+
+
+FIRST, SECOND = 1709251200, 1709337600  # 2024-03-01 and 2024-03-02
+
+
+class Momentum(IStrategy):
+    """The smallest FreqAI strategy: two features and a label that they decide."""
+
+    timeframe = "1h"
+    stoploss = -0.1
+
+    def populate_indicators(self, dataframe: DataFrame, metadata: dict) -> DataFrame:
+        return self.freqai.start(dataframe, metadata, self)
+
+    def feature_engineering_expand_all(
+        self, dataframe: DataFrame, period: int, metadata: dict, **kwargs: Any
+    ) -> DataFrame:
+        dataframe["%-return-period"] = dataframe["close"].pct_change(period)
+        return dataframe
+
+    def feature_engineering_standard(
+        self, dataframe: DataFrame, metadata: dict, **kwargs: Any
+    ) -> DataFrame:
+        dataframe["%-hour"] = dataframe["date"].dt.hour
+        return dataframe
+
+    def set_freqai_targets(self, dataframe: DataFrame, metadata: dict, **kwargs: Any) -> DataFrame:
+        dataframe["&-return"] = dataframe["close"].pct_change(2)
+        return dataframe
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Let no file grow above `size` bytes: writing more fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def candles(rows: int, start: str = "2024-02-01") -> DataFrame:
+    """A seeded random walk of hourly candles."""
+    close = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.01, rows)))
+    dates = pd.date_range(start, periods=rows, freq="h", tz="UTC")
+    prices = dict.fromkeys(("open", "high", "low", "close"), close)
+    return DataFrame({"date": dates, **prices, "volume": 1.0})
+
+
+class LiveBot:
+    """LSTMRegressor as a bot has it, with a strategy and 600 candles in memory."""
+
+    def __init__(self, lstm: ModuleType, config: dict[str, Any]) -> None:
+        self.config = config | {
+            "runmode": RunMode.DRY_RUN,
+            "candle_type_def": CandleType.SPOT,
+            "entry_pricing": {},
+            "exit_pricing": {},
+        }
+        self.freqai = lstm.LSTMRegressor(config=self.config)
+        self.dd = self.freqai.dd
+        self.freqai.live = True
+        self.dd.set_pair_dict_info({"pair": PAIR})
+        self.dd.historic_data = {PAIR: {"1h": candles(600)}}
+        self.strategy = Momentum(self.config)
+        self.strategy.dp = SimpleNamespace(runmode=RunMode.DRY_RUN)
+
+    def train(self, stamp: int) -> None:
+        """Train on the candles up to `stamp`, as the scanning thread does."""
+        dk = FreqaiDataKitchen(self.config, True, PAIR)
+        dk.set_paths(PAIR, stamp)
+        window = TimeRange("date", "date", 1706745600 + 86400, stamp)
+        whole = TimeRange("date", "date", 1706745600, SECOND)
+        self.freqai.extract_data_and_train_model(window, PAIR, self.strategy, dk, whole)
+
+    def new_candle(self, rows: int) -> DataFrame:
+        """Predict as `start_live` does when the strategy's frame ends with candle `rows`.
+
+        :returns: what the strategy gets: its candles with the predictions.
+        """
+        dk = self.freqai.dk = FreqaiDataKitchen(self.config, True, PAIR)
+        trained = self.dd.get_pair_dict_info(PAIR)[1]
+        self.freqai.model = self.dd.load_data(PAIR, dk)
+        frame = dk.use_strategy_to_populate_indicators(
+            self.strategy, prediction_dataframe=candles(rows).tail(300), pair=PAIR
+        )
+        dk.find_labels(frame)
+        self.freqai.build_strategy_return_arrays(frame.reset_index(drop=True), dk, PAIR, trained)
+        return dk.return_dataframe

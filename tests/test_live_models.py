@@ -1,0 +1,120 @@
+"""Live: which model predicts, from its first candle to its last, and what becomes of old ones."""
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import PAIR
+from livebot import FIRST, SECOND, LiveBot, candles
+
+
+Make = Callable[..., dict]
+HOUR, DAY = 3600, 86400
+# Candles of the bot begin on 2024-02-01; this many end at SECOND, when a second model is due.
+ROWS = (SECOND - 1706745600) // HOUR
+
+
+@pytest.fixture
+def start(lstm: ModuleType, freqai_config: Make) -> Callable[..., LiveBot]:
+    """Start a bot; a second start in a test finds what the first one left on disk."""
+    return lambda **freqai: LiveBot(lstm, freqai_config(**freqai))
+
+
+def test_first_candle_is_predicted(start: Callable[..., LiveBot]) -> None:
+    """With a model from disk, the first pass predicts its newest candle like any later one."""
+    start().train(SECOND)
+    bot = start()
+    first = bot.new_candle(ROWS)
+    assert first["do_predict"].tolist()[-1] == 1
+    assert (first["do_predict"].iloc[:-1] == 0).all(), "older candles were not predicted live"
+    assert first["&-return_std"].iloc[-1] > 0
+    second = bot.new_candle(ROWS + 1)
+    assert second["do_predict"].tolist()[-2:] == [1, 1]
+    assert second["&-return"].iloc[-2] == first["&-return"].iloc[-1]
+
+
+def test_restart_predicts_at_once_and_keeps_the_history(start: Callable[..., LiveBot]) -> None:
+    """A new process goes on with the saved history; its first pass adds its newest candle."""
+    bot = start()
+    bot.train(SECOND)
+    before = bot.new_candle(ROWS)
+    bot.dd.save_historic_predictions_to_disk()
+    after = start().new_candle(ROWS + 3)
+    # Two candles closed while it was down: FreqAI fills them with zeros and do_predict 0.
+    assert after["do_predict"].tolist()[-4:] == [1, 0, 0, 1]
+    assert after["&-return"].iloc[-4] == before["&-return"].iloc[-1]
+    assert start().new_candle(ROWS)["do_predict"].iloc[-1] == 1, "the same candle again"
+
+
+def test_expired_model_predicts_nothing(
+    start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Past `expiration_hours` candles get do_predict 2, which the strategy never enters on."""
+    start().train(SECOND)
+    bot = start(expiration_hours=1)
+    for rows in (ROWS, ROWS + 1):
+        frame = bot.new_candle(rows)
+        assert frame["do_predict"].iloc[-1] == 2
+        assert frame["&-return"].iloc[-1] == 0
+    assert f"Model expired for {PAIR}" in caplog.text
+    assert start(expiration_hours=0).new_candle(ROWS + 2)["do_predict"].iloc[-1] == 1
+
+
+def test_old_models_are_purged_and_the_last_one_serves(start: Callable[..., LiveBot]) -> None:
+    """`purge_old_models` keeps so many folders; a restart takes the newest."""
+    bot = start(purge_old_models=2)
+    stamps = [SECOND - 2 * DAY, SECOND - DAY, SECOND]
+    for stamp in stamps:
+        bot.train(stamp)
+    folders = sorted(folder.name for folder in bot.freqai.full_path.glob("sub-train-*"))
+    assert folders == [f"sub-train-BTC_{stamp}" for stamp in stamps[1:]]
+    again = start()
+    assert again.dd.pair_dict[PAIR]["data_path"].endswith(folders[-1])
+    assert again.new_candle(ROWS)["&-return"].iloc[-1] == pytest.approx(
+        bot.new_candle(ROWS)["&-return"].iloc[-1], rel=1e-6
+    )
+
+
+def test_continual_learning_goes_on_from_disk(
+    start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next training of the same bot, and the first of a restarted one, start from the last."""
+    caplog.set_level("INFO")
+    bot = start(continual_learning=True)
+    bot.train(FIRST)
+    assert "continual learning, starting from" not in caplog.text
+    bot.train(FIRST + HOUR)
+    assert caplog.text.count("continual learning, starting from the last model") == 1
+    again = start(continual_learning=True)
+    again.new_candle(ROWS)
+    again.train(SECOND)
+    assert caplog.text.count("continual learning, starting from the last model") == 2
+
+
+def test_retraining_changes_the_model_between_candles(start: Callable[..., LiveBot]) -> None:
+    """The candle after a retraining comes from the new model; earlier predictions stay."""
+    bot = start()
+    bot.dd.historic_data = {PAIR: {"1h": candles(ROWS - 24)}}
+    bot.train(FIRST)
+    before = bot.new_candle(ROWS)
+    bot.dd.historic_data = {PAIR: {"1h": candles(ROWS)}}
+    bot.train(SECOND)
+    after = bot.new_candle(ROWS + 1)
+    assert after["&-return"].iloc[-2] == before["&-return"].iloc[-1]
+    metadata = next(bot.freqai.full_path.glob(f"sub-train-BTC_{SECOND}/*_metadata.json"))
+    saved = json.loads(metadata.read_text())
+    assert after["&-return_std"].iloc[-1] == pytest.approx(saved["labels_std"]["&-return"])
+    assert after["&-return_std"].iloc[-1] != before["&-return_std"].iloc[-1]
+
+
+def test_label_statistics_of_recent_predictions(start: Callable[..., LiveBot]) -> None:
+    """With `fit_live_predictions_candles`, mean and std are those of the last real predictions."""
+    bot = start(fit_live_predictions_candles=3)
+    bot.train(SECOND)
+    frames = [bot.new_candle(ROWS + step) for step in range(5)]
+    values = frames[-1]["&-return"].to_numpy()
+    # FreqAI takes the statistics before it adds the newest prediction.
+    assert frames[-1]["&-return_mean"].iloc[-1] == pytest.approx(np.mean(values[-4:-1]))
+    assert frames[-1]["&-return_std"].iloc[-1] == pytest.approx(np.std(values[-4:-1]))
