@@ -1636,8 +1636,16 @@ class LSTMRegressor(BaseRegressionModel):
                 < pd.to_datetime(frame["date"], utc=True).min()
             )
             frame = pd.concat([history.loc[before, columns], frame], ignore_index=True)
-        features, _ = dk.filter_features(frame, dk.training_features_list, training_filter=False)
-        valid = dk.do_predict == 1
+        # What FreqAI's filter_features does for predictions, at a fraction of its time.
+        values = frame[dk.training_features_list].to_numpy(np.float64)
+        finite = np.isfinite(values)
+        valid = finite.all(axis=1)
+        if not valid.all():
+            logger.info(
+                f"{dk.pair}: {int((~valid).sum())} of {len(valid)} candles miss a feature; windows "
+                "with them are not predicted."
+            )
+        features = DataFrame(np.where(finite, values, 0.0), columns=dk.training_features_list)
         features, inliers, _ = dk.feature_pipeline.transform(features, outlier_check=True)
         dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
         valid &= np.asarray(inliers) == 1
@@ -1646,13 +1654,13 @@ class LSTMRegressor(BaseRegressionModel):
         offset = len(frame) - asked
         ends = ends[ends >= offset]
         predicted = self.model.predict(features.to_numpy(np.float32), ends)
-        finite = np.isfinite(predicted).all(axis=1)
-        if not finite.all():
+        sound = np.isfinite(predicted).all(axis=1)
+        if not sound.all():
             logger.error(
-                f"{dk.pair}: {int((~finite).sum())} predictions are not finite; these candles "
+                f"{dk.pair}: {int((~sound).sum())} predictions are not finite; these candles "
                 "have do_predict 0."
             )
-        ends, predicted = ends[finite], predicted[finite]
+        ends, predicted = ends[sound], predicted[sound]
         values = np.full((asked, len(dk.label_list)), np.nan)
         if len(ends):
             scaled = DataFrame(predicted.astype(np.float64), columns=dk.label_list)
