@@ -1,10 +1,11 @@
 """Out-of-sample skill over the last 180 days of ../shared/candles, by horizon and seed.
 
-    python -m benchmarks.skill [--horizons 0 1] [--seeds 1 2 3]
+    python -m benchmarks.skill [--horizons 0 1] [--seeds 1 2 3] [--more-horizons 2 3 6 12]
 
 Each horizon and seed is a walk-forward backtest of four pairs (180 training days, windows of 30
 days, everything else as in config.example.json), evaluated by `tools.evaluate`; the baselines are
-computed once per horizon. What is done already, in `build/skill`, is not done again. Writes
+computed once per horizon. `--more-horizons` are run with the first seed alone. What is done
+already, in `build/skill`, is not done again. Writes
 `skill.json` and `skill.md` beside this file.
 """
 
@@ -129,6 +130,7 @@ def main() -> None:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.skill")
     parser.add_argument("--horizons", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--more-horizons", type=int, nargs="*", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--workdir", type=Path, default=ROOT / "build" / "skill")
     options = parser.parse_args()
@@ -137,7 +139,8 @@ def main() -> None:
     (options.workdir / "user_data").mkdir(parents=True, exist_ok=True)
     with LoopbackExchange(CANDLES) as exchange:
         for seed in options.seeds:
-            for horizon in options.horizons:
+            more = options.more_horizons if seed == options.seeds[0] else []
+            for horizon in [*options.horizons, *more]:
                 console.rule(f"horizon {horizon}, seed {seed}")
                 found = run_one(horizon, seed, options.workdir, exchange)
                 reports.setdefault(horizon, {})[seed] = found

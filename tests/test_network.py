@@ -67,16 +67,24 @@ def test_shape(lstm: ModuleType, layers: int) -> None:
 
 
 def test_residual_connections(lstm: ModuleType) -> None:
-    """Every LSTM after the first adds to what is below it, normalised and with dropout before."""
+    """Every LSTM after the first adds to what is below it, normalised and with dropout before.
+
+    One more sum is the output's: the straight line and what is learned beside it.
+    """
     kinds = [type(layer).__name__ for layer in make_network(lstm, num_lstm_layers=3).model.layers]
-    assert kinds.count("Add") == 2
+    assert kinds.count("Add") == 2 + 1
     assert kinds.count("LayerNormalization") >= 2
     assert kinds.count("Dropout") >= 2
 
 
 def test_output_is_linear(lstm: ModuleType) -> None:
-    """One linear output per label: predictions know no bounds."""
-    assert make_network(lstm).model.layers[-1].activation.__name__ == "linear"
+    """The output is a sum of two linear layers, from zero: predictions know no bounds."""
+    model = make_network(lstm).model
+    assert type(model.layers[-1]).__name__ == "Add"
+    for name in ("learned", "straight_line"):
+        layer = model.get_layer(name)
+        assert layer.activation.__name__ == "linear"
+        assert not any(weight.any() for weight in layer.get_weights())
 
 
 def test_predict_equals_keras(lstm: ModuleType) -> None:

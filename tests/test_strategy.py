@@ -23,6 +23,8 @@ TERMS = ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "atr", "stoch")
 LABELS = [f"&-t_{term}" for term in TERMS]
 PAIR = "BTC/USDT:USDT"
 WARM_UP = 99
+# Features in the unit of the labels, 1 / quote currency.
+PRICED = ("%-score_t_", "%-open_t_", "%-scale")
 
 
 def config(trading_mode: str = "futures", horizon: Any = 0, **extra: Any) -> dict[str, Any]:
@@ -174,9 +176,9 @@ def test_features_have_no_unit():
     scaled[["open", "high", "low", "close"]] *= 1000
     scaled["volume"] *= 10
     expected = all_columns(FUTURES, candles).filter(regex="^%")
-    terms = [column for column in expected if column.startswith("%-score_t_")]
-    assert len(terms) == len(TERMS)
-    expected[terms] /= 1000  # 1 / quote currency, the unit of the labels
+    priced = [column for column in expected if column.startswith(PRICED)]
+    assert len(priced) == 2 * len(TERMS) + 1
+    expected[priced] /= 1000  # 1 / quote currency, the unit of the labels
     result = all_columns(FUTURES, scaled)[expected.columns]
     pd.testing.assert_frame_equal(result, expected, rtol=1e-6)
 
@@ -188,7 +190,7 @@ def test_features_are_complete_and_sane_after_the_warm_up():
     assert features.columns.is_unique
     assert np.isfinite(features).all(axis=None)
     assert (features.std() > 0).all()
-    free_of_units = [c for c in features if not c.startswith("%-score_t_")]
+    free_of_units = [c for c in features if not c.startswith(PRICED)]
     assert features[free_of_units].abs().quantile(0.99).max() < 100
 
 
@@ -240,7 +242,7 @@ def test_freqai_expands_the_features(tmp_path):
         FUTURES, corr_dataframes=corr, base_dataframes=dict(frames[PAIR]), pair=PAIR
     )
     features = [column for column in result if column.startswith("%")]
-    assert len(features) == 3 * 2 * (2 * 10 + 3) + 43
+    assert len(features) == 3 * 2 * (2 * 10 + 3) + 53
     assert "%-rsi-period_20_ETH/USDT:USDT_4h" in features
     assert np.isfinite(result[features][300:]).all(axis=None)
 

@@ -133,12 +133,13 @@ def test_optimizers_and_losses(
 def test_best_weights_come_back(lstm: ModuleType, network: Make, matrices: Make) -> None:
     """Early stopping ends an overfitting training and returns the weights of its best epoch."""
     net = network(
-        epochs=60, early_stopping_patience=3, learning_rate=0.05, dropout_rate=0, loss="mse"
+        epochs=60, early_stopping_patience=3, learning_rate=0.02, dropout_rate=0, loss="mse"
     )
-    data = matrices(rows=150, noise=2.0)
+    data = matrices(noise=1.0)
     weights, report = lstm.train_network(net, data)
     curve = [epoch["val_loss"] for epoch in report["curves"]]
     assert report["epochs"] == len(curve) < 60
+    assert min(curve) < report["line_validation_loss"]
     assert report["best_epoch"] == int(np.argmin(curve)) + 1
     assert report["epochs"] == report["best_epoch"] + 3
     assert report["validation_loss"] == min(curve)
@@ -151,14 +152,71 @@ def test_best_weights_come_back(lstm: ModuleType, network: Make, matrices: Make)
 def test_best_weights_without_stopping(lstm: ModuleType, network: Make, matrices: Make) -> None:
     """When the epochs run out before the patience, the best weights come back all the same."""
     net = network(
-        epochs=12, early_stopping_patience=12, learning_rate=0.05, dropout_rate=0, loss="mse"
+        epochs=12, early_stopping_patience=12, learning_rate=0.1, dropout_rate=0, loss="mse"
     )
-    data = matrices(rows=150, noise=2.0)
+    data = matrices(noise=1.0)
     weights, report = lstm.train_network(net, data)
     assert report["epochs"] == 12 > report["best_epoch"]
     ends = data.validation_ends
     returned = net.loss(data.labels[ends], net.predict(weights, data.features, ends)).mean()
     assert returned == pytest.approx(report["validation_loss"], rel=1e-6)
+
+
+# --------------------------------------------------------------------- the straight line
+
+
+def squares(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Mean squared error per window."""
+    return ((labels - predictions) ** 2).mean(axis=1)
+
+
+def test_line_meets_linear_labels_exactly(lstm: ModuleType, network: Make, matrices: Make) -> None:
+    """Where the current candle says it all, the line alone is kept: best epoch 0, R² 1."""
+    data = matrices()
+    data.labels[:] = data.features @ np.array([[1, 0], [-2, 1], [0, 0], [0, 3]]) + [0.5, 0]
+    _, report = lstm.train_network(network(epochs=8, early_stopping_patience=2), data)
+    assert report["best_epoch"] == 0
+    assert report["epochs"] == 2
+    assert report["validation_r2"] == report["line_validation_r2"] == pytest.approx(1, abs=1e-6)
+
+
+def test_line_is_flat_where_nothing_is_to_be_known(lstm: ModuleType, matrices: Make) -> None:
+    """Labels of pure noise get no slope; the level is their median, not the mean of a few."""
+    data = matrices(rows=600)
+    rng = np.random.default_rng(2)
+    data.labels[:] = np.where(rng.random((600, 2)) < 0.05, rng.normal(5, 5, (600, 2)), 0)
+    kernel, bias = lstm.solve_line(data, squares)
+    assert not kernel.any()
+    assert not bias.any()
+
+
+def test_line_heeds_the_weights(lstm: ModuleType, matrices: Make) -> None:
+    """Rows of weight 0 change nothing, whatever their labels; without validation rows neither."""
+    data = matrices()
+    for validation in (data.validation_ends, data.validation_ends[:0]):
+        data.validation_ends = validation
+        data.weights[:] = 1
+        data.weights[data.train_ends[:100]] = 0
+        kernel, _ = lstm.solve_line(data, squares)
+        assert kernel.any()
+        data.labels[data.train_ends[:100]] *= -1
+        again = lstm.solve_line(data, squares)
+        assert np.allclose(kernel, again[0], atol=1e-6)
+    data.weights[:] = 0
+    assert not lstm.solve_line(data, squares)[0].any()
+
+
+def test_line_is_not_trained(lstm: ModuleType, network: Make, matrices: Make) -> None:
+    """The epochs leave the line as it was solved, also when they go on from other weights."""
+    net, data = network(epochs=2), matrices(noise=1.0)
+    kernel, bias = lstm.solve_line(data, net.loss)
+    weights, _ = lstm.train_network(net, data)
+    lstm.train_network(net, data, start_from=[np.ones_like(w) for w in weights])
+    for trained in (weights, net.model.get_weights()):
+        net.model.set_weights(trained)
+        line = net.model.get_layer("straight_line").get_weights()
+        assert (line[0] == kernel).all()
+        assert (line[1] == bias).all()
 
 
 def test_learning_rate_steps_down(lstm: ModuleType, network: Make, matrices: Make) -> None:
@@ -304,7 +362,8 @@ def test_one_line_per_training(
     assert float(seconds) > 0
     assert end == (
         f"best validation loss {report['validation_loss']:.4f} in epoch {report['best_epoch']}, "
-        f"R² {report['validation_r2']:.3f} on 52 validation windows."
+        f"R² {report['validation_r2']:.3f} (straight line alone "
+        f"{report['line_validation_r2']:.3f}) on 52 validation windows."
     )
 
 
@@ -368,11 +427,20 @@ def test_no_window_bridges_dropped_rows(
 
 
 def test_too_few_rows(trained: Make, learnable: Make) -> None:
-    """With less than two windows the error says what was found and what to do."""
+    """With too few rows or windows the error says what was found and what to do."""
+    frame = learnable(300)
+    frame.loc[99:, "%-x1"] = np.nan
     with pytest.raises(OperationalException) as caught:
-        trained(learnable(7))
+        trained(frame)
     assert str(caught.value) == (
-        f"{PAIR}: 0 training windows of 6 consecutive candles found in 7 rows; at least 2 are "
+        f"{PAIR}: 99 of 300 training candles have all features and labels; at least 100 are "
+        "needed. Download more candles before the training period, or look for a feature or label "
+        "that is always missing."
+    )
+    with pytest.raises(OperationalException) as caught:
+        trained(learnable(120))
+    assert str(caught.value) == (
+        f"{PAIR}: 91 training windows of 6 consecutive candles found in 120 rows; at least 100 are "
         "needed. Raise freqai.train_period_days, lower freqai.conv_width, or look for missing "
         "candles and strict outlier settings."
     )

@@ -33,7 +33,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import cloudpickle
@@ -124,9 +124,9 @@ class LSTMParameters:
     optimizer: str = field(
         default="adamw", metadata=_one_of("adamw", "adam", "nadam", "rmsprop", "sgd")
     )
-    weight_decay: float = field(default=1e-3, metadata=_number(0, 1))
+    weight_decay: float = field(default=1.0, metadata=_number(0, 100))
     clip_norm: float = field(default=1.0, metadata=_number(0, 1e6, low_open=True))
-    loss: str = field(default="huber", metadata=_one_of("mse", "mae", "huber", "log_cosh"))
+    loss: str = field(default="mse", metadata=_one_of("mse", "mae", "huber", "log_cosh"))
     early_stopping_patience: int = field(default=10, metadata=_whole(1))
     lr_patience: int = field(default=4, metadata=_whole(1))
     lr_factor: float = field(default=0.5, metadata=_number(0, 1, low_open=True, high_open=True))
@@ -405,14 +405,18 @@ class NetworkShape:
     parameters: LSTMParameters
 
 
+LINE = "straight_line"
+
+
 def build_network(keras: Any, shape: NetworkShape) -> Any:
     """Build the Keras model: stacked residual LSTMs, then a dense head.
 
     Whole features are dropped from the windows the LSTMs see, so that none is relied on alone. Each
     LSTM after the first sees the layer-normalised output of the stack below and adds to it (a
     pre-norm residual connection), so that depth never hides what the lower layers found. The head
-    sees the last state with the current candle's features, and the output adds a straight line
-    from those features: what is linear in them needs no LSTM.
+    sees the last state with the current candle's features. The output is the sum of what the head
+    and those features, some of them dropped, make of it, and of a straight line from all of them:
+    `solve_line` finds its weights, the epochs leave it alone and learn what it leaves over.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone, and equal shapes have equal configurations. Every initializer
@@ -455,16 +459,23 @@ def build_network(keras: Any, shape: NetworkShape) -> Any:
         candle = layers.Cropping1D((shape.conv_width - 1, 0), name=f"{name}_candle")(windows)
         return layers.Flatten(name=name)(candle)  # (windows, features)
 
-    head = layers.Concatenate(name="state_and_seen")([state, last_candle(seen, "seen")])
+    current = last_candle(seen, "seen")  # (windows, features)
+    head = layers.Concatenate(name="state_and_seen")([state, current])
     glorot = keras.initializers.GlorotUniform(seed=seed(500))
     head = layers.Dense(p.units, "relu", kernel_initializer=glorot, name="head")(head)
     head = layers.Dropout(p.dropout_rate, seed=seed(900), name="dropout_head")(head)
-    head = layers.Concatenate(name="head_and_current")([head, last_candle(window, "current")])
+    head = layers.Concatenate(name="head_and_seen")([head, current])
     # From zero, since features with heavy tails times random weights would be a loud start, which
     # the early epochs then spend on unlearning.
-    prediction = layers.Dense(shape.labels, kernel_initializer="zeros", name="prediction")
-    prediction = prediction(head)  # (windows, labels)
+    learned = layers.Dense(shape.labels, kernel_initializer="zeros", use_bias=False, name="learned")
+    learned = learned(head)
+    line = layers.Dense(shape.labels, kernel_initializer="zeros", name=LINE)
+    line = line(last_candle(window, "current"))
+    prediction = layers.Add(name="prediction")([line, learned])  # (windows, labels)
     return keras.Model(window, prediction, name="LSTMRegressor")
+
+
+MAX_GATHERED = 2**23  # numbers in the windows of one prediction: 32 MB
 
 
 class Network:
@@ -506,10 +517,11 @@ class Network:
         """Predict the windows that end at `ends`, with the given weights.
 
         :param matrix: ndarray of shape (rows, features)
-        :param batch: windows gathered at once; bounds the memory.
+        :param batch: windows gathered at once, fewer where they are large; bounds the memory.
         :returns: ndarray of shape (len(ends), labels)
         """
         rows = self.tf.constant(matrix)
+        batch = min(batch, max(1, MAX_GATHERED // (self.conv_width * self.features)))
         parts = [
             self._predict(weights, rows, self.tf.constant(ends[start : start + batch])).numpy()
             for start in range(0, len(ends), batch)
@@ -568,6 +580,10 @@ class Network:
         )
         return float(total) / len(ends)
 
+    def set_line(self, kernel: npt.NDArray, bias: npt.NDArray) -> None:
+        """Put in the straight line: kernel of shape (features, labels), bias of shape (labels,)."""
+        self.model.get_layer(LINE).set_weights([kernel, bias])
+
     def loss(self, labels: npt.NDArray, predictions: npt.NDArray) -> npt.NDArray:
         """Loss per window, ndarray of shape (windows,), the same that training minimises."""
         return np.asarray(self._loss()(labels, predictions))
@@ -592,7 +608,9 @@ class Network:
             }
         )
         model.compile(optimizer=optimizer)
-        optimizer.build(model.trainable_variables)
+        line = [id(v) for v in model.get_layer(LINE).weights]  # solve_line's, not the optimizer's
+        learned = [v for v in model.trainable_variables if id(v) not in line]
+        optimizer.build(learned)
         first_values = [np.asarray(v) for v in optimizer.variables]
         loss = self._loss()
 
@@ -603,8 +621,7 @@ class Network:
                 predicted = model(self.windows(features, batch), training=True)
                 losses = loss(tf.gather(labels, batch), predicted) * tf.gather(weights, batch)
                 mean = tf.reduce_mean(losses)
-            gradients = tape.gradient(mean, model.trainable_variables)
-            optimizer.apply(gradients, model.trainable_variables)
+            optimizer.apply(tape.gradient(mean, learned), learned)
             return start + batch_size, total + tf.reduce_sum(losses)
 
         @tf.function(
@@ -753,6 +770,56 @@ class TrainedLSTM:
         self.network.save(path, self.weights)
 
 
+def solve_line(
+    data: TrainingSet, loss: Callable[[npt.NDArray, npt.NDArray], npt.NDArray]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The straight line from a candle's features to its labels, by ridge regression.
+
+    Its penalty is chosen by the one-standard-error rule: the strongest one whose loss on the
+    validation windows is within a standard error of the best. Labels that are linear in the
+    features are met exactly; where little can be known, the line is nearly or wholly flat, at the
+    labels' median. The penalty is on the line's height too: in labels that are mostly zero, the
+    mean of a few large ones is no level that predictions should start from.
+
+    :param loss: loss per window of (labels, predictions).
+    :returns: kernel of shape (features, labels) and bias of shape (labels,).
+    """
+    ends, judges = data.train_ends, data.validation_ends
+    if len(judges) == 0:  # test_size 0: the latest fifth of the windows chooses the penalty
+        ends, judges = np.split(ends, [len(ends) - len(ends) // 5])
+    votes, total = data.weights[judges], data.weights[ends].sum()
+    features, labels = data.features.shape[1], data.labels.shape[1]
+    flat = np.zeros((features, labels), np.float32)
+    if len(judges) == 0 or votes.sum() == 0 or total == 0:
+        return flat, np.zeros(labels, np.float32)
+    level = np.quantile(
+        data.labels[ends], 0.5, axis=0, weights=data.weights[ends], method="inverted_cdf"
+    ).astype(np.float32)  # the median
+    lines = [(flat, level)]
+    # Normal equations, summed up in blocks of rows: no float64 copy of the whole matrix.
+    gram, along = np.zeros((features + 1, features + 1)), np.zeros((features + 1, labels))
+    for block in np.array_split(ends, len(ends) // 2048 + 1):
+        x = np.pad(data.features[block].astype(float), ((0, 0), (0, 1)), constant_values=1)
+        weighted = (x * (data.weights[block, None] / total)).T
+        gram += weighted @ x
+        along += weighted @ (data.labels[block] - level)
+    if not (np.isfinite(gram).all() and np.isfinite(along).all()):
+        return lines[0]  # the epochs diverge too, and training then says so
+    size, axes = np.linalg.eigh(gram)
+    along = axes.T @ along
+    for penalty in np.logspace(1, -9, 21):
+        line = (axes @ (along / (size.clip(0) + penalty)[:, None])).astype(np.float32)
+        lines.append((line[:-1], level + line[-1]))
+    losses = np.array(
+        [loss(data.labels[judges], data.features[judges] @ k + bias) for k, bias in lines]
+    )  # (lines, judges)
+    worse = losses - losses[np.average(losses, axis=1, weights=votes).argmin()]
+    mean = np.average(worse, axis=1, weights=votes)
+    spread = np.average(np.square(worse - mean[:, None]), axis=1, weights=votes)
+    close = mean <= np.sqrt(spread / len(judges))
+    return lines[int(np.argmax(close))]  # the first: the strongest penalty
+
+
 def train_network(
     network: Network,
     data: TrainingSet,
@@ -762,13 +829,18 @@ def train_network(
 ) -> tuple[list[npt.NDArray], dict[str, Any]]:
     """Train with early stopping on the validation loss and a learning rate that steps down.
 
+    The straight line is solved before the first epoch. Where it says it all (labels that are linear
+    in the features), no epoch does better and the start is what is kept: `best_epoch` is 0.
+
     Keras' own callbacks decide: ReduceLROnPlateau, and EarlyStopping with the best weights
     restored. Without validation windows all epochs run and the training loss steers the rate.
 
-    :param start_from: weights to continue from (continual learning); None for fresh ones.
+    :param start_from: weights to continue from (continual learning); None for fresh ones. The
+        straight line is solved anew all the same, since the scalers are fitted anew.
     :param summary: called once per epoch with {name: value} and the epoch, for TensorBoard.
     :returns: (weights, report); the report holds `epochs`, `best_epoch`, `loss`,
-        `validation_loss`, `validation_r2` (None without validation), `curves`.
+        `validation_loss`, `validation_r2`, the same of the straight line alone (`line_…`; all
+        None without validation), `curves`.
     :raises OperationalException: when the loss is no finite number any more.
     """
     p, tf, callbacks = network.parameters, network.tf, network.keras.callbacks
@@ -787,6 +859,7 @@ def train_network(
         )
     with network.lock:
         network.reset(start_from)
+        network.set_line(*solve_line(data, network.loss))
         model = network.model
         model.stop_training = False
         tensors = TrainingTensors(*map(tf.constant, (data.features, data.labels, data.weights)))
@@ -795,20 +868,22 @@ def train_network(
         for callback in steering:
             callback.set_model(model)
             callback.on_train_begin()
+
+        def validate() -> dict[str, float]:
+            predicted = network.predict(model.get_weights(), tensors.features, data.validation_ends)
+            weights = data.weights[data.validation_ends]
+            loss = float(np.average(network.loss(actual, predicted), weights=weights))
+            return {"val_loss": loss, "val_r2": r_squared(actual, predicted)}
+
+        before = validate() if validated else {}
+        if validated:
+            steering[-1].on_epoch_end(0, before)  # so that the start can be what is kept
         curves: list[dict[str, float]] = []
         for epoch in range(p.epochs):
             shuffled = order.permutation(data.train_ends)
             logs = {"loss": network.train_epoch(tensors, shuffled, p.batch_size)}
             if validated:
-                predicted = network.predict(
-                    model.get_weights(), tensors.features, data.validation_ends
-                )
-                logs["val_loss"] = float(
-                    np.average(
-                        network.loss(actual, predicted), weights=data.weights[data.validation_ends]
-                    )
-                )
-                logs["val_r2"] = r_squared(actual, predicted)
+                logs |= validate()
             if not np.isfinite(logs[monitor]):
                 raise OperationalException(
                     f"The {monitor} became {logs[monitor]} in epoch {epoch + 1}: the training "
@@ -825,12 +900,16 @@ def train_network(
             callback.on_train_end()
         weights = model.get_weights()
     best = min(range(len(curves)), key=lambda i: curves[i][monitor]) if validated else -1
+    started_best = validated and not curves[best][monitor] < before[monitor]
+    kept = before if started_best else curves[best]
     report = {
         "epochs": len(curves),
-        "best_epoch": best % len(curves) + 1,
+        "best_epoch": 0 if started_best else best % len(curves) + 1,
         "loss": curves[best]["loss"],
-        "validation_loss": curves[best].get("val_loss"),
-        "validation_r2": curves[best].get("val_r2"),
+        "validation_loss": kept.get("val_loss"),
+        "validation_r2": kept.get("val_r2"),
+        "line_validation_loss": before.get("val_loss"),
+        "line_validation_r2": before.get("val_r2"),
         "curves": curves,
     }
     return weights, report
@@ -1103,6 +1182,20 @@ class KerasDataDrawer(FreqaiDataDrawer):
         if self.historic_predictions and rested >= 100 * self._history_seconds:
             self.save_historic_predictions_to_disk()
 
+    def update_historic_data(self, strategy: IStrategy, dk: FreqaiDataKitchen) -> None:
+        """Append new candles; a pair that had none at the start of the bot joins with its first.
+
+        FreqAI looks at the last candle it has, and would fail for every pair if one has none.
+        """
+        with self.history_lock:
+            for pair in dk.all_pairs:
+                for timeframe, frame in self.historic_data[pair].items():
+                    if frame.empty:
+                        self.historic_data[pair][timeframe] = strategy.dp.get_pair_dataframe(
+                            pair, timeframe
+                        )
+        super().update_historic_data(strategy, dk)
+
     def load_all_pair_histories(self, timerange: TimeRange, dk: FreqaiDataKitchen) -> None:
         """Load candles from disk, with dates that new candles from the exchange can join.
 
@@ -1149,6 +1242,7 @@ MODEL_CODE = (
     "split_windows",
     "build_network",
     "Network",
+    "solve_line",
     "train_network",
     "define_data_pipeline",
     "define_label_pipeline",
@@ -1315,6 +1409,9 @@ def check_fingerprint(
 # The FreqAI class
 # ---------------------------------------------------------------------------------------------
 
+# Training windows without which a pair gets no model at all: one that saw less knows nothing.
+MIN_WINDOWS = 100
+
 
 class LSTMRegressor(BaseRegressionModel):
     """Stacked residual LSTMs for FreqAI; every numeric label of the strategy is one output.
@@ -1369,9 +1466,25 @@ class LSTMRegressor(BaseRegressionModel):
             )
             self._fingerprint_checked = True
         dataframe = super().start(dataframe, metadata, strategy)
-        if self.live and self.pair_it == 0:  # FreqAI counts to the last pair, then from 0 again
-            self.dd.save_new_predictions()
+        if self.live:
+            self._after_live_pass(metadata["pair"], strategy.dp.current_whitelist())
         return dataframe
+
+    def _after_live_pass(self, pair: str, whitelist: list[str]) -> None:
+        """What FreqAI leaves undone between two candles."""
+        if pair not in self.train_queue and pair in whitelist:
+            # FreqAI drops a pair that has left the whitelist, and forgets it for good.
+            logger.info(f"{pair} is in the whitelist again: it will be trained when it is due.")
+            self.train_queue.append(pair)
+        if self.dd.pair_dict[pair]["trained_timestamp"] > time():
+            logger.warning(
+                f"{pair}: by this machine's clock its model was trained in the future, so the clock"
+                " has been set back. The model's age counts from now on: it is retrained and "
+                "expires accordingly."
+            )
+            self.dd.pair_dict[pair]["trained_timestamp"] = int(time())
+        if whitelist and pair == whitelist[-1]:
+            self.dd.save_new_predictions()
 
     # --- pipelines ---
 
@@ -1427,11 +1540,11 @@ class LSTMRegressor(BaseRegressionModel):
         features, labels = dk.filter_features(
             frame, dk.training_features_list, dk.label_list, training_filter=True
         )
-        if len(features) == 0:
+        if len(features) < MIN_WINDOWS:
             raise OperationalException(
-                f"{pair}: none of {len(frame)} training candles has all features and labels. "
-                "Download more candles before the training period, or look for a feature or label "
-                "that is always missing."
+                f"{pair}: {len(features)} of {len(frame)} training candles have all features and "
+                f"labels; at least {MIN_WINDOWS} are needed. Download more candles before the "
+                "training period, or look for a feature or label that is always missing."
             )
         parts = dk.make_train_test_datasets(features, labels)
         if not self.freqai_info.get("fit_live_predictions_candles", 0) or not self.live:
@@ -1531,12 +1644,12 @@ class LSTMRegressor(BaseRegressionModel):
     def _fit(self, data: TrainingSet, names: list[str], dk: FreqaiDataKitchen) -> TrainedLSTM:
         """Check that there is enough to learn from, choose the first weights, and train."""
         width, p = self.CONV_WIDTH, self.parameters
-        if len(data.train_ends) < 2:
+        if len(data.train_ends) < MIN_WINDOWS:
             raise OperationalException(
                 f"{dk.pair}: {len(data.train_ends)} training windows of {width} consecutive "
-                f"candles found in {len(data.features)} rows; at least 2 are needed. Raise "
-                "freqai.train_period_days, lower freqai.conv_width, or look for missing candles "
-                "and strict outlier settings."
+                f"candles found in {len(data.features)} rows; at least {MIN_WINDOWS} are needed. "
+                "Raise freqai.train_period_days, lower freqai.conv_width, or look for missing "
+                "candles and strict outlier settings."
             )
         if self.freqai_info.get("data_split_parameters", {}).get("test_size", 0.1) == 0:
             logger.info(
@@ -1607,8 +1720,9 @@ class LSTMRegressor(BaseRegressionModel):
             return f"{line}; no validation; loss {report['loss']:.4f}."
         return (
             f"{line}; best validation loss {report['validation_loss']:.4f} in epoch "
-            f"{report['best_epoch']}, R² {report['validation_r2']:.3f} on "
-            f"{len(data.validation_ends)} validation windows."
+            f"{report['best_epoch']}, R² {report['validation_r2']:.3f} (straight line alone "
+            f"{report['line_validation_r2']:.3f}) on {len(data.validation_ends)} validation "
+            "windows."
         )
 
     # --- prediction ---
@@ -1642,8 +1756,9 @@ class LSTMRegressor(BaseRegressionModel):
         valid = finite.all(axis=1)
         if not valid.all():
             logger.info(
-                f"{dk.pair}: {int((~valid).sum())} of {len(valid)} candles miss a feature; windows "
-                "with them are not predicted."
+                f"{dk.pair}: {int((~valid).sum())} of {len(valid)} candles miss features (such as "
+                f"{dk.training_features_list[int(finite.all(axis=0).argmin())]}; no trades, no "
+                "price?); windows with them are not predicted."
             )
         features = DataFrame(np.where(finite, values, 0.0), columns=dk.training_features_list)
         features, inliers, _ = dk.feature_pipeline.transform(features, outlier_check=True)

@@ -164,7 +164,7 @@ def _parts(candles: DataFrame, indicators: DataFrame) -> DataFrame:
     regime = (close > upper).astype("float64") - (close < lower).astype("float64")
     long_regime = Series(np.where(close > indicators["sma_100"], 1.0, -1.0), index=close.index)
 
-    return DataFrame(
+    parts = DataFrame(
         {
             "z_ma": zscore(close, 10),
             "z_macd": zscore(indicators["macd"], 26),
@@ -187,6 +187,14 @@ def _parts(candles: DataFrame, indicators: DataFrame) -> DataFrame:
             "V2": ratio(Series(1.0, index=close.index), atr, close),
         }
     )
+    return _without_impossible(parts, candles)
+
+
+def _without_impossible(values: DataFrame, candles: DataFrame) -> DataFrame:
+    """Missing for as long as a price of 0 or less bends the longest average, SMA(100)."""
+    impossible = (candles[["open", "high", "low", "close"]] <= 0).any(axis=1)
+    bent = impossible.rolling(100, min_periods=1).max() > 0
+    return values.where(~bent.to_numpy()[:, None]) if bent.any() else values
 
 
 def score_terms(candles: DataFrame) -> DataFrame:
@@ -282,7 +290,8 @@ def period_features(candles: DataFrame, period: int) -> DataFrame:
         "atr": atr / close,
         "obv": zscore(ta.OBV(candles), period),
     }
-    return _named({f"{name}-period": column for name, column in features.items()}, candles)
+    named = _named({f"{name}-period": column for name, column in features.items()}, candles)
+    return _without_impossible(named, candles)
 
 
 def candle_features(candles: DataFrame) -> DataFrame:
@@ -297,7 +306,7 @@ def candle_features(candles: DataFrame) -> DataFrame:
         ),
         "volume": ratio(candles["volume"], candles["volume"].rolling(20).mean()),
     }
-    return _named(features, candles)
+    return _without_impossible(_named(features, candles), candles)
 
 
 def score_features(candles: DataFrame) -> DataFrame:
@@ -307,8 +316,10 @@ def score_features(candles: DataFrame) -> DataFrame:
     :return: the ten z-scores, boost, R, R2, the gate R * R2 and the z-scores behind that gate;
         the distances of the close to both bands (in band widths), to SMA(100) (in ATR) and of the
         trend strength to its threshold (in ATR); log V and log(V2 * close), all free of units;
-        and the nine terms in the unit of the labels, 1 / quote currency: freed of it, they would
-        mislead by as much as the price has moved since the training candles.
+        and, in the unit of the labels, 1 / quote currency: the nine terms, what they would be with
+        the close beyond the band on its side of the middle (open_t_...), and their scale
+        R2 * V * V2. Freed of the unit, they would mislead by as much as the price has moved since
+        the training candles.
     """
     indicators = score_indicators(candles)
     parts = _parts(candles, indicators)
@@ -318,10 +329,15 @@ def score_features(candles: DataFrame) -> DataFrame:
     zscores = parts.filter(regex="^z_")
     width = band_width(close, indicators["bb_upper"], indicators["bb_lower"], 20)
     terms = _terms(parts)
+    # Three quarters of the variance of T lie in the first candle beyond a band, before which all
+    # terms are zero. How large T is then goes with the scale, and that changes slowly.
+    opened = _terms(parts.assign(R=np.sign(close - indicators["bb_middle"])))
     features: dict[str, Series] = {
         **{str(name): zscores[name] for name in zscores},
         **{f"gated_{name}": zscores[name] * gate for name in zscores},
         **{f"score_{name}": terms[name] for name in terms},
+        **{f"open_{name}": opened[name] for name in opened},
+        "scale": parts["R2"] * parts["V"] * parts["V2"],
         "boost": parts["boost"],
         "regime": parts["R"],
         "long_regime": parts["R2"],
@@ -333,7 +349,7 @@ def score_features(candles: DataFrame) -> DataFrame:
         "log_v": np.log(parts["V"]),
         "log_v2": np.log(parts["V2"] * close),
     }
-    return _named(features, candles)
+    return _without_impossible(_named(features, candles), candles)
 
 
 def time_features(dates: Series) -> DataFrame:
