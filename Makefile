@@ -7,7 +7,7 @@ DEMO := -c config.example.json -c build/demo/demo.json --userdir build/demo/user
 	--datadir build/demo/data/binance
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo evaluate rehearsal test test-fast lint format clean
+.PHONY: help setup demo evaluate rehearsal tune bench test test-fast lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,13 @@ evaluate: $(READY)  ## did the model learn? evaluates the demo, or ARGS="-c conf
 
 rehearsal: $(READY)  ## a dry-run on the loopback exchange, MINUTES=10, ARGS="--pairs 8 --kill"
 	$(RUN) -m tools.rehearsal --minutes $(or $(MINUTES),10) $(ARGS)
+
+tune: $(READY)  ## search parameters with Optuna, ARGS="-c config.json --timerange …"
+	$(RUN) -m tools.tune $(ARGS)
+
+bench: $(READY)  ## speed side by side with plain Keras and PyTorch, about half an hour
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
+	$(RUN) -m benchmarks.speed $(ARGS)
 
 test: $(READY)  ## all tests, the slow end-to-end ones too
 	$(RUN) -m pytest

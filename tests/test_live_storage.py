@@ -91,14 +91,14 @@ def test_new_predictions_are_saved_without_a_training(bot: LiveBot) -> None:
     """Small histories are saved with every candle, large ones when a hundredth of the time pays."""
     dd = bot.dd
     dd.historic_predictions = {PAIR: DataFrame({"&-a": [1.0]})}
-    dd.save_new_predictions()
+    dd.save_new_predictions(60)
     assert len(pickle.loads(dd.historic_predictions_path.read_bytes())[PAIR]) == 1
     dd.historic_predictions = {PAIR: DataFrame({"&-a": [1.0, 2.0]})}
-    dd._history_seconds = 60.0
-    dd.save_new_predictions()
+    dd._history_seconds = 0.7
+    dd.save_new_predictions(60)
     assert len(pickle.loads(dd.historic_predictions_path.read_bytes())[PAIR]) == 1
-    dd._history_seconds = 0.0
-    dd.save_new_predictions()
+    dd._history_seconds = 0.5
+    dd.save_new_predictions(60)
     assert len(pickle.loads(dd.historic_predictions_bkp_path.read_bytes())[PAIR]) == 2
 
 

@@ -175,8 +175,10 @@ class BacktestPath:
         if not self._regressor.model_exists(kitchen):
             raise ParityFailed(f"{kitchen.data_path} holds no whole model any more.")
         self._regressor.model = self._regressor.dd.load_data(self._pair, kitchen)
-        # The bot may not have had the newest candle yet when the training began.
-        start = pd.Timestamp((stamp // self._step - 2) * self._step, unit="s", tz="UTC")
+        # The bot can predict with it the very candle that its training ended with, or, when that
+        # was still to come, one before: start a window's length earlier, so that none is cut off.
+        earlier = 2 + self._config["freqai"]["conv_width"]
+        start = pd.Timestamp((stamp // self._step - earlier) * self._step, unit="s", tz="UTC")
         window = self._frame[self._frame["date"] >= start].reset_index(drop=True)
         predictions, do_predict = self._regressor.predict(window, kitchen)
         answer = kitchen.get_predictions_to_append(predictions, do_predict, window)

@@ -25,12 +25,13 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 import tempfile
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from time import perf_counter, time
@@ -38,6 +39,7 @@ from typing import Any
 
 import cloudpickle
 import datasieve.transforms as ds
+import freqtrade
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -339,6 +341,35 @@ def load_tensorflow() -> tuple[Any, Any]:
             f"'{keras.backend.backend()}': unset KERAS_BACKEND or set it to 'tensorflow'."
         )
     return tf, keras
+
+
+# The oldest and the newest release that was tried, by their first two numbers: docs/versions.md.
+TESTED_VERSIONS = {
+    "python": ((3, 11), (3, 13)),
+    "freqtrade": ((2025, 6), (2026, 9)),
+    "tensorflow": ((2, 18), (2, 21)),
+    "keras": ((3, 5), (3, 15)),
+}
+
+
+def untested_versions(found: Mapping[str, str]) -> list[str]:
+    """Say which versions lie outside the range that was tried.
+
+    :param found: versions such as {"keras": "3.15.1"}, for names in `TESTED_VERSIONS`.
+    :returns: one line for the log per version, none when all are within their ranges.
+    """
+    lines = []
+    for name, version in found.items():
+        oldest, newest = TESTED_VERSIONS[name]
+        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+        if not oldest <= numbers <= newest:
+            span = " to ".join(f"{major}.{minor}" for major, minor in (oldest, newest))
+            age = "older" if numbers < oldest else "newer"
+            lines.append(
+                f"{name} {version} is {age} than what LSTMRegressor was tested with ({span}). It "
+                "may work. If it does not, install one of the versions in docs/versions.md."
+            )
+    return lines
 
 
 def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -> str:
@@ -676,6 +707,10 @@ class NetworkPool:
             if self._keras is None:
                 tf, keras = load_tensorflow()
                 p = self.parameters
+                found = {"python": platform.python_version(), "freqtrade": freqtrade.__version__}
+                found |= {"tensorflow": tf.__version__, "keras": keras.__version__}
+                for line in untested_versions(found):
+                    logger.warning(line)
                 logger.info(configure_devices(tf, p.device, p.gpu_memory_limit_mb))
                 self._keras = keras
             return self._keras
@@ -1172,13 +1207,15 @@ class KerasDataDrawer(FreqaiDataDrawer):
         self._history_saved = perf_counter()
         self._history_seconds = self._history_saved - started
 
-    def save_new_predictions(self) -> None:
+    def save_new_predictions(self, candle_seconds: int) -> None:
         """Save the prediction history, unless that would take over 1 % of the bot's time.
+
+        Called once per candle, with its length.
 
         FreqAI saves it after trainings and at the end only: hours of predictions would be lost by
         a kill -9.
         """
-        rested = perf_counter() - self._history_saved
+        rested = max(candle_seconds, perf_counter() - self._history_saved)
         if self.historic_predictions and rested >= 100 * self._history_seconds:
             self.save_historic_predictions_to_disk()
 
@@ -1484,7 +1521,7 @@ class LSTMRegressor(BaseRegressionModel):
             )
             self.dd.pair_dict[pair]["trained_timestamp"] = int(time())
         if whitelist and pair == whitelist[-1]:
-            self.dd.save_new_predictions()
+            self.dd.save_new_predictions(self.base_tf_seconds)
 
     # --- pipelines ---
 
