@@ -118,8 +118,10 @@ def test_gpu_missing_is_said_at_every_training(
     lstm: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the first failed training the second does not quietly run on the CPU."""
-    _, keras = lstm.load_tensorflow()
-    monkeypatch.setattr(lstm, "load_tensorflow", lambda: (Machine([]), keras))
+    tf, keras = lstm.load_tensorflow()
+    machine = Machine([])
+    machine.__version__ = tf.__version__
+    monkeypatch.setattr(lstm, "load_tensorflow", lambda: (machine, keras))
     pool = lstm.NetworkPool(lstm.LSTMParameters(device="gpu"))
     for _ in range(2):
         with pytest.raises(OperationalException, match="TensorFlow sees no GPU"):

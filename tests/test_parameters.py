@@ -99,7 +99,7 @@ def test_misplaced_name(lstm: ModuleType, freqai_config: Config, name: str, key:
         ("clip_norm", float("inf"), "a number above 0 to 1e+06. Got inf (float)"),
         ("lr_factor", 1.0, "a number above 0 and below 1. Got 1.0 (float)"),
         ("min_learning_rate", -1e-9, "a number from 0 to 1. Got -1e-09 (float)"),
-        ("weight_decay", 2, "a number from 0 to 1. Got 2 (int)"),
+        ("weight_decay", 101, "a number from 0 to 100. Got 101 (int)"),
         ("loss", "rmse", "one of 'mse', 'mae', 'huber', 'log_cosh'. Got 'rmse' (str)"),
         ("loss", 1, "one of 'mse', 'mae', 'huber', 'log_cosh'. Got 1 (int)"),
         ("device", "tpu", "one of 'auto', 'cpu', 'gpu'. Got 'tpu' (str)"),

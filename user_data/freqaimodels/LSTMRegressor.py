@@ -1057,8 +1057,14 @@ class KerasDataDrawer(FreqaiDataDrawer):
                 model.save(model_file)
             else:
                 with model.network.lock, model_file.open("wb") as binary:
-                    model.network.model.set_weights(model.weights)
-                    cloudpickle.dump(model.network.model, binary)
+                    keras_model = model.network.model
+                    keras_model.set_weights(model.weights)
+                    # Without the optimizer, which belongs to the trainings of all pairs.
+                    keras_model.compiled = False
+                    try:
+                        cloudpickle.dump(keras_model, binary)
+                    finally:
+                        keras_model.compiled = True
         # The predicting thread must never meet the new model with the old pipelines.
         with self.swap_lock:
             self.model_dictionary[coin] = model

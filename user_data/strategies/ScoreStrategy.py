@@ -194,7 +194,8 @@ def _without_impossible(values: DataFrame, candles: DataFrame) -> DataFrame:
     """Missing for as long as a price of 0 or less bends the longest average, SMA(100)."""
     impossible = (candles[["open", "high", "low", "close"]] <= 0).any(axis=1)
     bent = impossible.rolling(100, min_periods=1).max() > 0
-    return values.where(~bent.to_numpy()[:, None]) if bent.any() else values
+    rows = np.broadcast_to(bent.to_numpy()[:, None], values.shape)
+    return values.mask(rows) if bent.any() else values
 
 
 def score_terms(candles: DataFrame) -> DataFrame:
