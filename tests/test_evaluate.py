@@ -555,7 +555,7 @@ def test_report_of_a_real_backtest(evaluated: User) -> None:
         counts = {window[name]["candles"] for name in report["predictors"]}
         assert counts == {120}, "all predictors are measured on the same candles"
         training = window["training"]
-        assert training["epochs"] == len(training["curves"]) == 12
+        assert 1 <= training["epochs"] == len(training["curves"]) <= 12
         assert training["seconds"] > 0
         assert training["overfitting"] == pytest.approx(
             training["validation_r2"] - training["label_r2"]
@@ -573,7 +573,7 @@ def test_importance_of_real_models(evaluated: User) -> None:
     assert len({feature for row in report["importance"] for feature in row["features"]}) > 50
     first = report["importance"][0]
     assert first["drop"] > 0
-    assert first["group"] in ("score …", "gated …")
+    assert first["group"] in ("score …", "gated …", "open …")
 
 
 @pytest.mark.slow
@@ -598,8 +598,14 @@ def test_page_is_one_file_that_loads_nothing(evaluated: User) -> None:
 def test_second_evaluation_trains_nothing(
     evaluated: User, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With the predictions there, the same command reads them and gives the same figures."""
+    """With the predictions there, the same command reads them and gives the same figures.
+
+    What FreqAI noted of the run that made them stays as it is.
+    """
     before = evaluated.report()
+    noted = evaluated.predictions.parent / "run_params.json"
+    noted_before = noted.stat().st_mtime_ns
     assert evaluated.evaluate("--timerange", "20240421-20240501", *QUICK) == 0
     assert "Starting training" not in capfd.readouterr().out
     assert evaluated.report()["pairs"][PAIRS[0]]["model"] == before["pairs"][PAIRS[0]]["model"]
+    assert noted.stat().st_mtime_ns == noted_before

@@ -109,8 +109,10 @@ def load_setup(config: dict[str, Any]) -> Setup:
     config["startup_candle_count"] = strategy.startup_candle_count
     strategy.dp = DataProvider(config, None)
     horizon = _horizon(config, formulas)
-    # Only now freqtrade takes over weights and thresholds that a hyperopt run has saved.
-    strategy.ft_bot_start()
+    # Weights and thresholds that a hyperopt run has saved. freqtrade's ft_bot_start would load the
+    # model too, and FreqAI then notes this configuration as that of the last run.
+    strategy.bot_start()
+    strategy.ft_load_hyper_params(False)
     return Setup(config, strategy, formulas, horizon, models_folder(config))
 
 
