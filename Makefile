@@ -37,10 +37,10 @@ bench: $(READY)  ## speed side by side with plain Keras and PyTorch, about half 
 	$(RUN) -m benchmarks.speed $(ARGS)
 
 test: $(READY)  ## all tests, the slow end-to-end ones too
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY)  ## the tests that need no freqtrade process
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(READY)  ## formatter, linter and type checker, read-only
 	$(RUN) -m ruff format --check .
