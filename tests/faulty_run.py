@@ -221,7 +221,7 @@ def _let_faults_come_and_go(run: FaultyRun, bot: Bot, exchange: LoopbackExchange
     stop("zero")  # after one candle; the others last two
     bot.watch(minute + 125 - time.time())
     bot.wait_for(r"Outdated\s+history\s+for\s+pair\s+DOGE", timeout=120)
-    bot.wait_for(r"BNB/USDT:USDT\s+not\s+in\s+current\s+whitelist", timeout=240)
+    bot.wait_for(r"Pair\s+BNB/USDT:USDT\s+is\s+not\s+compatible", timeout=240)
     stop("missing", "flat", "delisted", "stale")
 
     start("hang", pair=DOGE)

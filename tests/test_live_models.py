@@ -1,6 +1,7 @@
 """Live: which model predicts, from its first candle to its last, and what becomes of old ones."""
 
 import json
+import time
 from collections.abc import Callable
 from types import ModuleType
 
@@ -91,6 +92,34 @@ def test_continual_learning_goes_on_from_disk(
     again.new_candle(ROWS)
     again.train(SECOND)
     assert caplog.text.count("continual learning, starting from the last model") == 2
+
+
+def test_pair_that_comes_back_is_trained_again(start: Callable[..., LiveBot]) -> None:
+    """FreqAI drops a pair from its queue when it leaves the whitelist; back there, it is due."""
+    bot = start()
+    bot.train(SECOND)
+    queue = bot.freqai.train_queue
+    queue.clear()
+    bot.freqai._after_live_pass(PAIR, ["ETH/USDT:USDT"])
+    assert PAIR not in queue
+    for _ in range(2):
+        bot.freqai._after_live_pass(PAIR, [PAIR, "ETH/USDT:USDT"])
+    assert list(queue) == [PAIR]
+
+
+def test_clock_that_was_set_back(
+    start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model trained in the future would never be retrained nor expire: its age counts from now."""
+    bot = start()
+    bot.train(SECOND)
+    bot.freqai._after_live_pass(PAIR, [])
+    assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == SECOND
+    bot.dd.pair_dict[PAIR]["trained_timestamp"] = int(time.time()) + 5 * HOUR
+    for _ in range(2):
+        bot.freqai._after_live_pass(PAIR, [])
+    assert abs(bot.dd.pair_dict[PAIR]["trained_timestamp"] - time.time()) < HOUR
+    assert caplog.text.count("the clock has been set back") == 1
 
 
 def test_retraining_changes_the_model_between_candles(start: Callable[..., LiveBot]) -> None:
