@@ -110,7 +110,7 @@ def test_pair_that_comes_back_is_trained_again(start: Callable[..., LiveBot]) ->
 def test_clock_that_was_set_back(
     start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A model trained in the future would never be retrained nor expire: its age counts from now."""
+    """A model trained in the future would never be retrained: its age counts from now on."""
     bot = start()
     bot.train(SECOND)
     bot.freqai._after_live_pass(PAIR, [])
