@@ -1891,10 +1891,16 @@ class LSTMRegressor(BaseRegressionModel):
 
         FreqAI spends the first pass of a bot's life on filling the history and marks all of it
         `do_predict` 0, the newest candle included. A second round predicts that candle as every
-        later one, so that a model from disk serves from the first candle on.
+        later one, so that a model from disk serves from the first candle on. What was predicted
+        before a restart within the same candle stays.
         """
         first = pair not in self.dd.model_return_values
+        saved = self.dd.historic_predictions.get(pair)
         super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
+        if first and saved is not None and len(saved):
+            newest = saved.iloc[-1]
+            if newest["date_pred"] == dataframe["date"].iloc[-1] and newest["do_predict"] == 1:
+                return
         if first:
             # FreqAI's placeholders are integers, and pandas puts no fraction in an integer column.
             history = self.dd.historic_predictions[pair]
