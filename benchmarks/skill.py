@@ -147,6 +147,8 @@ def main() -> None:
                 result = summarize(reports)
                 (HERE / "skill.json").write_text(json.dumps(result, indent=2) + "\n")
                 command = "python -m benchmarks.skill"
+                if options.more_horizons:
+                    command += f" --more-horizons {' '.join(map(str, options.more_horizons))}"
                 (HERE / "skill.md").write_text(as_markdown(result, command), encoding="utf-8")
     console.print(as_markdown(result, command))
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -133,10 +134,10 @@ def test_strategy_updater_finds_nothing_to_update(tool: Tool, workshop: Workshop
     assert ast.unparse(ast.parse(updated)) == ast.unparse(ast.parse(original))
 
 
-def frames(workshop: Workshop, timerange: str) -> dict[str, DataFrame]:
+def frames(workshop: Workshop, timerange: str, *more: str) -> dict[str, DataFrame]:
     """The strategy's frame of each pair, with signals, made as freqtrade's backtest does."""
     args = {
-        "config": configurations(workshop),
+        "config": [*configurations(workshop), *more],
         "user_data_dir": str(workshop.userdir),
         "datadir": str(workshop.datadir),
         "strategy": "ScoreStrategy",
@@ -159,7 +160,10 @@ def test_nothing_looks_ahead(workshop: Workshop) -> None:
     """Candles cut off after a moment change no column of an earlier one, but by rounding."""
     full = frames(workshop, TIMERANGE)
     start, stop = datetime(2024, 5, 22, tzinfo=UTC), datetime(2024, 5, 26, 7, tzinfo=UTC)
-    cut = frames(workshop, f"{start.timestamp():.0f}-{stop.timestamp():.0f}")
+    # With the same models, in a folder of their own: saved predictions are replaced.
+    shutil.copytree(workshop.models("tools"), workshop.models("cut"))
+    timerange = f"{start.timestamp():.0f}-{stop.timestamp():.0f}"
+    cut = frames(workshop, timerange, identifier(workshop, "cut"))
     assert set(cut) == set(full)
     for pair, frame in cut.items():
         # FreqAI predicts no candle at the very end of a time range; before it nothing may differ.
