@@ -47,6 +47,7 @@ def test_restart_predicts_at_once_and_keeps_the_history(start: Callable[..., Liv
     assert after["do_predict"].tolist()[-4:] == [1, 0, 0, 1]
     assert after["&-return"].iloc[-4] == before["&-return"].iloc[-1]
     again = start()
+    again.dd.historic_data = {PAIR: {"1h": candles(ROWS - 24)}}
     again.train(SECOND + HOUR)
     same = again.new_candle(ROWS)
     assert same["do_predict"].iloc[-1] == 1
