@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from rich.console import Console
 
@@ -168,6 +170,20 @@ def test_bot_that_ends_by_itself_is_noticed(bot: Bot) -> None:
     assert bot.memory
     with pytest.raises(BotFailed, match="does not run any more"):
         bot.interrupt()
+
+
+@pytest.mark.slow
+def test_memory_of_a_bot_that_has_ended_is_no_sample(bot: Bot) -> None:
+    """It has given its memory back: without a last sample of 0 the curve ends with what it had."""
+    with bot:
+        process = psutil.Process(bot._process.pid)
+        while process.status() != psutil.STATUS_ZOMBIE:  # nobody has asked for its exit status
+            time.sleep(0.01)
+        assert process.memory_info().rss == 0
+        before = len(bot.memory)
+        bot._sample_memory(process.pid)
+    assert len(bot.memory) == before > 0
+    assert min(megabytes for _, megabytes in bot.memory) > 0
 
 
 LOG = """\

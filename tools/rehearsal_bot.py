@@ -157,8 +157,9 @@ class Bot:
     def _sample_memory(self, pid: int) -> None:
         try:
             process = psutil.Process(pid)
-            while process.status() != psutil.STATUS_ZOMBIE:
-                self.memory.append((time.time(), process.memory_info().rss / 2**20))
+            # A process that is ending has given its memory back before it is gone.
+            while (resident := process.memory_info().rss) > 0:
+                self.memory.append((time.time(), resident / 2**20))
                 time.sleep(self._sample_seconds)
         except psutil.NoSuchProcess:
             return  # it has ended, and the curve with it
