@@ -99,6 +99,8 @@ def test_python_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPatch
 
 def accepted(shown: str, accepts: Any) -> bool:
     """Whether a range, as the table writes it, is what the code accepts, at both ends."""
+    if shown == "a feature, or `''`":
+        return accepts("%-feature") and accepts("") and not accepts(1)
     if names := re.findall(r"`(\w+)`", shown):
         return all(map(accepts, names)) and not accepts("no such name")
     low, high = ([*map(float, re.findall(r"\d+", shown)), float("inf")])[:2]

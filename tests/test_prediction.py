@@ -415,3 +415,127 @@ def test_fit_live_predictions_before_the_first(trained: Make) -> None:
     )
     run.freqai.fit_live_predictions(run.dk, PAIR)
     assert run.dk.data["labels_mean"] == run.dk.data["labels_std"] == {"&-a": 0.0, "&-b": 0.0}
+
+
+# ------------------------------------------------------------------- labels relative to a size
+
+
+AHEAD = {"label_period_candles": 1}
+SIZE = "%-label_size"
+
+
+@pytest.fixture
+def swinging(learnable: Make) -> Make:
+    """Make candles whose next label is a feature of now times a size that swings thousandfold."""
+
+    def make(rows: int = ROWS, name: str = SIZE) -> DataFrame:
+        frame = learnable(rows)
+        size = 10 ** np.random.default_rng(3).uniform(-1, 2, rows)
+        sign = np.where(np.arange(rows) % 2, -1, 1)  # only its size counts
+        for label, feature in (("&-a", "%-x0"), ("&-b", "%-x1")):
+            frame[label] = size * (frame[feature] + 0.5 * frame["%-x2"] ** 2)
+        return frame.assign(**{name: sign * size})
+
+    return make
+
+
+def test_size_is_kept_within_what_was_seen(lstm: ModuleType) -> None:
+    """From the 1st to the 80th percentile of the training rows, whatever the sign."""
+    size = lstm.LabelSize.fit(SIZE, Series([-1.0, 1.0] * 50).mul(np.arange(100)))
+    assert (size.lowest, size.highest) == pytest.approx((0.99, 79.2))
+    assert size.of([-1e9, -5, 0, 3, np.inf]).tolist() == pytest.approx([79.2, 5, 0.99, 3, 79.2])
+    assert lstm.LabelSize.fit(SIZE, Series(np.arange(100) // 50)).lowest == pytest.approx(0.001)
+
+
+def test_size_that_is_mostly_zero_is_refused(trained: Make, swinging: Make) -> None:
+    """Labels cannot be divided by it."""
+    frame = swinging()
+    frame.loc[frame.index % 10 > 0, SIZE] = 0.0
+    with pytest.raises(OperationalException) as caught:
+        trained(frame, features=AHEAD)
+    assert str(caught.value) == (
+        "freqai.model_training_parameters.label_size_feature: '%-label_size' must not be zero on "
+        "most candles, since labels are divided by its size. Got zero on at least 80 % of the "
+        "training candles. Mend the feature, or set the parameter to ''."
+    )
+
+
+def test_labels_ahead_are_learned_relative_to_their_size(trained: Make, swinging: Make) -> None:
+    """Small labels are met as well as large ones, and predictions are in label units again."""
+    training = {"epochs": 30, "learning_rate": 0.02, "units": 16}
+    error = {}
+    for name, parameters in (("relative", {}), ("as they are", {"label_size_feature": ""})):
+        run = trained(swinging(), features=AHEAD, training=training | parameters)
+        predictions, do_predict = run.predict(run.window)
+        assert do_predict.all()
+        small = (run.window[SIZE].abs() < 1).to_numpy()
+        actual = run.window[list(predictions)].to_numpy()
+        error[name] = np.abs(predictions.to_numpy() - actual)[small].mean()
+        assert (np.sign(predictions) == np.sign(actual)).to_numpy()[~small].mean() > 0.7
+    assert error["relative"] < 0.2 * error["as they are"]
+
+
+def test_validation_r2_is_in_label_units(lstm: ModuleType, trained: Make, swinging: Make) -> None:
+    """The report compares with what is seen out of sample, where large candles weigh most."""
+    frame = swinging()
+    run = trained(frame, features=AHEAD)
+    labels = ["&-a", "&-b"]
+    rows = slice(TRAINED - 48, TRAINED)  # test_size 0.2
+    predictions, _ = run.predict(frame.iloc[TRAINED - 48 - WIDTH + 1 : TRAINED])
+    size = lstm.LabelSize(**run.dk.data["label_size"]).of(frame[SIZE])
+    unit = (frame[labels].div(size, axis=0)).iloc[: TRAINED - 48].std(ddof=0).to_numpy()
+    r2 = lstm.r_squared(
+        frame[labels].iloc[rows].to_numpy() / unit, predictions.tail(48).to_numpy() / unit
+    )
+    assert run.freqai.model.report["validation_r2"] == pytest.approx(r2, abs=1e-4)
+
+
+def test_relative_labels_live_and_from_disk(trained: Make, swinging: Make) -> None:
+    """A model loaded from disk, which a bot has, multiplies with the size it was trained with."""
+    run = trained(swinging(), features=AHEAD)
+    predictions, _ = run.predict(run.window)
+    for row in (0, 30, 59):
+        end = TRAINED + row + 1
+        now, _ = run.live(run.frame.iloc[end - WIDTH : end])
+        assert_equal_predictions(now.tail(1), predictions.iloc[[row]], run.scale)
+
+
+def test_rows_dropped_by_outlier_steps_take_their_size_along(trained: Make, swinging: Make) -> None:
+    """Each label is still divided by the size of its own candle."""
+    svm = {"use_SVM_to_remove_outliers": True, "svm_params": {"shuffle": False, "nu": 0.5}}
+    run = trained(swinging(), features=AHEAD | svm)
+    parts = run.dk.data_dictionary
+    assert len(parts["train_labels"]) < 0.75 * TRAINED
+    relative = parts["train_labels"].to_numpy() / parts["train_labels"].std().to_numpy()
+    assert np.abs(relative).max() < 10, "sizes that swing thousandfold are gone"
+
+
+@pytest.mark.parametrize(
+    ("horizon", "columns", "parameter"),
+    [
+        (0, SIZE, None),  # labels of the same candle are a function of the features
+        (1, "%-other", None),  # a strategy need not have the default feature
+        (1, SIZE, ""),
+    ],
+)
+def test_labels_are_left_as_they_are(
+    trained: Make, swinging: Make, horizon: int, columns: str, parameter: str | None
+) -> None:
+    """Nothing is divided, nothing is kept for prediction."""
+    given = {} if parameter is None else {"training": {"label_size_feature": parameter}}
+    run = trained(swinging(name=columns), features={"label_period_candles": horizon}, **given)
+    assert run.dk.data["label_size"] is None
+    rows = run.dk.label_pipeline.inverse_transform(run.dk.data_dictionary["train_labels"])[0]
+    labels = run.frame[["&-a", "&-b"]].to_numpy()[: len(rows)]
+    np.testing.assert_allclose(rows.to_numpy(), labels, rtol=1e-6)
+
+
+def test_size_feature_that_is_missing(trained: Make, swinging: Make) -> None:
+    """A name given in the configuration must be a feature; near ones are offered."""
+    with pytest.raises(OperationalException) as caught:
+        trained(swinging(), features=AHEAD, training={"label_size_feature": "%-lable_size"})
+    assert str(caught.value) == (
+        f"{PAIR}: freqai.model_training_parameters.label_size_feature names no feature of the "
+        "strategy. Got '%-lable_size'. Did you mean '%-label_size'? Set it to '' to learn labels "
+        "as they are."
+    )

@@ -24,7 +24,7 @@ LABELS = [f"&-t_{term}" for term in TERMS]
 PAIR = "BTC/USDT:USDT"
 WARM_UP = 99
 # Features in the unit of the labels, 1 / quote currency.
-PRICED = ("%-score_t_", "%-open_t_", "%-scale")
+PRICED = ("%-score_t_", "%-open_t_", "%-label_size")
 
 
 def config(trading_mode: str = "futures", horizon: Any = 0, **extra: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -108,6 +108,18 @@ def _one_of(*choices: str) -> dict[str, Any]:
     }
 
 
+def _name() -> dict[str, Any]:
+    """Metadata of a parameter that names a feature, or none."""
+    return {
+        "allowed": "the name of a feature of the strategy, or '' for none",
+        "accepts": lambda v: isinstance(v, str),
+    }
+
+
+# The feature that says how large labels are, where a strategy has one.
+LABEL_SIZE = "%-label_size"
+
+
 @dataclass(frozen=True)
 class LSTMParameters:
     """What `freqai.model_training_parameters` may hold, with the defaults.
@@ -134,6 +146,7 @@ class LSTMParameters:
     lr_factor: float = field(default=0.5, metadata=_number(0, 1, low_open=True, high_open=True))
     min_learning_rate: float = field(default=1e-5, metadata=_number(0, 1))
     seed: int = field(default=1, metadata=_whole(0, 2**31 - 1))
+    label_size_feature: str = field(default=LABEL_SIZE, metadata=_name())
     device: str = field(default="auto", metadata=_one_of("auto", "cpu", "gpu"))
     gpu_memory_limit_mb: int = field(default=0, metadata=_whole(0))
 
@@ -253,6 +266,7 @@ class TrainingSet:
     `features` of shape (rows, features) and `labels` of shape (rows, labels) are float32, in time
     order, training and validation rows together, so that the first validation windows reach back
     into training rows. `train_ends` and `validation_ends` are row numbers from `window_ends`.
+    `sizes` is what labels were divided by (`LabelSize`): R² is reported with it multiplied back.
     """
 
     features: npt.NDArray[np.float32]
@@ -260,6 +274,7 @@ class TrainingSet:
     weights: npt.NDArray[np.float32]  # (rows,)
     train_ends: npt.NDArray[np.int32]
     validation_ends: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.float64] | None = None  # (rows,)
 
 
 def split_windows(
@@ -285,6 +300,51 @@ def split_windows(
     keep = later[ends] | (candles[ends] + horizon < boundary)
     ends = ends[keep]
     return ends[~is_validation[ends]], ends[is_validation[ends]]
+
+
+# ---------------------------------------------------------------------------------------------
+# Label size
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LabelSize:
+    """How large labels that lie ahead will roughly be, by a feature that says so beforehand.
+
+    A score divided by volatility is a hundred times larger in a calm market than in a wild one, and
+    squares then listen to a few calm candles alone. So labels are divided by their size of now
+    before they are learned, and predictions multiplied by it (volatility scaling; Lim, Zohren and
+    Roberts 2019, arXiv:1904.04912). The size is |feature|, kept within the 1st and the 80th
+    percentile of the training rows: a feature far outside what was seen must not blow up a
+    prediction. Labels of the same candle (`label_period_candles` 0) are left alone: they are a
+    function of the features, and dividing would only bend it.
+
+    `lowest` and `highest` are in the unit of the feature.
+    """
+
+    feature: str
+    lowest: float
+    highest: float
+
+    @classmethod
+    def fit(cls, feature: str, values: pd.Series) -> "LabelSize":
+        """Take the range from the training rows.
+
+        :param values: the feature as the strategy gave it, of shape (rows,).
+        :raises OperationalException: it is zero too often to divide by.
+        """
+        lowest, highest = np.quantile(np.abs(values.to_numpy(dtype=float)), (0.01, 0.8))
+        if not highest > 0:
+            raise OperationalException(
+                f"{KEY}.label_size_feature: '{feature}' must not be zero on most candles, since "
+                "labels are divided by its size. Got zero on at least 80 % of the training "
+                "candles. Mend the feature, or set the parameter to ''."
+            )
+        return cls(feature, float(max(lowest, highest / 1000)), float(highest))
+
+    def of(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """The sizes that go with values of the feature, of the same shape."""
+        return np.clip(np.abs(np.asarray(values, dtype=float)), self.lowest, self.highest)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -810,10 +870,9 @@ def solve_line(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """The straight line from a candle's features to its labels, by ridge regression.
 
-    Its penalty is chosen by the one-standard-error rule: the strongest one whose loss on the
-    validation windows is within a standard error of the best. Labels that are linear in the
-    features are met exactly; where little can be known, the line is nearly or wholly flat, at the
-    labels' median. The penalty is on the line's height too: in labels that are mostly zero, the
+    Its penalty is the one with the least loss on the validation windows. Labels that are linear in
+    the features are met exactly; where little can be known, the line is nearly or wholly flat, at
+    the labels' median. The penalty is on the line's height too: in labels that are mostly zero, the
     mean of a few large ones is no level that predictions should start from.
 
     :param loss: loss per window of (labels, predictions).
@@ -845,14 +904,11 @@ def solve_line(
     for penalty in np.logspace(1, -9, 21):
         line = (axes @ (along / (size.clip(0) + penalty)[:, None])).astype(np.float32)
         lines.append((line[:-1], level + line[-1]))
-    losses = np.array(
-        [loss(data.labels[judges], data.features[judges] @ k + bias) for k, bias in lines]
-    )  # (lines, judges)
-    worse = losses - losses[np.average(losses, axis=1, weights=votes).argmin()]
-    mean = np.average(worse, axis=1, weights=votes)
-    spread = np.average(np.square(worse - mean[:, None]), axis=1, weights=votes)
-    close = mean <= np.sqrt(spread / len(judges))
-    return lines[int(np.argmax(close))]  # the first: the strongest penalty
+    losses = [
+        np.average(loss(data.labels[judges], data.features[judges] @ kernel + bias), weights=votes)
+        for kernel, bias in lines
+    ]
+    return lines[int(np.argmin(losses))]  # of equals the first: the strongest penalty
 
 
 def train_network(
@@ -899,6 +955,7 @@ def train_network(
         model.stop_training = False
         tensors = TrainingTensors(*map(tf.constant, (data.features, data.labels, data.weights)))
         actual = data.labels[data.validation_ends]
+        sizes = 1.0 if data.sizes is None else data.sizes[data.validation_ends, None]
         order = np.random.default_rng(p.seed)
         for callback in steering:
             callback.set_model(model)
@@ -908,7 +965,7 @@ def train_network(
             predicted = network.predict(model.get_weights(), tensors.features, data.validation_ends)
             weights = data.weights[data.validation_ends]
             loss = float(np.average(network.loss(actual, predicted), weights=weights))
-            return {"val_loss": loss, "val_r2": r_squared(actual, predicted)}
+            return {"val_loss": loss, "val_r2": r_squared(actual * sizes, predicted * sizes)}
 
         before = validate() if validated else {}
         if validated:
@@ -1283,6 +1340,7 @@ MODEL_CODE = (
     "candle_numbers",
     "window_ends",
     "split_windows",
+    "LabelSize",
     "build_network",
     "Network",
     "solve_line",
@@ -1290,6 +1348,7 @@ MODEL_CODE = (
     "define_data_pipeline",
     "define_label_pipeline",
     "_with_missing_labels",
+    "_label_size",
     "_scale",
     "_weights_to_continue",
     "predict",
@@ -1624,18 +1683,37 @@ class LSTMRegressor(BaseRegressionModel):
             frame[dk.label_list] = labels.mask(infinite)
         return frame
 
+    def _label_size(self, features: DataFrame, dk: FreqaiDataKitchen) -> LabelSize | None:
+        """The size by which labels are divided; None where they are learned as they are.
+
+        :param features: the training rows, as the strategy gave them.
+        """
+        name = self.parameters.label_size_feature
+        if not name or self.ft_params.get("label_period_candles", 0) == 0:
+            return None
+        if name in features:
+            return LabelSize.fit(name, features[name])
+        if name == LABEL_SIZE:  # the default: a strategy need not have it
+            return None
+        near = difflib.get_close_matches(name, map(str, features), n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise OperationalException(
+            f"{dk.pair}: {KEY}.label_size_feature names no feature of the strategy. "
+            f"Got '{name}'.{hint} Set it to '' to learn labels as they are."
+        )
+
     def _scale(
         self, parts: dict[str, Any], dates: pd.Series, dk: FreqaiDataKitchen
     ) -> tuple[TrainingSet, list[str]]:
         """Fit the pipelines on the training rows, apply them to both parts, and find the windows.
 
-        Outlier steps drop rows and hand back a fresh index. The number of its candle therefore
-        rides along as one more label column, which no step looks at.
+        Outlier steps drop rows and hand back a fresh index. The number of its candle and the size
+        of its labels therefore ride along as two more label columns, which no step looks at.
         """
         candles = pd.Series(candle_numbers(dates, self.base_tf_seconds), index=dates.index)
         dk.feature_pipeline = self.define_data_pipeline(threads=dk.thread_count)
         dk.label_pipeline = self.define_label_pipeline(threads=dk.thread_count)
-        blocks: list[tuple[DataFrame, DataFrame, npt.NDArray, npt.NDArray, bool]] = []
+        blocks: list[tuple[DataFrame, DataFrame, npt.NDArray, npt.NDArray, bool, npt.NDArray]] = []
         for part, fits in (("train", True), ("test", False)):
             x, y, w = (parts[f"{part}_{kind}"] for kind in ("features", "labels", "weights"))
             if len(x) == 0:
@@ -1645,7 +1723,11 @@ class LSTMRegressor(BaseRegressionModel):
                         "freqai.data_split_parameters and the candles of the training period."
                     )
                 continue
-            y = y.assign(candle=candles.loc[y.index])
+            if fits:
+                size = self._label_size(x, dk)
+                dk.data["label_size"] = asdict(size) if size else None
+            sizes = size.of(x[size.feature]) if size else np.ones(len(x))
+            y = y.div(sizes, axis=0).assign(candle=candles.loc[y.index], size=sizes)
             with _seeded_numpy(self.parameters.seed):
                 step = dk.feature_pipeline.fit_transform if fits else dk.feature_pipeline.transform
                 x, y, w = step(x, y, np.asarray(w))
@@ -1657,11 +1739,11 @@ class LSTMRegressor(BaseRegressionModel):
                 )
             if len(x) == 0:
                 continue
-            position = y.pop("candle").to_numpy(dtype=np.int64)
+            position, sizes = y.pop("candle").to_numpy(dtype=np.int64), y.pop("size").to_numpy()
             scale = dk.label_pipeline.fit_transform if fits else dk.label_pipeline.transform
             y, _, _ = scale(y)
             parts[f"{part}_features"], parts[f"{part}_labels"], parts[f"{part}_weights"] = x, y, w
-            blocks.append((x, y, np.asarray(w, dtype=np.float32), position, not fits))
+            blocks.append((x, y, np.asarray(w, dtype=np.float32), position, not fits, sizes))
         blocks.sort(key=lambda block: block[3][0])
         candle = np.concatenate([block[3] for block in blocks])
         validation = np.concatenate([np.full(len(block[3]), block[4]) for block in blocks])
@@ -1681,6 +1763,7 @@ class LSTMRegressor(BaseRegressionModel):
             weights=weights / weights[train_ends].mean() if len(train_ends) else weights,
             train_ends=train_ends,
             validation_ends=validation_ends,
+            sizes=np.concatenate([block[5] for block in blocks]),
         )
         return data, [str(name) for name in blocks[0][0].columns]
 
@@ -1819,10 +1902,14 @@ class LSTMRegressor(BaseRegressionModel):
                 "have do_predict 0."
             )
         ends, predicted = ends[sound], predicted[sound]
-        values = np.full((asked, len(dk.label_list)), np.nan)
+        labels = np.full((asked, len(dk.label_list)), np.nan)
         if len(ends):
             scaled = DataFrame(predicted.astype(np.float64), columns=dk.label_list)
-            values[ends - offset] = dk.label_pipeline.inverse_transform(scaled)[0].to_numpy()
+            labels[ends - offset] = dk.label_pipeline.inverse_transform(scaled)[0].to_numpy()
+        if dk.data.get("label_size"):
+            size = LabelSize(**dk.data["label_size"])
+            now = values[offset:, dk.training_features_list.index(size.feature)]
+            labels *= size.of(now)[:, None]
         dk.do_predict = np.zeros(asked, dtype=np.int_)
         dk.do_predict[ends - offset] = 1
         dk.DI_values = (
@@ -1830,7 +1917,7 @@ class LSTMRegressor(BaseRegressionModel):
             if "di" in dk.feature_pipeline
             else np.zeros(asked)
         )
-        return DataFrame(values, columns=dk.label_list), dk.do_predict
+        return DataFrame(labels, columns=dk.label_list), dk.do_predict
 
     @staticmethod
     def _check_columns(dk: FreqaiDataKitchen) -> None:
