@@ -87,33 +87,51 @@ def test_output_is_linear(lstm: ModuleType) -> None:
         assert not any(weight.any() for weight in layer.get_weights())
 
 
-def test_predict_equals_keras(lstm: ModuleType) -> None:
-    """The compiled prediction gives what the Keras model gives for the same windows."""
+def random_weights(network: Any) -> list[np.ndarray]:
+    """Weights of which none is zero, as the last layers' first ones are."""
+    rng = np.random.default_rng(2)
+    return [rng.normal(size=w.shape).astype(np.float32) for w in network.model.get_weights()]
+
+
+@pytest.mark.parametrize("most", [128, 9], ids=["unrolled", "looped"])
+def test_predict_equals_keras(lstm: ModuleType, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """The compiled prediction gives what the Keras model gives for the same windows.
+
+    Its LSTM steps are unrolled up to a number of them; the model itself keeps its loops.
+    """
+    monkeypatch.setattr(lstm, "MAX_UNROLLED", most)
     network, matrix = make_network(lstm), random_rows()
+    assert ("While" in str(network._predict.graph.as_graph_def())) is (most == 9)
+    assert not any(layer.unroll for layer in network.model.layers if layer.name.startswith("lstm"))
     ends = np.array([4, 29, 11, 12], dtype=np.int32)
-    weights = network.model.get_weights()
+    weights = random_weights(network)
+    network.model.set_weights(weights)
     expected = network.model.predict(rolled(matrix, ends), verbose=0)
+    assert expected.std() > 0.1
     for batch in (2048, 3):
-        predicted = network.predict(weights, matrix, ends, batch=batch)
-        np.testing.assert_allclose(predicted, expected, atol=1e-6)
+        predicted = network.predict(network.pack(weights), matrix, ends, batch=batch)
+        np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_predict_nothing(lstm: ModuleType) -> None:
     """Without a complete window there is no row to predict, and the shape says so."""
     network = make_network(lstm)
     none = np.empty(0, dtype=np.int32)
-    assert network.predict(network.model.get_weights(), random_rows(), none).shape == (0, LABELS)
+    assert network.predict(
+        network.pack(network.model.get_weights()), random_rows(), none
+    ).shape == (0, LABELS)
 
 
 def test_predict_uses_the_weights_it_is_given(lstm: ModuleType) -> None:
     """Predictions are made with the given weights, not with those inside the network."""
     network, matrix = make_network(lstm), random_rows()
     ends = np.arange(4, 30, dtype=np.int32)
-    weights = network.model.get_weights()
-    before = network.predict(weights, matrix, ends)
+    weights = random_weights(network)
+    before = network.predict(network.pack(weights), matrix, ends)
+    assert before.std() > 0.1
     network.model.set_weights([np.zeros_like(weight) for weight in weights])
-    assert (network.predict(weights, matrix, ends) == before).all()
-    assert (network.predict(network.model.get_weights(), matrix, ends) == 0).all()
+    assert (network.predict(network.pack(weights), matrix, ends) == before).all()
+    assert (network.predict(network.pack(network.model.get_weights()), matrix, ends) == 0).all()
 
 
 def test_seed_decides_first_weights(lstm: ModuleType) -> None:
@@ -158,7 +176,10 @@ def test_pool_knows_a_loaded_model(lstm: ModuleType, tmp_path: Path) -> None:
     assert pool.loaded(keras.saving.load_model(tmp_path / "other.keras")) is other
     matrix, ends = random_rows(), np.arange(4, 30, dtype=np.int32)
     weights = foreign.model.get_weights()
-    assert (other.predict(weights, matrix, ends) == foreign.predict(weights, matrix, ends)).all()
+    assert (
+        other.predict(other.pack(weights), matrix, ends)
+        == foreign.predict(foreign.pack(weights), matrix, ends)
+    ).all()
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -177,7 +198,7 @@ def test_archive_opens_without_the_plugin(lstm: ModuleType, tmp_path: Path, trai
     names = [str(tmp_path / name) for name in ("model.keras", "windows.npy", "out.npy")]
     subprocess.run([sys.executable, "-c", OPEN_ARCHIVE, *names], check=True, cwd=tmp_path)
     np.testing.assert_allclose(
-        np.load(names[-1]), network.predict(weights, matrix, ends), atol=1e-6
+        np.load(names[-1]), network.predict(network.pack(weights), matrix, ends), atol=1e-6
     )
 
 

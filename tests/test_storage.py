@@ -395,8 +395,8 @@ def test_prediction_does_not_wait_for_a_training(lstm: ModuleType) -> None:
     )
     thread.start()
     training.wait()
-    first = network.predict(weights, matrix, ends)
+    first = network.predict(network.pack(weights), matrix, ends)
     predicted.set()
     thread.join()
     assert waited == [True]
-    assert (network.predict(weights, matrix, ends) == first).all()
+    assert (network.predict(network.pack(weights), matrix, ends) == first).all()

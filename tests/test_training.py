@@ -86,7 +86,7 @@ def test_it_learns(lstm: ModuleType, network: Make, matrices: Make) -> None:
     assert losses[-1] < 0.2 * losses[0]
     assert report["validation_r2"] > 0.8
     actual = data.labels[data.validation_ends]
-    predicted = net.predict(weights, data.features, data.validation_ends)
+    predicted = net.predict(net.pack(weights), data.features, data.validation_ends)
     residual = ((actual - predicted) ** 2).sum()
     total = ((actual - actual.mean(axis=0)) ** 2).sum()
     assert report["validation_r2"] == pytest.approx(1 - residual / total, abs=1e-6)
@@ -144,7 +144,9 @@ def test_best_weights_come_back(lstm: ModuleType, network: Make, matrices: Make)
     assert report["epochs"] == report["best_epoch"] + 3
     assert report["validation_loss"] == min(curve)
     ends = data.validation_ends
-    returned = net.loss(data.labels[ends], net.predict(weights, data.features, ends)).mean()
+    returned = net.loss(
+        data.labels[ends], net.predict(net.pack(weights), data.features, ends)
+    ).mean()
     assert returned == pytest.approx(min(curve), rel=1e-6)
     assert returned < curve[-1]
 
@@ -158,7 +160,9 @@ def test_best_weights_without_stopping(lstm: ModuleType, network: Make, matrices
     weights, report = lstm.train_network(net, data)
     assert report["epochs"] == 12 > report["best_epoch"]
     ends = data.validation_ends
-    returned = net.loss(data.labels[ends], net.predict(weights, data.features, ends)).mean()
+    returned = net.loss(
+        data.labels[ends], net.predict(net.pack(weights), data.features, ends)
+    ).mean()
     assert returned == pytest.approx(report["validation_loss"], rel=1e-6)
 
 
@@ -257,7 +261,7 @@ def test_weights_of_rows(lstm: ModuleType, network: Make, matrices: Make) -> Non
     for heavy in (np.arange(300) < 150, np.arange(300) >= 150):
         data.weights = np.where(heavy, 1.99, 0.01).astype(np.float32)
         weights, _ = lstm.train_network(net, data)
-        predicted = net.predict(weights, data.features, data.train_ends)
+        predicted = net.predict(net.pack(weights), data.features, data.train_ends)
         fits.append(np.corrcoef(predicted[:, 1], opposite.labels[data.train_ends, 1])[0, 1])
     assert fits[0] < -0.6
     assert fits[1] > 0.6

@@ -567,6 +567,7 @@ def build_network(keras: Any, shape: NetworkShape) -> Any:
 
 
 MAX_GATHERED = 2**23  # numbers in the windows of one prediction: 32 MB
+MAX_UNROLLED = 128  # LSTM steps in a prediction's graph: tracing takes 10 ms for each
 
 
 class Network:
@@ -598,15 +599,24 @@ class Network:
         offsets = self.tf.range(1 - self.conv_width, 1)
         return self.tf.gather(matrix, ends[:, None] + offsets)
 
+    def pack(self, weights: Sequence[npt.NDArray]) -> Any:
+        """Put weights into one tensor: TensorFlow takes one argument much faster than twenty.
+
+        :param weights: in the order of `keras.Model.get_weights()`.
+        :returns: tensor of shape (numbers in all weights,)
+        """
+        return self.tf.constant(np.concatenate([np.ravel(w) for w in weights]).astype(np.float32))
+
     def predict(
         self,
-        weights: Sequence[npt.NDArray],
+        packed: Any,
         matrix: npt.NDArray[np.float32],
         ends: npt.NDArray[np.int32],
         batch: int = 2048,
     ) -> npt.NDArray[np.float32]:
         """Predict the windows that end at `ends`, with the given weights.
 
+        :param packed: what `pack` made of the weights.
         :param matrix: ndarray of shape (rows, features)
         :param batch: windows gathered at once, fewer where they are large; bounds the memory.
         :returns: ndarray of shape (len(ends), labels)
@@ -614,7 +624,7 @@ class Network:
         rows = self.tf.constant(matrix)
         batch = min(batch, max(1, MAX_GATHERED // (self.conv_width * self.features)))
         parts = [
-            self._predict(weights, rows, self.tf.constant(ends[start : start + batch])).numpy()
+            self._predict(packed, rows, self.tf.constant(ends[start : start + batch])).numpy()
             for start in range(0, len(ends), batch)
         ]
         return np.concatenate(parts) if parts else np.empty((0, self.labels), dtype=np.float32)
@@ -622,21 +632,46 @@ class Network:
     def _prediction_function(self) -> Callable:
         tf, model = self.tf, self.model
         unused = [tf.constant(np.asarray(v)) for v in model.non_trainable_variables]
-        spec = [tf.TensorSpec(v.shape, tf.float32) for v in model.trainable_variables]
+        shapes = [tuple(v.shape) for v in model.trainable_variables]
+        sizes = [int(np.prod(shape)) for shape in shapes]
 
         @tf.function(
             autograph=False,
             input_signature=[
-                spec,
+                tf.TensorSpec((sum(sizes),), tf.float32),
                 tf.TensorSpec((None, self.features), tf.float32),
                 tf.TensorSpec((None,), tf.int32),
             ],
         )
-        def predict(weights: list, matrix: Any, ends: Any) -> Any:
+        def predict(packed: Any, matrix: Any, ends: Any) -> Any:
+            weights = [
+                tf.reshape(part, shape)
+                for part, shape in zip(tf.split(packed, sizes), shapes, strict=True)
+            ]
             windows = self.windows(matrix, ends)
             return model.stateless_call(weights, unused, windows, training=False)[0]
 
-        return predict
+        with self._unrolled():
+            return predict.get_concrete_function()
+
+    @contextlib.contextmanager
+    def _unrolled(self) -> Iterator[None]:
+        """Write the LSTMs' steps out, one after the other, in what is traced meanwhile.
+
+        A loop in TensorFlow costs more than the steps of one window. Training is left with the
+        loop, since tracing its unrolled gradients takes seconds, and so is a GPU with cuDNN.
+        """
+        lstms = [layer for layer in self.model.layers if isinstance(layer, self.keras.layers.LSTM)]
+        gpu = self.tf.config.list_logical_devices("GPU")
+        unroll = not gpu and self.conv_width * len(lstms) <= MAX_UNROLLED
+        before = [layer.unroll for layer in lstms]
+        for layer in lstms:
+            layer.unroll = unroll
+        try:
+            yield
+        finally:
+            for layer, looped in zip(lstms, before, strict=True):
+                layer.unroll = looped
 
     # --- what a training needs ---
 
@@ -849,16 +884,15 @@ class TrainedLSTM:
         self.features = features
         self.report = report or {}
         self.tb_logger: Any = None  # FreqAI's get_init_model() sets it
-        # The weights as tensors, made once and not at every candle.
-        self._tensors: list[Any] | None = None
+        self._packed: Any = None  # made once and not at every candle
 
     def predict(
         self, matrix: npt.NDArray[np.float32], ends: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float32]:
         """Predict windows of `matrix` (rows, features); returns (len(ends), labels)."""
-        if self._tensors is None:
-            self._tensors = [self.network.tf.constant(w) for w in self.weights]
-        return self.network.predict(self._tensors, matrix, ends)
+        if self._packed is None:
+            self._packed = self.network.pack(self.weights)
+        return self.network.predict(self._packed, matrix, ends)
 
     def save(self, path: Path) -> None:
         """Write the `.keras` archive."""
@@ -962,7 +996,8 @@ def train_network(
             callback.on_train_begin()
 
         def validate() -> dict[str, float]:
-            predicted = network.predict(model.get_weights(), tensors.features, data.validation_ends)
+            packed = network.pack(model.get_weights())
+            predicted = network.predict(packed, tensors.features, data.validation_ends)
             weights = data.weights[data.validation_ends]
             loss = float(np.average(network.loss(actual, predicted), weights=weights))
             return {"val_loss": loss, "val_r2": r_squared(actual * sizes, predicted * sizes)}
@@ -1877,7 +1912,7 @@ class LSTMRegressor(BaseRegressionModel):
             )
             frame = pd.concat([history.loc[before, columns], frame], ignore_index=True)
         # What FreqAI's filter_features does for predictions, at a fraction of its time.
-        values = frame[dk.training_features_list].to_numpy(np.float64)
+        values = frame.iloc[:, :-1].to_numpy(np.float64)  # all but the date
         finite = np.isfinite(values)
         valid = finite.all(axis=1)
         if not valid.all():
