@@ -929,8 +929,9 @@ def solve_line(
     for block in np.array_split(ends, len(ends) // 2048 + 1):
         x = np.pad(data.features[block].astype(float), ((0, 0), (0, 1)), constant_values=1)
         weighted = (x * (data.weights[block, None] / total)).T
-        gram += weighted @ x
-        along += weighted @ (data.labels[block] - level)
+        with np.errstate(invalid="ignore", over="ignore"):  # looked at below
+            gram += weighted @ x
+            along += weighted @ (data.labels[block] - level)
     if not (np.isfinite(gram).all() and np.isfinite(along).all()):
         return lines[0]  # the epochs diverge too, and training then says so
     size, axes = np.linalg.eigh(gram)
