@@ -567,7 +567,7 @@ def build_network(keras: Any, shape: NetworkShape) -> Any:
 
 
 MAX_GATHERED = 2**23  # numbers in the windows of one prediction: 32 MB
-MAX_UNROLLED = 128  # LSTM steps in a prediction's graph: tracing takes 10 ms for each
+MAX_UNROLLED = 128  # LSTM steps (candles × layers); tracing a training takes 40 ms for each
 
 
 class Network:
@@ -658,8 +658,8 @@ class Network:
     def _unrolled(self) -> Iterator[None]:
         """Write the LSTMs' steps out, one after the other, in what is traced meanwhile.
 
-        A loop in TensorFlow costs more than the steps of one window. Training is left with the
-        loop, since tracing its unrolled gradients takes seconds, and so is a GPU with cuDNN.
+        A loop in TensorFlow costs more than the steps of one window, and a tenth of a training. But
+        tracing takes the longer the more steps there are, and cuDNN on a GPU has its own loop.
         """
         lstms = [layer for layer in self.model.layers if isinstance(layer, self.keras.layers.LSTM)]
         gpu = self.tf.config.list_logical_devices("GPU")
@@ -770,7 +770,8 @@ class Network:
             )
             return total
 
-        return epoch, first_values
+        with self._unrolled():
+            return epoch.get_concrete_function(), first_values
 
     def save(self, path: Path, weights: Sequence[npt.NDArray]) -> None:
         """Write a `.keras` archive that `keras.saving.load_model` opens by itself."""
