@@ -99,9 +99,15 @@ def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
-    """Two pairs trained by a backtest, then a bot under the same identifier, killed half way."""
+    """Two pairs trained by a backtest, then a bot under the same identifier, killed half way.
+
+    One candle ahead, so that labels are relative to their size.
+    """
     workdir = tmp_path_factory.mktemp("served") / "work"
-    rehearsal = Rehearsal(workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True)
+    ahead = {"freqai": {"feature_parameters": {"label_period_candles": 1}}}
+    rehearsal = Rehearsal(
+        workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True, overrides=ahead
+    )
     return rehearsal, rehearsal.run(Console(quiet=True))
 
 
@@ -129,6 +135,16 @@ def test_kill_loses_no_prediction(served: tuple[Rehearsal, dict]) -> None:
     assert summary["candles_lost_by_kill"] == 0
     assert summary["parity"]["candles"] >= summary["candles_predicted"] > 0
     assert summary["parity"]["worst_difference"] <= 1e-5
+
+
+@pytest.mark.slow
+def test_served_labels_were_relative(served: tuple[Rehearsal, dict]) -> None:
+    """What was compared above had been multiplied by a size, in the backtest and live."""
+    run, _ = served
+    stored = list(run.models.glob("sub-train-*/*_metadata.json"))
+    assert stored
+    for file in stored:
+        assert json.loads(file.read_text())["label_size"]["feature"] == "%-label_size"
 
 
 # ------------------------------------------------------------------------------- its parts

@@ -49,8 +49,8 @@ class TorchLSTM(PLUGIN.LSTMRegressor):
             "validation_loss": min(losses),
             "best_epoch": losses.index(min(losses)) + 1,
             "validation_r2": float("nan"),
-            "line_validation_loss": None,
-            "line_validation_r2": None,
+            "line_validation_loss": float("nan"),
+            "line_validation_r2": float("nan"),
             "curves": [],
         }
         return Trained(trainer, names, report)
