@@ -225,6 +225,7 @@ def write_report(everything: dict[str, Found], output: Path) -> None:
         "turns; medians over the rounds (lowest to highest). Ratios are medians of the ratios of "
         "single rounds.",
         markdown_table(rows),
+        "Where the time goes and why targets are missed: [speed-profile.md](speed-profile.md).",
     ]
     for name, found in everything.items():
         table = backtest_table(found) if name == "backtest" else figures_table(found)
