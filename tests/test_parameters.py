@@ -200,6 +200,15 @@ def test_shuffling(
     )
 
 
+def test_reversed_without_validation(lstm: ModuleType, freqai_config: Config) -> None:
+    """FreqAI would train on the validation rows, of which there are none."""
+    config = freqai_config(split={"test_size": 0}, features={"reverse_train_test_order": True})
+    assert refusal(lstm, config) == (
+        "freqai.feature_parameters.reverse_train_test_order needs validation rows to train on. Got "
+        "data_split_parameters.test_size 0: set one of the two back."
+    )
+
+
 def test_good_configuration(lstm: ModuleType, freqai_config: Config) -> None:
     """A good configuration is taken over, and only what is missing comes from the defaults."""
     model = lstm.LSTMRegressor(config=freqai_config(training={"seed": 5}))

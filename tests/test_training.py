@@ -495,6 +495,23 @@ def test_weight_factor(trained: Make) -> None:
     assert plain.model.report["curves"] != weighted.model.report["curves"]
 
 
+def test_weight_factor_that_leaves_nothing(trained: Make) -> None:
+    """So small that every weight is 0 to the computer: an error, not a training on nothing."""
+    with pytest.raises(OperationalException) as caught:
+        trained(features={"weight_factor": 1e-9})
+    assert str(caught.value) == (
+        f"{PAIR}: freqai.feature_parameters.weight_factor = 1e-09 leaves every training candle "
+        "with weight 0. Use a larger one (0.1 to 1), or 0 for equal weights."
+    )
+
+
+def test_fit_is_not_the_way_in(trained: Make) -> None:
+    """FreqAI calls `train`; whoever calls `fit` is told."""
+    run = trained()
+    with pytest.raises(NotImplementedError, match=r"trains in train\(\)"):
+        run.freqai.fit(run.dk.data_dictionary, run.dk)
+
+
 def test_dates_of_dtype_object(trained: Make, learnable: Make) -> None:
     """Live, dates can arrive as objects of mixed resolution: training and saving still work."""
     plain, mixed = learnable(260), learnable(260)
