@@ -357,6 +357,7 @@ START_UP_NOISE = (
     " I tensorflow/",
     "To enable the following instructions",
     "All log messages before absl",
+    "Unable to register cu",  # TensorFlow 2.18
     "failed call to cuInit",  # a machine without a GPU; configure_devices says so in plain words
 )
 
