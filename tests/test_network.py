@@ -102,6 +102,8 @@ def test_predict_equals_keras(lstm: ModuleType, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(lstm, "MAX_UNROLLED", most)
     network, matrix = make_network(lstm), random_rows()
     assert ("While" in str(network._predict.graph.as_graph_def())) is (most == 9)
+    epoch = str(network._training_function()[0].graph.as_graph_def())
+    assert (epoch.count('op: "While"') > 1) is (most == 9), "one loop is that over the batches"
     assert not any(layer.unroll for layer in network.model.layers if layer.name.startswith("lstm"))
     ends = np.array([4, 29, 11, 12], dtype=np.int32)
     weights = random_weights(network)

@@ -4,9 +4,10 @@ Copy this file to `user_data/freqaimodels/` and name it on the command line:
 
     freqtrade backtesting --freqaimodel LSTMRegressor --strategy ... --timerange ...
 
-It reads, from top to bottom: parameters -> windows -> TensorFlow and devices -> network -> training
--> storage -> fingerprint -> the FreqAI class (pipelines, training, prediction). The model knows
-nothing of the strategy: it takes whatever `%` features and numeric `&` labels the strategy makes.
+It reads, from top to bottom: parameters -> windows -> label size -> TensorFlow and devices ->
+network -> training -> storage -> fingerprint -> the FreqAI class (pipelines, training, prediction).
+The model takes whatever `%` features and numeric `&` labels the strategy makes. Of the strategy it
+knows one name, and only if it is there: the feature that says how large labels are.
 
 Two decisions shape the code:
 
