@@ -21,16 +21,16 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## backtest on a generated market, end to end, in minutes
-	$(RUN) -m tools.demo
+	$(RUN) -m freqai_lstm.demo
 
 evaluate: $(READY)  ## did the model learn? evaluates the demo, or ARGS="-c config.json --userdir …"
-	$(RUN) -m tools.evaluate $(if $(ARGS),$(ARGS),$(DEMO))
+	$(RUN) -m freqai_lstm.evaluate.command $(if $(ARGS),$(ARGS),$(DEMO))
 
 rehearsal: $(READY)  ## a dry-run on the loopback exchange, MINUTES=10, ARGS="--pairs 8 --kill"
-	$(RUN) -m tools.rehearsal --minutes $(or $(MINUTES),10) $(ARGS)
+	$(RUN) -m freqai_lstm.rehearse.command --minutes $(or $(MINUTES),10) $(ARGS)
 
 tune: $(READY)  ## search parameters with Optuna, ARGS="-c config.json --timerange …"
-	$(RUN) -m tools.tune $(ARGS)
+	$(RUN) -m freqai_lstm.tune.command $(ARGS)
 
 bench: $(READY)  ## speed side by side with plain Keras and PyTorch, about half an hour
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"

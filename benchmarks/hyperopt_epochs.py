@@ -40,7 +40,7 @@ from benchmarks.saved_run import (
     open_saved_run,
     quiet,
 )
-from tools.freqtrade_run import FreqtradeFailed
+from freqai_lstm.freqtrade_run import FreqtradeFailed
 
 
 STRATEGIES = {"FreqAI": "ScoreStrategy", "plain": "PlainScoreStrategy"}

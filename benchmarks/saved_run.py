@@ -23,9 +23,9 @@ from freqtrade.configuration import Configuration
 from freqtrade.enums import RunMode
 from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 
-from tools.exchange import LoopbackExchange
-from tools.freqtrade_run import FreqtradeRun, run_freqtrade
-from tools.market import generate_market
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import FreqtradeRun, run_freqtrade
+from freqai_lstm.market import generate_market
 
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -191,7 +191,7 @@ def open_saved_run(
         shutil.copytree(predictions, target, dirs_exist_ok=True)
     periods, market = YEAR_2024, "Binance USDT perpetuals, 1h"
     if datadir is None:
-        periods, market = GENERATED, "a generated market (tools/market.py), 1h"
+        periods, market = GENERATED, "a generated market (freqai_lstm/market.py), 1h"
         datadir = folder / "data"
         first = periods.start - timedelta(days=TRAIN_DAYS + STARTUP_DAYS)
         generate_market(datadir, PAIRS, start=first, end=periods.end)

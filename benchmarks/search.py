@@ -31,7 +31,7 @@ from benchmarks.saved_run import (
     open_saved_run,
     quiet,
 )
-from tools.freqtrade_run import FreqtradeFailed, load_newest_backtest
+from freqai_lstm.freqtrade_run import FreqtradeFailed, load_newest_backtest
 
 
 THRESHOLDS_BUY = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)

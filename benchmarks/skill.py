@@ -3,7 +3,7 @@
     python -m benchmarks.skill [--horizons 0 1] [--seeds 1 2 3] [--more-horizons 2 3 6 12]
 
 Each horizon and seed is a walk-forward backtest of four pairs (180 training days, windows of 30
-days, everything else as in config.example.json), evaluated by `tools.evaluate`; the baselines are
+days, everything else as in config.example.json), evaluated by `freqai_lstm.evaluate.command`; the baselines are
 computed once per horizon. `--more-horizons` are run with the first seed alone. What is done
 already, in `build/skill`, is not done again. Writes
 `skill.json` and `skill.md` beside this file.
@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from tools import evaluate
-from tools.exchange import LoopbackExchange
-from tools.freqtrade_run import run_freqtrade
+from freqai_lstm.evaluate import command as evaluate
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import run_freqtrade
 
 
 HERE = Path(__file__).resolve().parent

@@ -21,9 +21,9 @@ from sklearn.metrics import r2_score
 
 from benchmarks.speed_contenders import load_module
 from benchmarks.speed_jobs import Figures, Prepared, peak_of_children
-from tools.exchange import LoopbackExchange
-from tools.freqtrade_run import FreqtradeRun, run_freqtrade
-from tools.market import generate_market
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import FreqtradeRun, run_freqtrade
+from freqai_lstm.market import generate_market
 
 
 ROOT = Path(__file__).resolve().parents[1]

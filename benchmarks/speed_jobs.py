@@ -26,7 +26,7 @@ from benchmarks.speed_contenders import (
     timed,
     training_set,
 )
-from tools.freqtrade_run import run_freqtrade
+from freqai_lstm.freqtrade_run import run_freqtrade
 
 
 Figures = dict[str, float]

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from conftest import ROOT
 
-from tools.exchange import LoopbackExchange
-from tools.freqtrade_run import FreqtradeRun, load_newest_backtest, run_freqtrade
-from tools.market import generate_market
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import FreqtradeRun, load_newest_backtest, run_freqtrade
+from freqai_lstm.market import generate_market
 
 
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")

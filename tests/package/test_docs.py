@@ -1,0 +1,196 @@
+"""What the pages say is what the code has: parameters, commands, links, example configurations."""
+
+import argparse
+import importlib
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from freqtrade.commands import Arguments
+from freqtrade.configuration.config_validation import validate_config_schema
+from freqtrade.configuration.load_config import load_from_files
+from freqtrade.enums import RunMode
+
+from freqai_lstm.picture import PANELS, main
+
+
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+EXAMPLE, SPOT = ROOT / "config.example.json", ROOT / "config.spot.json"
+# Shown, but not run by anything here; the pages say so where it matters.
+NOT_OURS = ("pip", "cp", "docker", "export", "tensorboard", "ssh", "pre-commit")
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The commands in the page's sh blocks, as words; lines that end in a backslash go on."""
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                yield words[:-1] if words[-1] == "&" else words
+
+
+def documented(start: str) -> list[Any]:
+    """Every documented command that begins with a word, as a test parameter."""
+    return [
+        pytest.param(words, id=f"{page.name}: {' '.join(words)[:60]}")
+        for page in PAGES
+        for words in commands(page)
+        if Path(words[0]).name == start
+    ]
+
+
+def test_every_command_is_of_a_known_kind() -> None:
+    """A command nobody checks cannot slip into a page."""
+    known = {"freqtrade", "make", "python", *NOT_OURS}
+    found = {Path(words[0]).name for page in PAGES for words in commands(page)}
+    assert {"freqtrade", "make", "python"} <= found
+    assert found - known == set()
+
+
+@pytest.mark.parametrize("words", documented("freqtrade"))
+def test_freqtrade_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """freqtrade knows each documented command with all its options."""
+    monkeypatch.chdir(ROOT)  # it looks for config.json and user_data where it is called
+    try:
+        Arguments(words[1:]).get_parsed_arg()
+    except SystemExit as refused:
+        pytest.fail(f"freqtrade refuses {' '.join(words)}: exit {refused.code}")
+
+
+@pytest.mark.parametrize("words", documented("make"))
+def test_make_targets_exist(words: list[str]) -> None:
+    """Each documented make target is in the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [word for word in words[1:] if "=" not in word]
+    assert all(f"\n{target}:" in makefile for target in targets), targets
+
+
+@pytest.mark.parametrize("words", documented("python"))
+def test_python_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each documented `python -m` command is a module that takes the options shown."""
+    assert words[1] == "-m", words
+    if words[2] == "pytest":
+        named = [word for word in words[3:] if word.startswith("tests/")]
+        assert named
+        assert all((ROOT / name).exists() for name in named), named
+        return
+
+    class Parsed(Exception):
+        """The command line was taken; what would come next is the work itself."""
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop_after(parser: argparse.ArgumentParser, *given: Any) -> None:
+        parse(parser, *given)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop_after)
+    with pytest.raises(Parsed):
+        importlib.import_module(words[2]).main(words[3:])
+
+
+def accepted(shown: str, accepts: Any) -> bool:
+    """Whether a range, as the table writes it, is what the code accepts, at both ends."""
+    if shown == "a feature, or `''`":
+        return accepts("%-feature") and accepts("") and not accepts(1)
+    if names := re.findall(r"`(\w+)`", shown):
+        return all(map(accepts, names)) and not accepts("no such name")
+    low, high = ([*map(float, re.findall(r"\d+", shown)), float("inf")])[:2]
+    whole = accepts(2) and not accepts(2.5)
+    step = 1 if whole else 1e-9 * max(low, 1)
+    number = int if whole else float
+    if re.fullmatch(r"\d+ up", shown):
+        return accepts(int(low)) and not accepts(int(low) - 1) and accepts(10**9)
+    low_open, high_open = shown.startswith(("above", "between")), "below" in shown
+    high_open |= shown.startswith("between")
+    at_low = accepts(number(low)) is not low_open
+    at_high = accepts(number(high)) is not high_open
+    return at_low and at_high and not accepts(number(low) - 1) and not accepts(number(high + step))
+
+
+def test_parameter_table_of_the_model_page(lstm: ModuleType) -> None:
+    """docs/model.md has each parameter in order, with the code's default and its allowed range."""
+    text = (ROOT / "docs/model.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| `?([^|`]+?)`? \| ([^|]+?) \|", text, re.MULTILINE)
+    parameters = {field.name: field for field in fields(lstm.LSTMParameters)}
+    assert [name for name, *_ in rows] == list(parameters)
+    kinds = {int: "integer", float: "number", str: "name"}
+    for name, kind, default, shown in rows:
+        assert default == str(parameters[name].default), name
+        assert kind == kinds[parameters[name].type], name
+        assert accepted(shown, parameters[name].metadata["accepts"]), f"{name}: {shown}"
+
+
+@pytest.mark.parametrize("shown", ["1 to 17", "2 to 16", "0 up", "0 to below 16", "`adam`"])
+def test_a_wrong_range_is_noticed(shown: str, lstm: ModuleType) -> None:
+    """The comparison of ranges fails where the page is wrong (num_lstm_layers is 1 to 16)."""
+    layers = next(f for f in fields(lstm.LSTMParameters) if f.name == "num_lstm_layers")
+    assert accepted("1 to 16", layers.metadata["accepts"])
+    assert not accepted(shown, layers.metadata["accepts"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files that a page links to, or names in backticks, are in the repository."""
+    text = page.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    named = re.findall(r"`((?:\.\./)?(?:benchmarks|docs|tests|tools)/[\w./-]+\.\w+)`", text)
+    for name in [*linked, *named]:
+        # README names files from the root, pages in docs from where they are.
+        assert (page.parent / name).exists() or (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("files", [[EXAMPLE], [EXAMPLE, SPOT]], ids=["futures", "spot"])
+@pytest.mark.parametrize("runmode", [RunMode.DRY_RUN, RunMode.BACKTEST])
+def test_configurations_are_valid(files: list[Path], runmode: RunMode) -> None:
+    """The example configurations, as written and combined, are what freqtrade's schema wants."""
+    config = load_from_files([str(file) for file in files])
+    # freqtrade adds these from the command line and the strategy.
+    added = {"strategy": "ScoreStrategy", "stoploss": -0.06, "minimal_roi": {"0": 0.12}}
+    given = config | added | {"runmode": runmode}
+    validate_config_schema(given)
+    assert given["dry_run"] is True
+    spot = SPOT in files
+    assert given["trading_mode"] == ("spot" if spot else "futures")
+    pairs = given["exchange"]["pair_whitelist"]
+    corr = given["freqai"]["feature_parameters"]["include_corr_pairlist"]
+    assert all((":" not in pair) is spot for pair in [*pairs, *corr])
+    assert set(corr) <= set(pairs)
+
+
+@pytest.mark.parametrize("file", [EXAMPLE, SPOT], ids=lambda file: file.name)
+def test_configurations_hold_no_secret_and_open_no_port(file: Path) -> None:
+    """No key, secret, password or token, no api_server that is on or bound beyond loopback."""
+    config = load_from_files([str(file)])
+    assert not re.search(
+        r'"(key|secret|password|token|jwt\w*|chat_id)"\s*:\s*"[^"]', json.dumps(config)
+    )
+    assert config.get("api_server", {}).get("enabled", False) is False
+    assert config.get("api_server", {}).get("listen_ip_address", "127.0.0.1") == "127.0.0.1"
+    assert config.get("telegram", {}).get("enabled", False) is False
+
+
+def test_picture_of_the_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """freqai_lstm.picture draws a page with all five panels that needs no network."""
+    page = tmp_path / "score.html"
+    assert main(["--start", "2024-03-11", "--days", "2", "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    for panel in PANELS:
+        assert panel in text or json.dumps(panel)[1:-1] in text, panel
+    assert '<script src="http' not in text
+    assert "2024-03-11 to 2024-03-13" in capsys.readouterr().out
+
+
+def test_picture_without_candles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty data folder gives an error that says what to do, and no picture."""
+    assert main(["--datadir", str(tmp_path), "-o", str(tmp_path / "score.html")]) == 1
+    assert "download-data" in capsys.readouterr().out
+    assert not (tmp_path / "score.html").exists()

@@ -1,0 +1,170 @@
+"""End to end: the unmodified `freqtrade backtesting` with both plugins, on a generated market."""
+
+import shutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, load_plugin
+from workshop import END, PAIRS, START, Workshop, open_workshop
+
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import FreqtradeRun
+from freqai_lstm.market import generate_market
+
+
+pytestmark = pytest.mark.slow
+
+COINS = ("BTC", "ETH")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """One workshop for all tests of this file."""
+    with open_workshop(tmp_path_factory.mktemp("workshop")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def first(workshop: Workshop) -> FreqtradeRun:
+    """The first backtest: everything is trained."""
+    return workshop.run(identifier="first")
+
+
+@pytest.fixture(scope="module")
+def score() -> ModuleType:
+    return load_plugin(ROOT / "user_data/strategies/ScoreStrategy.py")
+
+
+def test_backtest_trains_every_window_and_trades(first: FreqtradeRun, workshop: Workshop) -> None:
+    """Two pairs and two windows: four trainings, one summary line each, none failed, and trades."""
+    assert first.ok
+    assert first.output.count("Starting training") == 4
+    assert first.output.count("best validation loss") == 4
+    assert not workshop.trades().empty
+    assert set(workshop.trades()["is_short"]) == {True, False}
+
+
+def test_start_up_noise_of_tensorflow_stays_out_of_the_log(first: FreqtradeRun) -> None:
+    """Nothing that TensorFlow's C++ parts say while loading reaches the user."""
+    for noise in ("oneDNN", "cuInit", "cudart_stub", "AVX512"):
+        assert noise not in first.output
+
+
+@pytest.mark.parametrize("coin", COINS)
+def test_predictions_follow_the_score_out_of_sample(
+    first: FreqtradeRun, workshop: Workshop, score: ModuleType, coin: str
+) -> None:
+    """Every candle is predicted, also the first of each window, and T̂ correlates with T."""
+    predicted = workshop.predictions("first", coin)
+    assert len(predicted) == 20 * 24
+    assert (predicted["do_predict"] == 1).all()
+    candles = pd.read_feather(workshop.datadir / f"futures/{coin}_USDT_USDT-1h-futures.feather")
+    actual = score.score(candles).set_axis(pd.to_datetime(candles["date"], utc=True))
+    actual = actual.reindex(pd.to_datetime(predicted["date"], utc=True)).to_numpy()
+    t_hat = score.weigh(predicted, score.ARTICLE_WEIGHTS).to_numpy()
+    assert np.std(t_hat) > 0
+    assert np.corrcoef(actual, t_hat)[0, 1] >= 0.7
+
+
+def test_second_run_loads_every_model_and_trades_the_same(
+    first: FreqtradeRun, workshop: Workshop
+) -> None:
+    """With the predictions gone, the `.keras` files give the same predictions and trades again."""
+    trades, before = workshop.trades(), workshop.predictions("first", "BTC")
+    shutil.rmtree(workshop.models("first") / "backtesting_predictions")
+    again = workshop.run(identifier="first")
+    assert "Starting training" not in again.output
+    assert again.output.count("Found model at") == 4
+    pd.testing.assert_frame_equal(workshop.predictions("first", "BTC"), before)
+    pd.testing.assert_frame_equal(workshop.trades(), trades)
+
+
+def test_same_seed_trains_the_same_model(first: FreqtradeRun, workshop: Workshop) -> None:
+    """A new identifier with the same seed and data gives the same predictions."""
+    workshop.run(identifier="again")
+    for coin in COINS:
+        pd.testing.assert_frame_equal(
+            workshop.predictions("again", coin), workshop.predictions("first", coin)
+        )
+
+
+def test_archives_and_tensorboard_files_lie_in_the_sub_train_folder(
+    first: FreqtradeRun, workshop: Workshop
+) -> None:
+    """Each sub-train folder has its `.keras` archive and its own TensorBoard events."""
+    folders = sorted(workshop.models("first").glob("sub-train-*"))
+    assert len(folders) == 4
+    for folder in folders:
+        assert len(list(folder.glob("*_model.keras"))) == 1
+        assert list(folder.glob("tensorboard/events.out.tfevents.*"))
+        assert not list(folder.glob("~*")), "temporary files were left behind"
+
+
+def test_damaged_archive_is_named_and_trained_anew(first: FreqtradeRun, workshop: Workshop) -> None:
+    """A truncated archive costs one ERROR line and one training; the command goes on."""
+    shutil.copytree(workshop.models("first"), workshop.models("damaged"))
+    shutil.rmtree(workshop.models("damaged") / "backtesting_predictions", ignore_errors=True)
+    archive = sorted(workshop.models("damaged").glob("sub-train-BTC_*/*_model.keras"))[0]
+    archive.write_bytes(archive.read_bytes()[:2000])
+    run = workshop.run(identifier="damaged", check=False)
+    assert run.returncode == 0
+    assert [str(archive) in error for error in run.errors] == [True]
+    assert run.output.count("Starting training") == 1
+    assert archive.is_file()
+    assert archive.with_name(f"{archive.name}.damaged").is_file()
+
+
+def test_spot_uses_the_same_file_and_never_goes_short(workshop: Workshop) -> None:
+    """In spot mode the unchanged strategy trades long only, with DI, SVM, noise and PCA on."""
+    pairs = [pair.split(":")[0] for pair in PAIRS]
+    generate_market(workshop.datadir, pairs, start=START, end=END, trading_mode="spot")
+    with LoopbackExchange(workshop.datadir, trading_mode="spot") as exchange:
+        Workshop(workshop.folder, exchange).run(
+            identifier="spot",
+            root={
+                "trading_mode": "spot",
+                "margin_mode": "",
+                "exchange": {"pair_whitelist": pairs},
+            },
+            feature_parameters={
+                "include_corr_pairlist": pairs[:1],
+                "DI_threshold": 3,
+                "use_SVM_to_remove_outliers": True,
+                "principal_component_analysis": True,
+                "noise_standard_deviation": 0.01,
+                "weight_factor": 0.9,
+            },
+        )
+    trades = workshop.trades()
+    assert not trades.empty
+    assert not trades["is_short"].any()
+    assert "DI_values" in workshop.predictions("spot", "BTC")
+
+
+@pytest.mark.parametrize(
+    ("freqai", "message"),
+    [
+        ({"conv_width": 1}, "freqai.conv_width must be a whole number from 2 up"),
+        (
+            {"model_training_parameters": {"unit": 10}},
+            "freqai.model_training_parameters has no parameter 'unit'. Did you mean 'units'?",
+        ),
+        (
+            {"data_split_parameters": {"shuffle": True}},
+            "freqai.data_split_parameters.shuffle must be false for LSTMRegressor. Got True.",
+        ),
+    ],
+)
+def test_refused_settings_stop_the_command_before_any_training(
+    workshop: Workshop, freqai: dict[str, Any], message: str
+) -> None:
+    """A wrong setting ends the command with one clear ERROR line and nothing trained."""
+    run = workshop.run(identifier="refused", check=False, **freqai)
+    assert len(run.errors) == 1
+    assert message in run.errors[0]
+    assert "Starting training" not in run.output
+    assert not workshop.models("refused").exists()

@@ -1,0 +1,331 @@
+"""The rehearsal: a real dry-run with kill -9 and restart, and what its summary makes of a log."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from rich.console import Console
+
+from freqai_lstm.rehearse.bot import Bot, BotFailed, LogSummary
+from freqai_lstm.rehearse.command import MARKER, Rehearsal, RehearsalFailed, merged
+from freqai_lstm.rehearse.parity import Parity
+from freqai_lstm.rehearse.summary import BotRun, as_table, candles_of, read_history, summarize
+
+
+# --------------------------------------------------------------------- the run, end to end
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
+    """Two pairs, four minutes, retraining each minute, kill -9 during a training."""
+    workdir = tmp_path_factory.mktemp("rehearsal") / "work"
+    overrides = {"freqai": {"live_retrain_hours": 0.015}}
+    rehearsal = Rehearsal(workdir, minutes=4.25, pairs=2, kill="training", overrides=overrides)
+    return rehearsal, rehearsal.run(Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_nothing_went_wrong(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """No failed training, no ERROR, no traceback, no missed candle; SIGINT ends the bot."""
+    _, summary = rehearsal
+    assert summary["problems"] == []
+    assert len(summary["stop_seconds"]) == 1
+
+
+@pytest.mark.slow
+def test_every_candle_is_predicted(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Both pairs have a prediction for every candle after their first, in both lives."""
+    run, summary = rehearsal
+    assert summary["candles_missed"] == 0
+    assert {(row["pair"], row["killed"]) for row in summary["candles"]} == {
+        (pair, killed) for pair in run.pairs for killed in (True, False)
+    }
+    assert all(row["predicted"] >= 1 for row in summary["candles"] if not row["killed"])
+
+
+@pytest.mark.slow
+def test_restart_goes_on_where_it_was(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """The saved models serve at once, are not trained before their time, and history is kept."""
+    run, summary = rehearsal
+    assert summary["history_kept"]
+    assert summary["trainings_too_early"] == []
+    assert "No model ready" in run.runs[0].bot.output()
+    assert "No model ready" not in run.runs[1].bot.output()
+    # The first candle that closes after the start is predicted.
+    assert all(row["before_first"] <= 1 for row in summary["candles"] if not row["killed"])
+
+
+@pytest.mark.slow
+def test_it_trains_and_trades(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Both pairs were trained more than once; trades were opened, and closed."""
+    _, summary = rehearsal
+    assert summary["trainings"] >= 4
+    assert summary["trainings_failed"] == 0
+    assert summary["trades"]["all"] >= 1
+    assert summary["trades"]["closed"] >= 1
+
+
+@pytest.mark.slow
+def test_live_equals_backtest(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Within 1e-5 of the label scale, the first candles of models and after the restart too."""
+    _, summary = rehearsal
+    predicted = summary["candles_predicted"]
+    assert summary["parity"]["candles"] == predicted > 0
+    assert summary["parity"]["models"] >= 2
+    assert summary["parity"]["worst_difference"] <= 1e-5
+    assert summary["parity"]["older_model_in_force"] == 0
+
+
+@pytest.mark.slow
+def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """The figures are in summary.json and in the table; memory has a curve for each life."""
+    run, summary = rehearsal
+    stored = json.loads((run.workdir / "summary.json").read_text())
+    assert stored["candles_predicted"] == summary["candles_predicted"]
+    assert len(stored["memory"]) == 2
+    assert all(life["peak"] >= life["end"] > 0 for life in stored["memory"])
+    assert as_table(summary).row_count >= 10
+
+
+# ------------------------------------------------------------- from backtest to live, end to end
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
+    """Two pairs trained by a backtest, then a bot under the same identifier, killed half way.
+
+    One candle ahead, so that labels are relative to their size.
+    """
+    workdir = tmp_path_factory.mktemp("served") / "work"
+    ahead = {"freqai": {"feature_parameters": {"label_period_candles": 1}}}
+    rehearsal = Rehearsal(
+        workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True, overrides=ahead
+    )
+    return rehearsal, rehearsal.run(Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_backtest_models_serve_from_the_first_candle(served: tuple[Rehearsal, dict]) -> None:
+    """No training, no "no model ready"; the candle before the start is predicted already."""
+    run, summary = served
+    assert summary["problems"] == []
+    assert summary["trainings"] == 0
+    lives = [LogSummary.read(life.bot.output()) for life in run.runs]
+    history = read_history(run.models)
+    for pair in run.pairs:
+        predicted = history[pair].loc[history[pair]["do_predict"] == 1, "date_pred"]
+        first_close = predicted.iloc[0].timestamp() + 60
+        # The first pass took the newest candle there was, or its download did.
+        assert lives[0].passes[0][0] - first_close < 120
+        assert first_close <= run.runs[0].started + 60
+
+
+@pytest.mark.slow
+def test_kill_loses_no_prediction(served: tuple[Rehearsal, dict]) -> None:
+    """Without any training to save it, the history is on disk after each pass."""
+    _, summary = served
+    assert summary["history_kept"]
+    assert summary["candles_lost_by_kill"] == 0
+    assert summary["parity"]["candles"] >= summary["candles_predicted"] > 0
+    assert summary["parity"]["worst_difference"] <= 1e-5
+
+
+@pytest.mark.slow
+def test_served_labels_were_relative(served: tuple[Rehearsal, dict]) -> None:
+    """What was compared above had been multiplied by a size, in the backtest and live."""
+    run, _ = served
+    stored = list(run.models.glob("sub-train-*/*_metadata.json"))
+    assert stored
+    for file in stored:
+        assert json.loads(file.read_text())["label_size"]["feature"] == "%-label_size"
+
+
+# ------------------------------------------------------------------------------- its parts
+
+
+def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    """A work folder that no rehearsal made is not emptied; an own one is."""
+    (tmp_path / "keep.txt").touch()
+    with pytest.raises(RehearsalFailed, match="not from an earlier rehearsal"):
+        Rehearsal(tmp_path, minutes=1).prepare()
+    assert (tmp_path / "keep.txt").exists()
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / MARKER).touch()
+    (own / "old.txt").touch()
+    Rehearsal(own, minutes=1).prepare()
+    assert not (own / "old.txt").exists()
+    assert (own / "user_data" / "freqaimodels" / "LSTMRegressor.py").is_file()
+
+
+def test_merged_settings() -> None:
+    """Blocks are merged, values and lists replaced, the base stays as it was."""
+    base = {"a": {"b": 1, "c": [1]}, "d": 2}
+    assert merged(base, {"a": {"c": [2]}, "e": 3}) == {"a": {"b": 1, "c": [2]}, "d": 2, "e": 3}
+    assert base == {"a": {"b": 1, "c": [1]}, "d": 2}
+
+
+@pytest.fixture
+def bot(tmp_path: Path) -> Bot:
+    """A handle on the real freqtrade command, which only lists its options and ends."""
+    return Bot(["trade", "--help"], log=tmp_path / "bot.log", cwd=tmp_path, sample_seconds=0.01)
+
+
+@pytest.mark.slow
+def test_bot_that_ends_by_itself_is_noticed(bot: Bot) -> None:
+    """Waiting for a bot that has ended fails at once, with the end of its log."""
+    with bot, pytest.raises(BotFailed, match=r"ended with 0(.|\n)*--dry-run"):
+        bot.wait_for("RUNNING", timeout=60)
+    assert bot.memory
+    with pytest.raises(BotFailed, match="does not run any more"):
+        bot.interrupt()
+
+
+@pytest.mark.slow
+def test_memory_of_a_bot_that_has_ended_is_no_sample(bot: Bot) -> None:
+    """It has given its memory back: without a last sample of 0 the curve ends with what it had."""
+    with bot:
+        process = psutil.Process(bot._process.pid)
+        while process.status() != psutil.STATUS_ZOMBIE:  # nobody has asked for its exit status
+            time.sleep(0.01)
+        assert process.memory_info().rss == 0
+        before = len(bot.memory)
+        bot._sample_memory(process.pid)
+    assert len(bot.memory) == before > 0
+    assert min(megabytes for _, megabytes in bot.memory) > 0
+
+
+LOG = """\
+2026-11-22 08:54:01,087 - LSTMRegressor - INFO - BTC/USDT:USDT: trained 8 epochs on 1140 windows \
+in 9.0 s; best validation loss 0.0511 in epoch 8, R² 0.800 on 288 validation windows.
+2026-11-22 08:54:01,687 - freqtrade.freqai.freqai_interface - WARNING - No model ready for ETH
+2026-11-22 08:54:02,192 - freqtrade.freqai.freqai_interface - INFO - Total time spent \
+inferencing pairlist 1.69 seconds
+2026-11-22 08:54:02,754 - freqtrade.freqai.freqai_interface - ERROR - Training ETH/USDT:USDT \
+raised exception ValueError. Message: no, skipping.
+Traceback (most recent call last):
+ValueError: no
+2026-11-22 08:54:03,000 - freqtrade.worker - INFO - Bot heartbeat.
+Exception in thread Thread-2 (_start_scanning):
+Traceback (most recent call last):
+NameError: name 'x' is not defined
+"""
+
+
+def test_log_is_read() -> None:
+    """Trainings, passes, warnings and errors are found, a dead thread's traceback too."""
+    log = LogSummary.read(LOG)
+    assert log.trained == [("BTC/USDT:USDT", 9.0)]
+    assert log.failed_trainings == ["ETH/USDT:USDT"]
+    assert [seconds for _, seconds in log.passes] == [1.69]
+    assert log.passes[0][0] == datetime(2026, 11, 22, 8, 54, 2, 192_000).timestamp()
+    assert len(log.warnings) == 1
+    assert [error.splitlines()[-1] for error in log.errors] == [
+        "ValueError: no",
+        "NameError: name 'x' is not defined",
+    ]
+
+
+STARTED = 1_795_337_650.0  # 10 s into a minute
+MINUTE = 1_795_337_640  # the minute it started in
+
+
+def history(minutes: list[int], invalid: tuple[int, ...] = ()) -> pd.DataFrame:
+    """FreqAI's history of one pair: candles that open so many minutes after `MINUTE`."""
+    frame = pd.DataFrame(
+        {"date_pred": [pd.Timestamp(MINUTE + 60 * m, unit="s", tz="UTC") for m in minutes]}
+    )
+    frame["&-a"] = np.arange(len(minutes), dtype=float)
+    frame["do_predict"] = [float(m not in invalid) for m in minutes]
+    return frame
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> BotRun:
+    """A life of ten minutes that logged nothing."""
+    bot = Bot(["trade"], log=tmp_path / "bot.log", cwd=tmp_path)
+    bot.log.touch()
+    bot.memory = [(STARTED, 100.0), (STARTED + 60, 200.0)]
+    return BotRun(bot, started=STARTED, ended=STARTED + 600)
+
+
+@pytest.fixture
+def log() -> LogSummary:
+    """Its log: a pass two seconds after each full minute."""
+    return LogSummary(passes=[(MINUTE + 60 * m + 2, 0.5) for m in range(1, 11)])
+
+
+def test_missed_candles_are_counted(run: BotRun, log: LogSummary) -> None:
+    """Missed: after the first predicted candle, up to the last pass, and not predicted."""
+    frame = history(list(range(-5, 10)), invalid=(-5, -4, -3, -2, -1, 0, 5))
+    row = candles_of("BTC/USDT:USDT", frame, run, log)
+    assert (row["predicted"], row["missed"], row["before_first"], row["lost"]) == (8, 1, 1, 0)
+
+
+def test_predictions_lost_by_a_kill_are_not_missed(run: BotRun, log: LogSummary) -> None:
+    """What was predicted but not on disk when kill -9 came is counted apart."""
+    run.saved = {"BTC": history([0, 1, 2, 3])}
+    row = candles_of("BTC", history(list(range(10)), invalid=(4, 5, 6)), run, log)
+    assert (row["predicted"], row["missed"], row["lost"]) == (4, 0, 6)
+
+
+def test_changed_history_is_a_problem(run: BotRun, tmp_path: Path) -> None:
+    """Saved predictions that differ after the restart, and no parity, are reported."""
+    run.saved = {"BTC": history([0, 1, 2])}
+    after = {"BTC": history([0, 1, 2, 3])}
+    pd.to_pickle(after, tmp_path / "historic_predictions.pkl")
+    parity = Parity(pd.DataFrame({"difference": [1e-6, 2e-3], "model": "a", "older": False}))
+    arguments = ([run], tmp_path, tmp_path / "none.sqlite", parity)
+    summary = summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)
+    assert summary["history_kept"]
+    assert any("differ by 2.0e-03" in problem for problem in summary["problems"])
+    after["BTC"].loc[1, "&-a"] = 7.0
+    pd.to_pickle(after, tmp_path / "historic_predictions.pkl")
+    assert not summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)["history_kept"]
+
+
+def test_pair_without_predictions_is_a_problem(run: BotRun, tmp_path: Path) -> None:
+    """A pair of the whitelist that the bot never predicted is named, though nothing was logged."""
+    pd.to_pickle({"BTC": history([2, 3])}, tmp_path / "historic_predictions.pkl")
+    parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
+    arguments = ([run], tmp_path, tmp_path / "none", parity)
+    summary = summarize(*arguments, pairs=["BTC", "ETH"], retrain_hours=1.0)
+    assert [row["predicted"] for row in summary["candles"]] == [2, 0]
+    assert "never predicted: ETH" in summary["problems"]
+
+
+def test_early_training_is_a_problem(run: BotRun, tmp_path: Path) -> None:
+    """Two models of a pair closer together than live_retrain_hours are named."""
+    for base, stamp in (("BTC", 1000), ("BTC", 4000), ("ETH", 1000), ("ETH", 4700)):
+        folder = tmp_path / f"sub-train-{base}_{stamp}"
+        folder.mkdir()
+        (folder / f"cb_{base.lower()}_{stamp}_model.keras").touch()
+    parity = Parity(pd.DataFrame(columns=["difference", "model"]))
+    summary = summarize(
+        [run], tmp_path, tmp_path / "none", parity, pairs=["BTC"], retrain_hours=1.0
+    )
+    assert summary["trainings_too_early"] == ["BTC: 3000 s after the one before"]
+
+
+def test_cut_off_history_falls_back(tmp_path: Path) -> None:
+    """A history file cut off while written is passed over for FreqAI's backup."""
+    assert read_history(tmp_path) == {}
+    for name in ("historic_predictions.pkl", "historic_predictions.backup.pkl"):
+        pd.to_pickle({"BTC": history([1, 2])}, tmp_path / name)
+    whole = tmp_path / "historic_predictions.pkl"
+    whole.write_bytes(whole.read_bytes()[:100])
+    assert len(read_history(tmp_path)["BTC"]) == 2
+
+
+def test_parity_needs_candles() -> None:
+    """Nothing compared is no parity, and a candle without a backtest prediction breaks it."""
+    assert not Parity(pd.DataFrame(columns=["difference"])).holds
+    assert Parity(pd.DataFrame({"difference": [0.0, 1e-5]})).holds
+    assert not Parity(pd.DataFrame({"difference": [0.0, np.inf]})).holds

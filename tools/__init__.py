@@ -1,1 +1,0 @@
-"""Development tools: a generated market, a loopback exchange, a runner for freqtrade, the demo."""
