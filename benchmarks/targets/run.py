@@ -1,0 +1,82 @@
+"""Run the real `freqtrade backtesting` with one model, and collect its predictions."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.targets.setup import HERE, ROOT, Exam
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import run_freqtrade
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a backtest took: wall-clock seconds, and seconds of all its processors."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def backtest(
+    exam: Exam, config: dict[str, Any], model: str, model_folder: Path, work: Path
+) -> tuple[pd.DataFrame, Cost]:
+    """Backtest with a FreqAI model.
+
+    :param config: from `setup.base_config`, with the model's own settings merged in.
+    :param model: the name of the model's class.
+    :param model_folder: where its file lies; freqtrade's own models are found anyway.
+    :param work: a folder of this run's own; emptied first. What freqtrade writes stays in it,
+        but for the trained models.
+    :return: pair, date and what FreqAI returned (a column per label, its mean and std over the
+        training rows, do_predict, any extra columns) per candle; and the cost.
+    :raises FreqtradeFailed: the command or one of its trainings failed.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    userdir = work / "user_data"
+    userdir.mkdir(parents=True)
+    with LoopbackExchange(exam.datadir) as exchange:
+        endpoints = exchange.write_config(work / "endpoints.json")
+        settings = work / "config.json"
+        settings.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Before the first window lie fewer start-up candles than freqtrade wants, so it shifts the
+        # start of trading. The predictions, which are measured here, cover the whole range.
+        run = run_freqtrade(
+            [
+                *("backtesting", "-c", str(settings), "-c", str(endpoints)),
+                *("--userdir", str(userdir), "--datadir", str(exam.datadir)),
+                *("--strategy-path", str(HERE), "-s", "TargetsStrategy"),
+                *("--freqaimodel-path", str(model_folder), "--freqaimodel", model),
+                *("--timerange", exam.timerange, "--cache", "none"),
+            ],
+            cwd=ROOT,  # the strategy imports benchmarks.targets.labels
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    (work / "log.txt").write_text(run.output, encoding="utf-8")
+    predictions = collect(userdir / "models" / config["freqai"]["identifier"], exam)
+    used = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+    return predictions, Cost(run.seconds, used)
+
+
+def collect(models: Path, exam: Exam) -> pd.DataFrame:
+    """Read the predictions that FreqAI saved below its model folder.
+
+    :raises ValueError: a window of a pair has none.
+    """
+    frames = []
+    for pair in exam.pairs:
+        for window in exam.windows:
+            coin = pair.split("/")[0].lower()
+            stamp = int(window.start.timestamp())
+            file = models / "backtesting_predictions" / f"cb_{coin}_{stamp}_prediction.feather"
+            if not file.is_file():
+                raise ValueError(f"FreqAI saved no predictions of {pair} from {window.name} on.")
+            frames.append(pd.read_feather(file).assign(pair=pair))
+    return pd.concat(frames, ignore_index=True)
