@@ -14,47 +14,45 @@ What is imitated, because indicators and a model react to it:
 Each series has its own random stream, derived from the seed, the pair and the series' name. So the
 same arguments give bit-identical candles, adding a pair changes no other pair, a later `end`
 appends candles without changing earlier ones, and the perpetual of a pair follows its spot market.
-
-    python -m freqai_lstm.market --datadir build/data --pairs BTC/USDT:USDT ETH/USDT:USDT \\
-        --start 2024-01-01 --end 2024-06-01
 """
 
 from __future__ import annotations
 
-import argparse
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
+import typer
 from freqtrade.data.history.datahandlers import get_datahandler
 from freqtrade.enums import CandleType
 from freqtrade.exchange import timeframe_to_resample_freq, timeframe_to_seconds
 
 
+Mode = Literal["spot", "futures"]
 # freqtrade looks mark and funding up at this timeframe on Binance.
 MARK_TIMEFRAME = "1h"
-FUNDING_HOURS = 8
 
+_PAIRS, _TIMEFRAMES = ["BTC/USDT:USDT", "ETH/USDT:USDT"], ["1h", "4h"]
 _START_PRICES = {"BTC": 40_000.0, "ETH": 2_500.0, "BNB": 300.0, "SOL": 100.0, "XRP": 0.6}
 # Turnover of the busiest pair in quote currency and hour; the others are scaled down from it.
 _HOURLY_TURNOVER = 2.5e8
+_HOURLY_VOLATILITY = 0.0055
 _GARCH_ALPHA, _GARCH_BETA = 0.10, 0.88
 _SHOCK_FREEDOM = 5.0
-_HOURLY_VOLATILITY = 0.0055
 
 
 class Regime(NamedTuple):
-    """One mood of the market.
+    """A phase of the market.
 
     `drift` is the mean return per hour in units of the hourly volatility, `volatility` multiplies
-    it, `hours` is the mean duration, `pull` the share per hour of the way back to where it began.
+    it, `hours` is the mean duration, `pull` the share per hour of the way back to where it began,
+    `weight` how often the regime is drawn.
     """
 
-    name: str
     drift: float
     volatility: float
     hours: float
@@ -63,11 +61,42 @@ class Regime(NamedTuple):
 
 
 REGIMES = (
-    Regime("trend up", 0.10, 0.9, 120, 0.0, 0.32),
-    Regime("trend down", -0.09, 1.1, 90, 0.0, 0.27),
-    Regime("range", 0.0, 0.7, 140, 0.02, 0.34),
-    Regime("crash", -0.60, 2.6, 14, 0.0, 0.07),
+    Regime(0.10, 0.9, 120, 0.0, 0.32),  # trend up
+    Regime(-0.09, 1.1, 90, 0.0, 0.27),  # trend down
+    Regime(0.0, 0.7, 140, 0.02, 0.34),  # range
+    Regime(-0.60, 2.6, 14, 0.0, 0.07),  # crash
 )
+
+
+def market(
+    datadir: Annotated[Path, typer.Option(help="freqtrade data folder to write to")],
+    pairs: Annotated[list[str], typer.Option(help="repeat it for each pair")] = _PAIRS,
+    start: Annotated[
+        datetime | None, typer.Option(help="first candle, UTC; 180 days before the end by default")
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option(help="end of the last candle, UTC; today by default")
+    ] = None,
+    timeframes: Annotated[list[str], typer.Option(help="repeat it for each")] = _TIMEFRAMES,
+    trading_mode: Annotated[Mode, typer.Option()] = "futures",
+    seed: Annotated[int, typer.Option(help="the same seed gives the same candles")] = 1,
+) -> None:
+    """Write a generated market (not real data) into a freqtrade data folder."""
+    end = end or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        generate_market(
+            datadir,
+            pairs,
+            start=start or end - timedelta(days=180),
+            end=end,
+            timeframes=timeframes,
+            trading_mode=trading_mode,
+            seed=seed,
+        )
+    except ValueError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"Generated candles (not real data) for {', '.join(pairs)} in {datadir}")
 
 
 def generate_market(
@@ -93,32 +122,26 @@ def generate_market(
     :param seed: the same seed and arguments give bit-identical candles.
     :raises ValueError: an argument does not fit; the message says which and what would.
     """
-    if trading_mode not in ("spot", "futures"):
+    if trading_mode not in get_args(Mode):
         raise ValueError(f"trading_mode is {trading_mode!r}; use 'spot' or 'futures'.")
     if not pairs:
         raise ValueError("pairs is empty; name at least one, such as 'BTC/USDT:USDT'.")
     futures = trading_mode == "futures"
-    needed = {*timeframes, MARK_TIMEFRAME} if futures else set(timeframes)
-    base_timeframe = _base_timeframe(needed)
-    dates = candle_dates(start, end, base_timeframe)
-    factor = market_factor(dates, seed=seed)
-    datadir.mkdir(parents=True, exist_ok=True)
-    if futures:
-        (datadir / "futures").mkdir(exist_ok=True)
-    handler = get_datahandler(datadir, "feather")
     candle_type = CandleType.FUTURES if futures else CandleType.SPOT
-    for name in pairs:
-        pair = pair_for_mode(name, trading_mode)
+    base = _base_timeframe({*timeframes, MARK_TIMEFRAME} if futures else set(timeframes))
+    dates = candle_dates(start, end, base)
+    factor = market_factor(dates, seed=seed)
+    (datadir / "futures" if futures else datadir).mkdir(parents=True, exist_ok=True)
+    store = get_datahandler(datadir, "feather").ohlcv_store
+    for pair in (pair_for_mode(name, trading_mode) for name in pairs):
         candles = generate_candles(pair, dates, factor, seed=seed)
         for timeframe in timeframes:
-            resampled = resample_candles(candles, timeframe)
-            handler.ohlcv_store(pair, timeframe, resampled, candle_type)
+            store(pair, timeframe, resample_candles(candles, timeframe), candle_type)
         if futures:
             hourly = resample_candles(candles, MARK_TIMEFRAME)
-            mark = mark_candles(pair, hourly, seed=seed)
-            handler.ohlcv_store(pair, MARK_TIMEFRAME, mark, CandleType.MARK)
-            funding = funding_rates(pair, hourly, seed=seed)
-            handler.ohlcv_store(pair, MARK_TIMEFRAME, funding, CandleType.FUNDING_RATE)
+            mark, funding = mark_candles(pair, hourly, seed), funding_rates(pair, hourly, seed)
+            store(pair, MARK_TIMEFRAME, mark, CandleType.MARK)
+            store(pair, MARK_TIMEFRAME, funding, CandleType.FUNDING_RATE)
 
 
 def pair_for_mode(pair: str, trading_mode: str) -> str:
@@ -126,11 +149,11 @@ def pair_for_mode(pair: str, trading_mode: str) -> str:
 
     :raises ValueError: the name is not `BASE/QUOTE` or `BASE/QUOTE:SETTLE`.
     """
-    market = pair.split(":")[0]
-    base, _, quote = market.partition("/")
+    spot = pair.split(":")[0]
+    base, _, quote = spot.partition("/")
     if not base or not quote:
         raise ValueError(f"Pair {pair!r} is not BASE/QUOTE or BASE/QUOTE:SETTLE, as 'BTC/USDT'.")
-    return f"{market}:{quote}" if trading_mode == "futures" else market
+    return f"{spot}:{quote}" if trading_mode == "futures" else spot
 
 
 def candle_dates(start: datetime, end: datetime, timeframe: str) -> pd.DatetimeIndex:
@@ -138,10 +161,10 @@ def candle_dates(start: datetime, end: datetime, timeframe: str) -> pd.DatetimeI
 
     :raises ValueError: fewer than one candle fits.
     """
-    first, last = _as_utc(start), _as_utc(end)
+    first, last = pd.to_datetime([start, end], utc=True)
     step = f"{timeframe_to_seconds(timeframe)}s"
     dates = pd.date_range(first, last, freq=step, inclusive="left", unit="ms")
-    if len(dates) == 0:
+    if dates.empty:
         raise ValueError(f"No {timeframe} candle fits between {first} and {last}; move the end.")
     return dates.floor(step)
 
@@ -150,24 +173,22 @@ def market_factor(dates: pd.DatetimeIndex, *, seed: int) -> pd.DataFrame:
     """The factor every pair follows, one row per candle.
 
     :param dates: evenly spaced opening times.
-    :return: columns `log_return` (the factor's), `volatility` (standard deviation of one candle,
-        the clustering included) and `regime` (index into `REGIMES`).
+    :return: columns `log_return` (the factor's) and `volatility` (standard deviation of one candle,
+        the clustering included).
     """
     hours = _hours_per_candle(dates)
     regime = _regimes(len(dates), hours, seed)
+    drift, multiplier, _, pull, _ = np.array(REGIMES).T
     volatility, shock = _garch("factor", len(dates), seed)
-    scale = volatility * np.array([r.volatility for r in REGIMES])[regime]
-    scale = scale * _HOURLY_VOLATILITY * np.sqrt(hours)
-    drift = np.array([r.drift for r in REGIMES])[regime] * _HOURLY_VOLATILITY * hours
-    pull = np.array([r.pull for r in REGIMES])[regime] * hours
-    returns = (drift + scale * shock).tolist()
+    scale = volatility * multiplier[regime] * _HOURLY_VOLATILITY * np.sqrt(hours)
+    returns = drift[regime] * _HOURLY_VOLATILITY * hours + scale * shock
     log_price, anchor, previous = 0.0, 0.0, -1
-    for i, mood in enumerate(regime.tolist()):
-        if mood != previous:
-            anchor, previous = log_price, mood
-        returns[i] -= pull[i] * (log_price - anchor)
+    for i, current in enumerate(regime):
+        if current != previous:
+            anchor, previous = log_price, current
+        returns[i] -= pull[current] * hours * (log_price - anchor)
         log_price += returns[i]
-    return pd.DataFrame({"log_return": returns, "volatility": scale, "regime": regime}, index=dates)
+    return pd.DataFrame({"log_return": returns, "volatility": scale}, index=dates)
 
 
 def generate_candles(
@@ -175,103 +196,90 @@ def generate_candles(
 ) -> pd.DataFrame:
     """Candles of one pair.
 
-    :param pair: its market (`BTC/USDT`) chooses the random streams, so spot and perpetual agree.
+    :param pair: its spot name (`BTC/USDT`) chooses the random streams, so spot and perpetual agree.
     :param factor: `market_factor` of the same dates.
     :return: freqtrade's columns date, open, high, low, close, volume (in base currency), with
         low ≤ open, close ≤ high and each open at the close before it.
     """
-    market = pair.split(":")[0]
+    spot = pair.split(":")[0]
     n, hours = len(dates), _hours_per_candle(dates)
-    traits = _stream(seed, market, "traits")
-    beta = 1.0 if market.startswith("BTC/") else traits.uniform(0.9, 1.4)
-    own_share = 0.2 if market.startswith("BTC/") else traits.uniform(0.5, 0.9)
-    turnover = _HOURLY_TURNOVER * hours * (1.0 if market.startswith("BTC/") else beta * own_share)
-
-    own_volatility, own_shock = _garch(market, n, seed)
+    traits = _stream(seed, spot, "traits")
+    beta, own_share, size = 1.0, 0.2, 1.0
+    if not spot.startswith("BTC/"):
+        beta, own_share = traits.uniform(0.9, 1.4), traits.uniform(0.5, 0.9)
+        size = beta * own_share
+    own_volatility, own_shock = _garch(spot, n, seed)
     own_scale = own_share * _HOURLY_VOLATILITY * np.sqrt(hours) * own_volatility
     returns = beta * factor["log_return"].to_numpy() + own_scale * own_shock
     scale = np.hypot(beta * factor["volatility"].to_numpy(), own_scale)
 
-    start_price = _start_price(market)
-    decimals = max(0, min(8, 5 - int(np.floor(np.log10(start_price)))))
+    start_price = _start_price(spot.split("/")[0])
     log_close = np.log(start_price) + np.cumsum(returns)
     log_open = np.concatenate(([np.log(start_price)], log_close[:-1]))
     # The extremes come from a path inside the candle: a Brownian bridge from open to close. Real
     # candles have longer wicks than a bridge of the same volatility gives, hence the factor.
     inner = 1.4 * scale / np.sqrt(12)
-    steps = _stream(seed, market, "path").standard_normal((n, 12)) * inner[:, None]
-    walk = np.cumsum(steps, axis=1)
-    share = np.arange(1, 13) / 12
+    steps = _stream(seed, spot, "path").standard_normal((n, 12)) * inner[:, None]
+    walk, share = np.cumsum(steps, axis=1), np.arange(1, 13) / 12
     path = log_open[:, None] + walk - share * walk[:, -1:] + share * returns[:, None]
-    body_high = np.maximum(log_open, log_close)
-    body_low = np.minimum(log_open, log_close)
-    tick = 10.0**-decimals
-    prices = np.exp(
-        np.column_stack(
-            [
-                log_open,
-                np.maximum(path.max(axis=1), body_high),
-                np.minimum(path.min(axis=1), body_low),
-                log_close,
-            ]
-        )
-    )
+    high = np.maximum(path.max(axis=1), np.maximum(log_open, log_close))
+    low = np.minimum(path.min(axis=1), np.minimum(log_open, log_close))
+    decimals = max(0, min(8, 5 - int(np.floor(np.log10(start_price)))))
+    prices = np.exp(np.column_stack([log_open, high, low, log_close])).round(decimals)
     # A price may fall far from where it began, but never to zero.
-    prices = np.maximum(np.round(prices, decimals), tick)
-    volume = _volume(market, dates, returns, scale, seed) * turnover / prices[:, 3]
-    columns = {"date": dates, "open": prices[:, 0], "high": prices[:, 1], "low": prices[:, 2]}
-    return pd.DataFrame({**columns, "close": prices[:, 3], "volume": np.round(volume, 3)})
+    candles = pd.DataFrame(
+        np.maximum(prices, 10.0**-decimals), columns=["open", "high", "low", "close"]
+    )
+    candles.insert(0, "date", dates)
+    turnover = _HOURLY_TURNOVER * hours * size
+    relative = _relative_volume(spot, dates, returns, scale, seed)
+    candles["volume"] = (relative * turnover / candles["close"]).round(3)
+    return candles
 
 
-def resample_candles(candles: pd.DataFrame, timeframe: str) -> pd.DataFrame:
+def resample_candles(
+    candles: pd.DataFrame, timeframe: str, *, running: bool = False
+) -> pd.DataFrame:
     """Candles of a longer timeframe; a candle at either end that is not whole is left out.
 
     :param candles: freqtrade's columns, evenly spaced, no gaps at the ends of a longer candle.
+    :param running: keep the last candle though it is not whole: it still runs.
     """
-    step = candles["date"].diff().min() if len(candles) > 1 else None
+    dates = candles["date"]
     length = pd.Timedelta(seconds=timeframe_to_seconds(timeframe))
-    if step is None or length == step:
+    step = dates.diff().min() if len(candles) > 1 else length
+    if step == length:
         return candles.reset_index(drop=True)
-    rule = timeframe_to_resample_freq(timeframe)
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
-    longer = candles.resample(rule, on="date", label="left", closed="left").agg(how)
-    first, end = candles["date"].iloc[0], candles["date"].iloc[-1] + step
-    opened = pd.DatetimeIndex(longer.index)
-    whole = (opened >= first) & (opened <= end - length)
-    return longer[whole].dropna(subset=["close"]).reset_index()
+    longer = candles.resample(timeframe_to_resample_freq(timeframe), on="date").agg(how)
+    longer = longer.dropna(subset=["close"]).loc[dates.iloc[0] :]
+    if not running:
+        longer = longer.loc[: dates.iloc[-1] + step - length]
+    return longer.reset_index()
 
 
-def mark_candles(pair: str, hourly: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+def mark_candles(pair: str, hourly: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Mark price candles: the traded ones within a few basis points, volume 0 as on Binance."""
     basis = _stream(seed, pair, "mark").normal(0.0, 1e-4, len(hourly))
-    mark = hourly.copy()
-    for column in ("open", "high", "low", "close"):
-        mark[column] = (hourly[column] * (1.0 + basis)).round(8)
-    mark["volume"] = 0.0
-    return mark
+    prices = hourly[["open", "high", "low", "close"]].mul(1.0 + basis, axis=0).round(8)
+    return hourly.assign(**prices, volume=0.0)
 
 
-def funding_rates(pair: str, hourly: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+def funding_rates(pair: str, hourly: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Funding rates every 8 hours (00, 08, 16 UTC): Binance's usual 0.01 %, more in an uptrend.
 
     :return: columns `date` and `funding_rate` (a share of the position, not percent).
     """
     trend = np.log(hourly["close"]).diff(24).fillna(0.0)
-    due = hourly["date"].dt.hour % FUNDING_HOURS == 0
-    trend_due = trend[due].to_numpy()
-    noise = _stream(seed, pair, "funding").normal(0.0, 3e-5, len(trend_due))
-    rate = np.clip(1e-4 + 2e-3 * trend_due + noise, -7.5e-4, 7.5e-4)
-    return pd.DataFrame({"date": hourly.loc[due, "date"].to_numpy(), "funding_rate": rate.round(8)})
+    due = hourly["date"].dt.hour % 8 == 0
+    noise = _stream(seed, pair, "funding").normal(0.0, 3e-5, due.sum())
+    rate = (1e-4 + 2e-3 * trend[due] + noise).clip(-7.5e-4, 7.5e-4).round(8)
+    return pd.DataFrame({"date": hourly["date"], "funding_rate": rate}).dropna(ignore_index=True)
 
 
 def _stream(seed: int, *names: str) -> np.random.Generator:
     # crc32 rather than hash(): the latter differs between processes.
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
-
-
-def _as_utc(moment: datetime) -> pd.Timestamp:
-    stamp = pd.Timestamp(moment)
-    return stamp.tz_localize(UTC) if stamp.tzinfo is None else stamp.tz_convert(UTC)
 
 
 def _hours_per_candle(dates: pd.DatetimeIndex) -> float:
@@ -292,26 +300,23 @@ def _base_timeframe(timeframes: set[str]) -> str:
     return base
 
 
-def _start_price(market: str) -> float:
-    base = market.split("/")[0]
-    if base in _START_PRICES:
-        return _START_PRICES[base]
-    # Any other name gets a level of its own between 0.1 and 300, the same with every seed.
-    return float(10 ** (-1 + 3.5 * (zlib.crc32(base.encode()) % 1000) / 1000))
+def _start_price(base: str) -> float:
+    # A name that is not listed gets a level between 0.1 and 300, the same with every seed.
+    other = 10 ** (-1 + 3.5 * (zlib.crc32(base.encode()) % 1000) / 1000)
+    return float(_START_PRICES.get(base, other))
 
 
 def _regimes(n: int, hours: float, seed: int) -> np.ndarray:
+    """The index into `REGIMES` of each candle, shape (n,)."""
     rng = _stream(seed, "regimes")
     weights = np.array([regime.weight for regime in REGIMES])
-    regimes, current = np.empty(n, dtype=np.int64), int(rng.choice(len(REGIMES), p=weights))
-    position = 0
+    regimes, current, position = np.empty(n, dtype=np.int64), -1, 0
     while position < n:
+        following = np.where(np.arange(len(REGIMES)) == current, 0.0, weights)
+        current = int(rng.choice(len(REGIMES), p=following / following.sum()))
         length = max(1, round(rng.exponential(REGIMES[current].hours) / hours))
         regimes[position : position + length] = current
         position += length
-        following = weights.copy()
-        following[current] = 0.0
-        current = int(rng.choice(len(REGIMES), p=following / following.sum()))
     return regimes
 
 
@@ -322,16 +327,14 @@ def _garch(name: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     variance, level = np.empty(n), 1.0
     for i, value in enumerate(shock.tolist()):
         variance[i] = level
+        reaction = _GARCH_ALPHA * value * value + _GARCH_BETA
         # The cap keeps one wild shock from making a year of candles unusable.
-        level = (
-            1 - _GARCH_ALPHA - _GARCH_BETA + level * (_GARCH_ALPHA * value * value + _GARCH_BETA)
-        )
-        level = min(level, 25.0)
+        level = min(1 - _GARCH_ALPHA - _GARCH_BETA + level * reaction, 25.0)
     return np.sqrt(variance), shock
 
 
-def _volume(
-    market: str, dates: pd.DatetimeIndex, returns: np.ndarray, scale: np.ndarray, seed: int
+def _relative_volume(
+    spot: str, dates: pd.DatetimeIndex, returns: np.ndarray, scale: np.ndarray, seed: int
 ) -> np.ndarray:
     """Volume relative to the pair's usual turnover, shape (n,)."""
     hour = dates.hour.to_numpy() + dates.minute.to_numpy() / 60
@@ -340,37 +343,5 @@ def _volume(
     weekly = np.where(dates.day_of_week.to_numpy() >= 5, 0.6, 1.1)
     usual = _HOURLY_VOLATILITY * np.sqrt(_hours_per_candle(dates))
     activity = 0.35 + 0.8 * np.abs(returns) / usual + 0.3 * scale / usual
-    noise = np.exp(_stream(seed, market, "volume").normal(-0.06, 0.35, len(dates)))
+    noise = np.exp(_stream(seed, spot, "volume").normal(-0.06, 0.35, len(dates)))
     return daily * weekly * activity * noise
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m freqai_lstm.market",
-        description="Write a generated market (not real data) into a freqtrade data folder.",
-    )
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    parser.add_argument("--datadir", type=Path, required=True)
-    parser.add_argument("--pairs", nargs="+", default=["BTC/USDT:USDT", "ETH/USDT:USDT"])
-    parser.add_argument("--start", type=datetime.fromisoformat, default=today - timedelta(days=180))
-    parser.add_argument("--end", type=datetime.fromisoformat, default=today)
-    parser.add_argument("--timeframes", nargs="+", default=["1h", "4h"])
-    parser.add_argument("--trading-mode", choices=("spot", "futures"), default="futures")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(arguments)
-    generate_market(
-        options.datadir,
-        options.pairs,
-        start=options.start,
-        end=options.end,
-        timeframes=options.timeframes,
-        trading_mode=options.trading_mode,
-        seed=options.seed,
-    )
-    print(f"Generated candles (not real data) for {', '.join(options.pairs)} in {options.datadir}")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

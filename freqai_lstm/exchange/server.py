@@ -10,21 +10,20 @@ are freqtrade's own. ccxt is pointed at it from the configuration alone:
 
 or by hand, until Ctrl-C:
 
-    python -m freqai_lstm.exchange.server --datadir user_data/data/binance --write-config endpoints.json
+    freqai-lstm exchange --datadir user_data/data/binance --write-config endpoints.json
 
 With `live="1m"` (`--live 1m`) the folder's candles are replayed as one-minute candles of which the
-newest runs now, for `freqtrade trade --dry-run`; see `freqai_lstm/exchange/replay.py`. What can be made to
-go wrong while it runs: `freqai_lstm/exchange/faults.py`.
+newest runs now, for `freqtrade trade --dry-run`; see `freqai_lstm/exchange/replay.py`. What
+can be made to go wrong while it runs: `freqai_lstm/exchange/faults.py`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -189,38 +188,3 @@ class LoopbackExchange:
             self._started.set()
         await self._stop.wait()
         await runner.cleanup()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m freqai_lstm.exchange.server",
-        description="Serve a freqtrade data folder as Binance's public REST, on this machine only.",
-    )
-    parser.add_argument("--datadir", type=Path, required=True)
-    parser.add_argument("--trading-mode", choices=("spot", "futures"), default="futures")
-    parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
-    parser.add_argument("--write-config", type=Path, help="file for freqtrade's second -c")
-    parser.add_argument("--live", metavar="TIMEFRAME", help="replay the folder, for a dry-run")
-    parser.add_argument("--ahead", type=int, default=1440, help="live: candles still to come")
-    options = parser.parse_args(arguments)
-    exchange = LoopbackExchange(
-        options.datadir,
-        trading_mode=options.trading_mode,
-        port=options.port,
-        live=options.live,
-        ahead=options.ahead,
-    )
-    with exchange:
-        print(f"Serving {', '.join(exchange.pairs)} at {exchange.url}; Ctrl-C ends it.", flush=True)
-        if options.write_config:
-            print(f"Wrote {exchange.write_config(options.write_config)}", flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print("Stopped.")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,6 +1,6 @@
 """A `freqtrade trade` process for rehearsals: started, watched, killed, stopped, its log read.
 
-`freqai_lstm/freqtrade_run.py` waits for a command's end; a bot has none of its own. Its output goes to a
+`freqtrade_run.py` waits for a command's end; a bot has none of its own. Its output goes to a
 file, its memory is sampled, and the log lines that matter are counted.
 """
 

@@ -1,7 +1,6 @@
 """A rehearsal: the real `freqtrade trade --dry-run` for some minutes, on the loopback exchange.
 
-    python -m freqai_lstm.rehearse.command --minutes 10 [--pairs 8] [--kill [MOMENT]] [--from-backtest]
-        [--workdir build/rehearsal]
+    freqai-lstm rehearse --minutes 10 [--pairs 8] [--kill] [--from-backtest]
 
 A generated market is replayed as one-minute candles, FreqAI trains anew every few minutes, the
 thresholds are low, so that within minutes there are trainings, predictions and trades. With
@@ -16,7 +15,6 @@ missed or the comparison did not hold. `summary.json` in the work folder holds a
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import signal
@@ -25,8 +23,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import typer
 from rich.console import Console
 
 from freqai_lstm.exchange.server import LoopbackExchange
@@ -40,7 +39,7 @@ from freqai_lstm.rehearse.summary import BotRun, as_table, read_history, summari
 PROJECT = Path(__file__).resolve().parents[2]
 PLUGINS = ("freqaimodels/LSTMRegressor.py", "strategies/ScoreStrategy.py")
 NAMES = ("BTC", "ETH", "SOL", "BNB", "XRP", "ADA", "DOGE", "LTC")
-MOMENTS = ("between", "training", "saving")
+Moment = Literal["between", "training", "saving"]
 # Served before "now": 1440 training candles and, for the longest timeframe, 2 * 200 start-up
 # candles of 5 minutes are what FreqAI asks for; the comparison wants some more.
 PAST_CANDLES = 5 * 1440
@@ -106,7 +105,7 @@ class Rehearsal:
     :param workdir: emptied first, if an earlier rehearsal made it.
     :param minutes: how long the bot runs, a restart included.
     :param pairs: how many pairs, 1 to 8.
-    :param kill: None, or a name in `MOMENTS`: when kill -9 comes, after half the time.
+    :param kill: None, or a name in `Moment`: when kill -9 comes, after half the time.
     :param from_backtest: train by a backtest under the same identifier, then only predict.
     :param overrides: merged into `settings`, block by block.
     :param plugins: the user folder that the plugin files are copied from.
@@ -269,45 +268,40 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m freqai_lstm.rehearse.command",
-        description="A dry-run of LSTMRegressor and ScoreStrategy on a generated market.",
-    )
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--pairs", type=int, default=2, choices=range(1, len(NAMES) + 1))
-    parser.add_argument("--kill", nargs="?", const="between", choices=MOMENTS)
-    parser.add_argument("--from-backtest", action="store_true")
-    parser.add_argument("--workdir", type=Path, default=PROJECT / "build" / "rehearsal")
-    options = parser.parse_args(arguments)
+def rehearse(
+    minutes: Annotated[float, typer.Option(help="how long the bot runs")] = 10,
+    pairs: Annotated[int, typer.Option(min=1, max=len(NAMES), help="how many pairs")] = 2,
+    kill: Annotated[bool, typer.Option("--kill", help="kill -9 half way, and start again")] = False,
+    kill_at: Annotated[
+        Moment | None, typer.Option(help="kill -9 at this moment after half the time")
+    ] = None,
+    from_backtest: Annotated[
+        bool, typer.Option("--from-backtest", help="predict with models of a backtest")
+    ] = False,
+    workdir: Annotated[Path, typer.Option(help="is emptied first")] = Path("build/rehearsal"),
+) -> None:
+    """Run `freqtrade trade --dry-run` on a generated market, replayed as one-minute candles."""
     # `timeout` and `kill` must not leave a bot behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console()
-    workdir = options.workdir.resolve()
+    workdir = workdir.resolve()
     rehearsal = Rehearsal(
         workdir,
-        minutes=options.minutes,
-        pairs=options.pairs,
-        kill=options.kill,
-        from_backtest=options.from_backtest,
+        minutes=minutes,
+        pairs=pairs,
+        kill=kill_at or ("between" if kill else None),
+        from_backtest=from_backtest,
     )
     try:
         summary = rehearsal.run(console)
     except (RehearsalFailed, BotFailed, ParityFailed, FreqtradeFailed) as error:
-        console.print("\nThe rehearsal failed:", style="bold red")
-        # As it is: a traceback's brackets are not rich's markup.
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        return 1
+        typer.secho(f"The rehearsal failed: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt:
         console.print("\nInterrupted; the bot was killed.")
-        return 130
+        raise typer.Exit(130) from None
     console.print(as_table(summary))
     for problem in summary["problems"]:
         console.print(f"Problem: {problem}", style="red", markup=False, soft_wrap=True)
     console.print(f"{workdir / 'summary.json'}, bot.log beside it", soft_wrap=True)
-    return 1 if summary["problems"] else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    raise typer.Exit(1 if summary["problems"] else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -234,22 +235,16 @@ def test_folder_without_candles_is_refused(tmp_path: Path) -> None:
 
 
 def test_command_line_serves_until_interrupted(datadir: Path, tmp_path: Path) -> None:
-    """`python -m freqai_lstm.exchange.server` writes the configuration, serves, and ends on a signal."""
+    """`freqai-lstm exchange` writes the configuration, serves, and ends on Ctrl-C."""
     config = tmp_path / "endpoints.json"
-    command = [
-        sys.executable,
-        "-m",
-        "freqai_lstm.exchange.server",
-        "--datadir",
-        str(datadir),
-        "--port",
-        "0",
-    ]
+    run = "import typer; from freqai_lstm.exchange.command import exchange; typer.run(exchange)"
+    command = [sys.executable, "-c", run, "--datadir", str(datadir), "--port", "0"]
     with subprocess.Popen(
         [*command, "--write-config", str(config)],
-        cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, children inherit that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             assert process.stdout is not None
@@ -258,5 +253,8 @@ def test_command_line_serves_until_interrupted(datadir: Path, tmp_path: Path) ->
             api = json.loads(config.read_text())["exchange"]["ccxt_config"]["urls"]["api"]
             with urllib.request.urlopen(api["fapiPublic"] + "/ping") as answer:
                 assert json.load(answer) == {}
+            process.send_signal(signal.SIGINT)
+            assert "Stopped" in process.stdout.readline()
+            assert process.wait(timeout=30) == 0
         finally:
-            process.terminate()
+            process.kill()

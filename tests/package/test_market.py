@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from freqtrade.data.history import load_pair_history
 from freqtrade.data.history.datahandlers import get_datahandler
 from freqtrade.enums import CandleType, TradingMode
 from pandas.testing import assert_frame_equal
+from typer.testing import CliRunner
 
-from freqai_lstm.market import generate_market, main, pair_for_mode, resample_candles
+from freqai_lstm.market import generate_market, market, pair_for_mode, resample_candles
 
 
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)
@@ -42,10 +44,11 @@ def load(
 
 def test_same_seed_gives_the_same_bytes(datadir: Path, tmp_path: Path) -> None:
     """Another process with the same arguments writes bit-identical files."""
-    options = ["--start", "2024-01-01", "--end", "2024-04-01", "--pairs", *PAIRS]
+    run = "import typer; from freqai_lstm.market import market; typer.run(market)"
+    options = ["--datadir", str(tmp_path), "--start", "2024-01-01", "--end", "2024-04-01"]
+    options += [part for pair in PAIRS for part in ("--pairs", pair)]
     subprocess.run(
-        [sys.executable, "-m", "freqai_lstm.market", "--datadir", str(tmp_path), *options],
-        cwd=Path(__file__).parents[2],
+        [sys.executable, "-c", run, *options],
         # Python's own hash() differs between processes; this one must differ for sure.
         env={**os.environ, "PYTHONHASHSEED": "12345"},
         check=True,
@@ -206,9 +209,16 @@ def test_pair_for_mode() -> None:
     assert pair_for_mode("BTC/USDT:USDT", "spot") == "BTC/USDT"
 
 
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`python -m freqai_lstm.market` writes the files and says that they are generated."""
-    options = ["--pairs", "SOL/USDT", "--start", "2024-01-01", "--end", "2024-01-05"]
-    assert main(["--datadir", str(tmp_path), *options, "--trading-mode", "spot"]) == 0
-    assert "not real data" in capsys.readouterr().out
+def test_command_line(tmp_path: Path) -> None:
+    """`market` writes the files and says that they are generated; a refusal exits with 1."""
+    app = typer.Typer()
+    app.command()(market)
+    days = ["--start", "2024-01-01", "--end", "2024-01-05", "--trading-mode", "spot"]
+    args = ["--datadir", str(tmp_path), *days, "--pairs"]
+    written = CliRunner().invoke(app, [*args, "SOL/USDT"])
+    assert written.exit_code == 0
+    assert "not real data" in written.output
     assert len(load(tmp_path, "SOL/USDT", kind=CandleType.SPOT)) == 96
+    refused = CliRunner().invoke(app, [*args, "SOLUSDT"])
+    assert refused.exit_code == 1
+    assert "BASE/QUOTE" in refused.stderr
