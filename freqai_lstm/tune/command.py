@@ -1,16 +1,16 @@
 """Tuning: search parameters of the model and of FreqAI with Optuna, judged out of sample.
 
-    python -m freqai_lstm.tune.command -c config.json --userdir user_data --timerange 20240101-20240701
+    freqai-lstm tune -c config.json --userdir user_data --timerange 20240101-20240701
 
-Each trial is a walk-forward run of the real `freqtrade backtesting` with an identifier of its own
-(freqai_lstm/tune/trial.py), scored on the windows before the held-out ones; a trial that is behind the
-median of the others after a window is pruned. The first trial has the configured parameters. At
+Each trial is a walk-forward run of the real `freqtrade backtesting` with an identifier of its
+own (freqai_lstm/tune/trial.py), scored on the windows before the held-out ones; a trial that is behind
+the median of the others after a window is pruned. The first trial has the configured parameters. At
 the end the best trial and these defaults are both run on the held-out windows, and
 `build/tuning/STUDY` gets `report.json` and `best.json`, for freqtrade's second `-c`.
 
-Ctrl-C keeps what is done and the same command goes on. The same command in other terminals, or with
-a database as `--storage` on other machines, joins in (freqai_lstm/tune/study.py); `--workers` starts
-several at once, spread over the GPUs. More: docs/tuning.md.
+Ctrl-C keeps what is done and the same command goes on. The same command in other terminals, or
+with a database as `--storage` on other machines, joins in (freqai_lstm/tune/study.py); `--workers`
+starts several at once, spread over the GPUs. More: docs/tuning.md.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from freqtrade.enums import TradingMode
 from freqtrade.exceptions import FreqtradeException
 from rich.console import Console
@@ -36,7 +37,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from freqai_lstm.evaluate.setup import load_config, load_setup, models_folder
 from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.tune.processes import gpus, run_workers
+from freqai_lstm.tune.processes import gpus as visible_gpus
+from freqai_lstm.tune.processes import run_workers
 from freqai_lstm.tune.report import Watch, build_report, print_report, progress_bar, write_json
 from freqai_lstm.tune.search import FAILURES, Search, Trials, best_trial, hold_out, remove_leftovers
 from freqai_lstm.tune.space import (
@@ -52,36 +54,63 @@ from freqai_lstm.tune.trial import WalkForward, check_candles, split_windows
 from freqai_lstm.tune.worker import Worker
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+def tune(
+    config: Annotated[list[Path], typer.Option("-c", "--config", help="As for freqtrade.")],
+    timerange: Annotated[
+        str, typer.Option(metavar="YYYYMMDD-YYYYMMDD", help="Its last part is held out.")
+    ],
+    userdir: Annotated[Path, typer.Option(help="freqtrade's user folder.")] = Path("user_data"),
+    datadir: Annotated[Path | None, typer.Option(help="Candles; default: the userdir's.")] = None,
+    strategy: Annotated[str, typer.Option("-s", "--strategy")] = "ScoreStrategy",
+    strategy_path: Annotated[Path | None, typer.Option()] = None,
+    freqaimodel: Annotated[str, typer.Option()] = "LSTMRegressor",
+    freqaimodel_path: Annotated[Path | None, typer.Option()] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Of the study, all workers together.")] = 30,
+    holdout_days: Annotated[
+        float | None, typer.Option(min=0, help="Default: a quarter; 0: none.")
+    ] = None,
+    space: Annotated[
+        list[str], typer.Option(help=f"Groups ({', '.join(GROUPS)}) or parameters; repeatable.")
+    ] = list(DEFAULT_GROUPS),  # noqa: B006
+    ranges: Annotated[Path | None, typer.Option(help="JSON file with ranges of your own.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Database; default: a file.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name; default: the identifier.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the sampler.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    gpus: Annotated[
+        str | None, typer.Option(metavar="0,1", help="For the workers; default: all.")
+    ] = None,
+    heartbeat: Annotated[int, typer.Option(min=1, help="Seconds between signs of life.")] = 60,
+    release: Annotated[list[str], typer.Option(help="Hosts that are gone.")] = [],  # noqa: B006
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Keep what FreqAI saves of each trial.")
+    ] = False,
+    loopback: Annotated[
+        bool, typer.Option("--loopback", help="Serve the datadir as exchange; needs no network.")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Folder for reports.")] = Path("build/tuning"),
+) -> None:
+    """Search parameters of the model and of FreqAI with Optuna; details in docs/tuning.md."""
+    options = argparse.Namespace(**locals())
     console = Console()
     quiet_optuna()
     with _quiet(), _stoppable(), tempfile.TemporaryDirectory() as scratch:
         try:
-            tune(options, given, Path(scratch), console)
+            _run(options, Path(scratch), console)
         except KeyboardInterrupt:
             console.print(
                 "\nStopped. What is done is kept; the same command goes on from there.",
             )
-            return 130
+            raise typer.Exit(130) from None
         except (TuneFailed, *FAILURES, FreqtradeException, SQLAlchemyError) as error:
-            console.print("The search failed:", style="bold red")
-            console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-            return 1
-    return 0
+            Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
 
 
-def tune(
-    options: argparse.Namespace, given: Sequence[str], scratch: Path, console: Console
-) -> dict[str, Any]:
-    """Everything the command does, in order; returns the report.
-
-    :param given: the command line, for further workers.
-    :param scratch: an empty folder for what FreqAI's classes write.
-    :raises TuneFailed: see the message; so EvaluationFailed and FreqtradeFailed.
-    """
+def _run(options: argparse.Namespace, scratch: Path, console: Console) -> dict[str, Any]:
+    """Everything the command does, in order; returns the report."""
     with _search(options, scratch) as search:
         work = search.walk.work
         url = options.storage or str(work / "journal.log")
@@ -107,9 +136,9 @@ def tune(
             watch = Watch(study, total, len(search.searched), console, progress)
             if options.workers > 1 and len(finished(study)) < total:
                 run_workers(
-                    given,
+                    sys.argv[1:],
                     options.workers,
-                    devices=gpus(options.gpus),
+                    devices=visible_gpus(options.gpus),
                     seed=options.seed,
                     logs=work,
                     watch=watch.update,
@@ -133,14 +162,6 @@ def tune(
 @contextlib.contextmanager
 def _search(options: argparse.Namespace, scratch: Path) -> Iterator[Search]:
     """Check the options and set everything up; the loopback exchange ends with the context."""
-    if not options.timerange:
-        raise TuneFailed(
-            "Expected --timerange, got none. Write for example --timerange 20240101-20240701."
-        )
-    for name, least in (("trials", 1), ("workers", 1), ("heartbeat", 1)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise TuneFailed(f"Expected --{name} from {least} up, got {value}. Correct it.")
     names = ("strategy", "freqaimodel", "strategy_path", "freqaimodel_path", "datadir")
     arguments = {name: getattr(options, name) for name in names if getattr(options, name)}
     arguments |= {name: str(value) for name, value in arguments.items() if name.endswith("_path")}
@@ -214,43 +235,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m freqai_lstm.tune.command",
-        description="Search parameters with Optuna, each trial a walk-forward run of freqtrade.",
-        epilog="More in docs/tuning.md.",
-    )
-    add = parser.add_argument
-    add("-c", "--config", type=Path, action="append", required=True, help="as for freqtrade")
-    add("--userdir", type=Path, default=Path("user_data"), help="default: user_data")
-    add("--datadir", type=Path, help="folder with candles; default: that of the userdir")
-    add("--timerange", help="YYYYMMDD-YYYYMMDD; its last part is held out")
-    add("--holdout-days", type=float, metavar="N", help="default: a quarter; 0: none")
-    add("--trials", type=int, metavar="N", help="of the study, not of this worker; default 30")
-    add("--space", nargs="+", default=DEFAULT_GROUPS, metavar="NAME", help=_groups())
-    add("--ranges", type=Path, metavar="FILE", help="JSON with ranges of your own")
-    add("--storage", metavar="URL", help="database URL, or a file for a journal; default: a file")
-    add("--study", metavar="NAME", help="default: the identifier")
-    add("--seed", type=int, help="for the sampler; only a search with one worker is repeatable")
-    add("--workers", type=int, default=1, metavar="N", help="processes started here, default 1")
-    add("--gpus", metavar="0,1", help="shared out among the workers; default: those there are")
-    add("--keep-models", action="store_true", help="keep what FreqAI saves of each trial")
-    add("--heartbeat", type=int, default=60, metavar="SECONDS", help="databases; default 60")
-    add("--release", nargs="+", default=[], metavar="HOST", help="journal: hosts that are gone")
-    add("--strategy", "-s", default="ScoreStrategy")
-    add("--strategy-path", type=Path)
-    add("--freqaimodel", default="LSTMRegressor")
-    add("--freqaimodel-path", type=Path)
-    add("--output", type=Path, default=Path("build/tuning"), help="default: build/tuning")
-    add("--loopback", action="store_true", help="serve the datadir as exchange, needs no network")
-    return parser
-
-
-def _groups() -> str:
-    return f"groups ({', '.join(GROUPS)}) or parameters; default: {' '.join(DEFAULT_GROUPS)}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

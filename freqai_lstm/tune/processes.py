@@ -58,7 +58,7 @@ def run_workers(
     watch: Callable[[], None],
     poll_seconds: float = 2.0,
 ) -> None:
-    """Run `python -m freqai_lstm.tune.command ARGUMENTS` in `count` processes until all have ended.
+    """Run `python -m freqai_lstm ARGUMENTS` in `count` processes until all have ended.
 
     A worker that was killed is left to the others; where none is left, the caller goes on alone.
 
@@ -78,7 +78,7 @@ def run_workers(
                         [
                             sys.executable,
                             "-m",
-                            "freqai_lstm.tune.command",
+                            "freqai_lstm",
                             *arguments,
                             "--workers",
                             "1",

@@ -84,7 +84,8 @@ def worker(user: TuneUser, url: str, log: Path) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         "-m",
-        "freqai_lstm.tune.command",
+        "freqai_lstm",
+        "tune",
         *user.arguments(),
         "--study",
         "shared",
