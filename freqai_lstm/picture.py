@@ -1,7 +1,7 @@
 """What each part of the score does to one week of candles, in one picture.
 
-    python -m freqai_lstm.picture --output build/score.html
-    python -m freqai_lstm.picture --datadir user_data/data/binance --start 2024-03-11 -o build/score.html
+    freqai-lstm picture --output build/score.html
+    freqai-lstm picture --datadir user_data/data/binance --start 2024-03-11 -o build/score.html
 
 Without `--datadir` the week is one of the generated market. The result is one HTML page that opens
 offline; with an output file that ends in .png a still picture, for which plotly needs the package
@@ -10,24 +10,22 @@ offline; with an output file that ends in .png a still picture, for which plotly
 
 from __future__ import annotations
 
-import argparse
-import runpy
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import plotly.graph_objects as go
+import typer
 from freqtrade.data.history import load_pair_history
 from freqtrade.enums import CandleType
 from plotly.subplots import make_subplots
 
 from freqai_lstm.market import generate_market
+from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
 
 
-STRATEGY = Path(__file__).resolve().parent.parent / "user_data" / "strategies" / "ScoreStrategy.py"
 TIMEFRAME = "1h"
 # SMA(100) wants 100 candles and Wilder's averages some more before they have settled.
 STARTUP = timedelta(days=21)
@@ -47,32 +45,29 @@ class PictureFailed(RuntimeError):
     """The picture could not be drawn; the message says what to do."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m freqai_lstm.picture",
-        description="Draw what each part of the score does to one week of candles.",
-    )
-    parser.add_argument("--datadir", type=Path, help="a freqtrade data folder; default: generated")
-    parser.add_argument("--pair", default="BTC/USDT:USDT", help="default: %(default)s")
-    parser.add_argument("--start", default="2024-03-11", help="first day, UTC (%(default)s)")
-    parser.add_argument("--days", type=int, default=7, help="how many days (%(default)s)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/score.html"))
-    options = parser.parse_args(arguments)
+def picture(
+    datadir: Annotated[
+        Path | None, typer.Option(help="A freqtrade data folder; default: a generated market.")
+    ] = None,
+    pair: Annotated[str, typer.Option()] = "BTC/USDT:USDT",
+    start: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC.")
+    ] = datetime(2024, 3, 11),
+    days: Annotated[int, typer.Option(min=1)] = 7,
+    output: Annotated[Path, typer.Option("-o", "--output", help=".html or .png")] = Path(
+        "build/score.html"
+    ),
+) -> None:
+    """Draw what each part of the score does to one week of candles, as one page."""
+    start = start.replace(tzinfo=UTC)
+    end = start + timedelta(days=days)
     try:
-        start = datetime.fromisoformat(options.start).replace(tzinfo=UTC)
-    except ValueError:
-        parser.error(f"--start: expected a day such as 2024-03-11, got {options.start!r}.")
-    end = start + timedelta(days=options.days)
-    try:
-        candles = load_week(options.datadir, options.pair, start, end)
-        drawn = draw(score_week(candles, start, end))
-        write(drawn, options.output)
+        candles = load_week(datadir, pair, start, end)
+        write(draw(score_week(candles, start, end)), output)
     except PictureFailed as error:
-        print(error)
-        return 1
-    print(f"{options.output}: {options.pair}, {start:%Y-%m-%d} to {end:%Y-%m-%d} (UTC)")
-    return 0
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{output}: {pair}, {start:%Y-%m-%d} to {end:%Y-%m-%d} (UTC)")
 
 
 def load_week(datadir: Path | None, pair: str, start: datetime, end: datetime) -> pd.DataFrame:
@@ -109,15 +104,15 @@ def score_week(candles: pd.DataFrame, start: datetime, end: datetime) -> pd.Data
     :return: date, OHLC; bb_upper, bb_lower, sma_100 in quote currency; S, gate (R · R2), V and V2
         over their median, T over its standard deviation, no units.
     """
-    strategy: dict[str, Any] = runpy.run_path(str(STRATEGY))
-    parts = strategy["score_parts"](candles)
-    lines = strategy["score_indicators"](candles)[["bb_upper", "bb_lower", "sma_100"]]
+    strategy = load_plugin(STRATEGY_FILE)
+    parts = strategy.score_parts(candles)
+    lines = strategy.score_indicators(candles)[["bb_upper", "bb_lower", "sma_100"]]
     found = pd.concat([candles[["date", "open", "high", "low", "close"]], lines], axis=1).assign(
-        S=strategy["weighted_sum"](candles),
+        S=strategy.weighted_sum(candles),
         gate=parts["R"] * parts["R2"],
         V=parts["V"],
         V2=parts["V2"],
-        T=strategy["score"](candles),
+        T=strategy.score(candles),
     )
     found = found[(found["date"] >= start) & (found["date"] < end)].reset_index(drop=True)
     for name in ("V", "V2"):
@@ -197,7 +192,3 @@ def write(figure: go.Figure, output: Path) -> None:
             ) from error
     else:
         raise PictureFailed(f"Expected an output file ending in .html or .png, got {output}.")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

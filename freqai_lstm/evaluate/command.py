@@ -1,20 +1,19 @@
 """Walk-forward evaluation: did the model learn anything, on candles it was not trained on?
 
-    python -m freqai_lstm.evaluate.command -c config.json --userdir user_data --timerange 20240901-20241001
+    freqai-lstm evaluate -c config.json --userdir user_data --timerange 20240901-20241001
 
 It reads the predictions that FreqAI saved in a backtest; where there are none for the timerange it
 runs that backtest first. The predicted score T̂ is compared with the score T that came about, and
 with what persistence, a ridge regression and FreqAI's LightGBMRegressor predict for the same
 candles from the same features and training rows. What is written: a table to the terminal,
-`evaluation.json` (keys: freqai_lstm/evaluate/report.py) and `evaluation.html`, one page that needs no
-network.
+`evaluation.json` (keys: freqai_lstm/evaluate/report.py) and `evaluation.html`, one page that needs
+no network.
 
 `--loopback` serves the data folder as an exchange, so that the backtest needs no network either.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
@@ -22,9 +21,11 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import pandas as pd
+import typer
 from freqtrade.enums import TradingMode
 from freqtrade.exceptions import FreqtradeException
 from rich.console import Console
@@ -52,24 +53,58 @@ UNLIKE = 0.01
 TALKATIVE = ("datasieve.pipeline", "freqtrade.data.history.datahandlers.idatahandler")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    options = _parser().parse_args(arguments)
-    console = Console()
+def evaluate(
+    config: Annotated[
+        list[Path], typer.Option("-c", "--config", help="As for freqtrade; may be repeated.")
+    ],
+    userdir: Annotated[Path, typer.Option(help="freqtrade's user folder.")] = Path("user_data"),
+    datadir: Annotated[
+        Path | None, typer.Option(help="Folder with candles; default: that of the userdir.")
+    ] = None,
+    timerange: Annotated[
+        str | None, typer.Option(help="YYYYMMDD-YYYYMMDD; default: all that was predicted.")
+    ] = None,
+    strategy: Annotated[str, typer.Option("-s", "--strategy")] = "ScoreStrategy",
+    strategy_path: Annotated[Path | None, typer.Option()] = None,
+    freqaimodel: Annotated[str, typer.Option()] = "LSTMRegressor",
+    freqaimodel_path: Annotated[Path | None, typer.Option()] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the page and the figures.")] = Path(
+        "build/evaluation"
+    ),
+    baselines: Annotated[bool, typer.Option(help="Train ridge and LightGBM too.")] = True,
+    importance_windows: Annotated[
+        int, typer.Option(min=0, help="Trainings whose feature importance is measured.")
+    ] = 4,
+    loopback: Annotated[
+        bool, typer.Option(help="Serve the datadir as exchange; needs no network.")
+    ] = False,
+) -> None:
+    """Compare FreqAI's saved predictions with what came about, beside baselines.
+
+    Without saved predictions for the timerange the backtest runs first. Writes a table to the
+    terminal, `evaluation.json` and `evaluation.html`, one page that needs no network.
+    """
+    options = SimpleNamespace(**locals())
     try:
         with _quiet(), tempfile.TemporaryDirectory() as scratch:
-            evaluate(options, Path(scratch), console)
+            run_evaluation(options, Path(scratch), Console())
     except (EvaluationFailed, FreqtradeFailed, FreqtradeException) as error:
-        console.print("The evaluation failed:", style="bold red")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("\nInterrupted.")
-        return 130
+        typer.secho(f"The evaluation failed: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command in this process; returns its exit code."""
+    app = typer.Typer(add_completion=False)
+    app.command()(evaluate)
+    try:
+        app(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
     return 0
 
 
-def evaluate(options: argparse.Namespace, scratch: Path, console: Console) -> dict[str, Any]:
+def run_evaluation(options: Any, scratch: Path, console: Console) -> dict[str, Any]:
     """Everything the command does, in order; returns the report.
 
     :param scratch: an empty folder for what FreqAI's classes write.
@@ -82,7 +117,7 @@ def evaluate(options: argparse.Namespace, scratch: Path, console: Console) -> di
         windows = read_windows(setup, advance=lambda pair: progress.advance(task))
         count = sum(map(len, windows.values()))
         features = Features(setup, scratch)
-        if not options.no_baselines:
+        if options.baselines:
             task = progress.add_task("Ridge and LightGBM", total=count)
             add_baselines(features, windows, scratch, lambda window: progress.advance(task))
         importance: list[dict[str, Any]] = []
@@ -110,7 +145,7 @@ def evaluate(options: argparse.Namespace, scratch: Path, console: Console) -> di
     return report
 
 
-def _with_predictions(options: argparse.Namespace, scratch: Path, console: Console) -> Setup:
+def _with_predictions(options: Any, scratch: Path, console: Console) -> Setup:
     """The setup, after a backtest where predictions of the timerange are missing."""
     config = load_config(_freqtrade_arguments(options))
     folder = models_folder(config)
@@ -133,7 +168,7 @@ def _with_predictions(options: argparse.Namespace, scratch: Path, console: Conso
     return setup
 
 
-def _run_backtest(options: argparse.Namespace, config: dict[str, Any], scratch: Path) -> None:
+def _run_backtest(options: Any, config: dict[str, Any], scratch: Path) -> None:
     args = ["backtesting", *(part for path in options.config for part in ("-c", str(path)))]
     with contextlib.ExitStack() as stack:
         if options.loopback:
@@ -204,7 +239,7 @@ def _trades(setup: Setup) -> tuple[pd.DataFrame, str]:
     return trades, f"The trades shown, {len(trades)}, are those of the newest backtest result."
 
 
-def _freqtrade_arguments(options: argparse.Namespace) -> dict[str, Any]:
+def _freqtrade_arguments(options: Any) -> dict[str, Any]:
     args: dict[str, Any] = {
         "config": [str(path) for path in options.config],
         "user_data_dir": str(options.userdir),
@@ -252,27 +287,6 @@ def _progress(console: Console) -> Progress:
         TimeElapsedColumn(),
     )
     return Progress(*columns, console=console)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m freqai_lstm.evaluate.command",
-        description="Compare FreqAI's saved predictions with the score that came about.",
-    )
-    add = parser.add_argument
-    add("-c", "--config", type=Path, action="append", required=True, help="as for freqtrade")
-    add("--userdir", type=Path, default=Path("user_data"), help="default: user_data")
-    add("--datadir", type=Path, help="folder with candles; default: that of the userdir")
-    add("--timerange", help="YYYYMMDD-YYYYMMDD; default: all that was predicted")
-    add("--strategy", "-s", default="ScoreStrategy")
-    add("--strategy-path", type=Path)
-    add("--freqaimodel", default="LSTMRegressor")
-    add("--freqaimodel-path", type=Path)
-    add("--output", type=Path, default=Path("build/evaluation"), help="default: build/evaluation")
-    add("--no-baselines", action="store_true", help="leave out ridge and LightGBM")
-    add("--importance-windows", type=int, default=4, metavar="N", help="default 4, 0: none")
-    add("--loopback", action="store_true", help="serve the datadir as exchange, needs no network")
-    return parser
 
 
 if __name__ == "__main__":

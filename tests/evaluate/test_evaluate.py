@@ -448,9 +448,9 @@ def test_timerange_limits_the_candles(user: User) -> None:
 def error_of(user: User, capsys: pytest.CaptureFixture[str], *extra: str) -> str:
     capsys.readouterr()
     assert user.evaluate(*extra) == 1
-    out = capsys.readouterr().out
-    assert "Traceback" not in out
-    return " ".join(out.split())
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return " ".join(err.split())
 
 
 def test_nothing_predicted_is_an_error(user: User, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,18 +7,20 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 from conftest import ROOT
 from freqtrade.commands import Arguments
 from freqtrade.configuration.config_validation import validate_config_schema
 from freqtrade.configuration.load_config import load_from_files
 from freqtrade.enums import RunMode
 
-from freqai_lstm.picture import PANELS, main
+from freqai_lstm.picture import PANELS, picture
 
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -179,9 +181,9 @@ def test_configurations_hold_no_secret_and_open_no_port(file: Path) -> None:
 
 
 def test_picture_of_the_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """freqai_lstm.picture draws a page with all five panels that needs no network."""
+    """`freqai-lstm picture` draws a page with all five panels that needs no network."""
     page = tmp_path / "score.html"
-    assert main(["--start", "2024-03-11", "--days", "2", "-o", str(page)]) == 0
+    picture(start=datetime(2024, 3, 11), days=2, output=page)
     text = page.read_text(encoding="utf-8")
     for panel in PANELS:
         assert panel in text or json.dumps(panel)[1:-1] in text, panel
@@ -191,6 +193,8 @@ def test_picture_of_the_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_picture_without_candles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty data folder gives an error that says what to do, and no picture."""
-    assert main(["--datadir", str(tmp_path), "-o", str(tmp_path / "score.html")]) == 1
-    assert "download-data" in capsys.readouterr().out
+    with pytest.raises(typer.Exit) as ended:
+        picture(datadir=tmp_path, output=tmp_path / "score.html")
+    assert ended.value.exit_code == 1
+    assert "download-data" in capsys.readouterr().err
     assert not (tmp_path / "score.html").exists()
