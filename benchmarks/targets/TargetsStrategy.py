@@ -7,7 +7,7 @@ is said by the configuration's key `targets`, a list of names of `benchmarks.tar
 of them where it is missing. The strategy opens no trade: the exam reads predictions.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import talib.abstract as ta
 from freqtrade.strategy import IStrategy
@@ -20,7 +20,7 @@ from benchmarks.targets.labels import LABELS, add_labels
 class TargetsStrategy(IStrategy):
     """Give FreqAI the example strategy's features and the labels named by `targets`."""
 
-    minimal_roi = {"0": 1.0}
+    minimal_roi: ClassVar = {"0": 1.0}
     stoploss = -0.99
     process_only_new_candles = True
     startup_candle_count = 40

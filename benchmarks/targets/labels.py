@@ -68,7 +68,7 @@ def log_range(candles: DataFrame) -> Series:
     ln ln(max(Hₜ₊₁ … Hₜ₊₁₂) / min(Lₜ₊₁ … Lₜ₊₁₂)); horizon 12.
     """
     highest, lowest = candles["high"].rolling(12).max(), candles["low"].rolling(12).min()
-    return _log(np.log(highest / lowest)).shift(-12)
+    return _log(_log(highest / lowest)).shift(-12)
 
 
 def log_volume(candles: DataFrame) -> Series:

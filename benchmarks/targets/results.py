@@ -1,0 +1,103 @@
+"""The predictions of each contender and seed, made once and kept in the build folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas import DataFrame
+
+from benchmarks.targets.baselines import predict_baseline
+from benchmarks.targets.contenders import Contender
+from benchmarks.targets.run import backtest
+from benchmarks.targets.setup import BUILD, Exam
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one contender predicted with one seed, and what that cost.
+
+    `predictions` has a row per pair and candle: pair, date, a column per label, do_predict and
+    whatever else FreqAI returned. `config` is the configuration of each backtest it took.
+    """
+
+    contender: str
+    seed: int
+    predictions: DataFrame
+    seconds: float
+    cpu_seconds: float
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Results:
+    """The folder of one exam's results: a feather file and a JSON file per contender and seed."""
+
+    def __init__(self, exam: Exam, build: Path = BUILD) -> None:
+        self.exam = exam
+        self.build = build
+        self.folder = build / "results" / exam.name
+
+    def get(self, contender: Contender, seed: int) -> Result | None:
+        """A result made before with the same settings, or None."""
+        data, table = self._files(contender, seed)
+        if not (data.is_file() and table.is_file()):
+            return None
+        saved = json.loads(data.read_text(encoding="utf-8"))
+        if saved["config"] != _plain(contender.configs(self.exam, seed)):
+            return None
+        return Result(predictions=pd.read_feather(table), **saved)
+
+    def make(self, contender: Contender, seed: int) -> Result:
+        """Run a contender with a seed and keep the result.
+
+        :raises FreqtradeFailed: a backtest or one of its trainings failed.
+        """
+        started = time.monotonic(), time.process_time()
+        configs = contender.configs(self.exam, seed)
+        if contender.model:
+            predictions, seconds, cpu_seconds = self._backtests(contender, seed, configs)
+        else:
+            predictions = predict_baseline(contender.name, self.exam)
+            seconds, cpu_seconds = time.monotonic() - started[0], time.process_time() - started[1]
+        result = {
+            "contender": contender.name,
+            "seed": seed,
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "config": _plain(configs),
+        }
+        data, table = self._files(contender, seed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        predictions.to_feather(table)
+        data.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return Result(predictions=predictions, **result)
+
+    def _backtests(
+        self, contender: Contender, seed: int, configs: dict[str, dict[str, Any]]
+    ) -> tuple[DataFrame, float, float]:
+        folder, seconds, cpu_seconds = contender.folder(), 0.0, 0.0
+        predictions = DataFrame()
+        for group, config in configs.items():
+            work = self.build / "runs" / self.exam.name / f"{contender.name}-s{seed}-{group}"
+            found, cost = backtest(self.exam, config, contender.model, folder, work)
+            seconds, cpu_seconds = seconds + cost.seconds, cpu_seconds + cost.cpu_seconds
+            if predictions.empty:
+                predictions = found
+                continue
+            both = predictions.merge(found, on=["pair", "date"], suffixes=("", "_new"))
+            both["do_predict"] = both[["do_predict", "do_predict_new"]].min(axis=1)
+            predictions = both.drop(columns="do_predict_new")
+        return predictions, seconds, cpu_seconds
+
+    def _files(self, contender: Contender, seed: int) -> tuple[Path, Path]:
+        stem = self.folder / f"{contender.name}-s{seed}"
+        return stem.with_suffix(".json"), stem.with_suffix(".feather")
+
+
+def _plain(config: Any) -> Any:
+    """As it comes back from JSON, so that settings can be compared."""
+    return json.loads(json.dumps(config))
