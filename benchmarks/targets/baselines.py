@@ -28,11 +28,9 @@ def flat(frame: DataFrame, window: Window) -> DataFrame:
     :param frame: candles with labels, all that is known at the end of the range.
     :return: a column per label for the candles of the window.
     """
-    rows = _between(frame, window)
-    means = {
-        label.column: _training(frame, window)[label.column].mean() for label in LABELS.values()
-    }
-    return DataFrame(means, index=rows.index)
+    columns = [label.column for label in LABELS.values()]
+    means = _training(frame, window)[columns].mean()
+    return DataFrame(means.to_dict(), index=_between(frame, window).index)
 
 
 def persistence(frame: DataFrame, window: Window) -> DataFrame:

@@ -20,7 +20,7 @@ INK, PALE = "#1f2937", "#d1d5db"
 # Okabe and Ito's colours, told apart with every colour vision; shapes tell them apart without.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#000000", "#8C6D31")
 SHAPES = ("circle", "square", "diamond")
-OURS = "#0047BB"
+OURS = ("#9DB8EE", "#0047BB", "#3B1FA8", "#0A7E8C")  # the first is the previous release
 
 
 def draw(figures: Mapping[str, Any]) -> str:
@@ -93,7 +93,9 @@ def _mark(position: int, name: str, x: float, y: float) -> str:
 
 
 def _colour(position: int, name: str) -> str:
-    return OURS if _ours(name) else COLOURS[position % len(COLOURS)]
+    if _ours(name):
+        return OURS[[n for n in CONTENDERS if _ours(n)].index(name) % len(OURS)]
+    return COLOURS[position % len(COLOURS)]
 
 
 def _ours(name: str) -> bool:

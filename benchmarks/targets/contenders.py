@@ -32,7 +32,7 @@ class Contender:
     :param together: learns all labels at once; else it is run once per label.
     :param blind: first candles of each window that it cannot predict, though it does not say so.
     :param needs: a package that must be installed.
-    :param ours: a model of this project, which is compared with the best of the others.
+    :param ours: a model of this project, now or before; compared with the best of the others.
     """
 
     name: str
@@ -128,6 +128,7 @@ CONTENDERS: dict[str, Contender] = {
             freqai=_KERAS,
             seed="seed",
             random=True,
+            ours=True,
         ),
         Contender(
             "lstm",
