@@ -246,15 +246,13 @@ def resample_candles(
     :param running: keep the last candle though it is not whole: it still runs.
     """
     dates = candles["date"]
-    length = pd.Timedelta(seconds=timeframe_to_seconds(timeframe))
-    step = dates.diff().min() if len(candles) > 1 else length
-    if step == length:
-        return candles.reset_index(drop=True)
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     longer = candles.resample(timeframe_to_resample_freq(timeframe), on="date").agg(how)
-    longer = longer.dropna(subset=["close"]).loc[dates.iloc[0] :]
+    longer = longer[longer.index >= dates.min()].dropna(subset=["close"])
     if not running:
-        longer = longer.loc[: dates.iloc[-1] + step - length]
+        length = pd.Timedelta(seconds=timeframe_to_seconds(timeframe))
+        step = dates.diff().min() if len(candles) > 1 else length
+        longer = longer[longer.index <= dates.max() + step - length]
     return longer.reset_index()
 
 

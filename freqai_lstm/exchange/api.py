@@ -4,140 +4,128 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
+from pandas import DataFrame
 
-from freqai_lstm.exchange.candles import BinanceError, CandleStore, Market, number
-from freqai_lstm.exchange.faults import Faults, add_control, fault_middleware
-from freqai_lstm.exchange.replay import ReplayStore
+from freqai_lstm.exchange.candles import PRICES, BinanceError, Market, Store, milliseconds
+from freqai_lstm.exchange.faults import CONTROL, Faults, add_control
 
 
 Json = dict[str, Any] | list[Any]
+_BOTH = "/{root:api/v3|fapi/v1}/"
 _KLINE_LIMITS = {"spot": 1000, "futures": 1500}
 _BOOK_DEPTH = 20
 _DAY_MS = 86_400_000
+# Binance's mark of a perpetual: it is "delivered" in the year 2100.
+_PERPETUAL_DELIVERY_MS = 4_133_404_800_000
 
 
 class BinanceApi:
-    """Binance's answers, made from a candle store; `application()` is what aiohttp serves.
+    """Binance's answers, made from a store of candles; `application()` is what aiohttp serves.
 
     `unknown_requests` lists what was asked for and is not there, as "GET /path?query".
     """
 
-    def __init__(self, store: CandleStore | ReplayStore, faults: Faults) -> None:
+    def __init__(self, store: Store, faults: Faults) -> None:
         self.unknown_requests: list[str] = []
         self._store = store
         self._faults = faults
 
     def application(self) -> web.Application:
         """The routes, with Binance's error answers for everything else."""
-        faults = fault_middleware(self._faults, self._pair_of)
-        app = web.Application(middlewares=[self._binance_errors, faults])
+        app = web.Application(middlewares=[self._faults_and_errors])
         add_control(app, self._faults)
-        for root, mode in (("/api/v3", "spot"), ("/fapi/v1", "futures")):
-            for path, answer in (
-                ("ping", self._ping),
-                ("time", self._time),
-                ("exchangeInfo", self._exchange_info),
-                ("klines", self._klines),
-                ("depth", self._depth),
-                ("ticker/24hr", self._ticker_24hr),
-                ("ticker/price", self._ticker_price),
-                ("ticker/bookTicker", self._ticker_book),
-            ):
-                app.router.add_get(f"{root}/{path}", _for_mode(answer, mode))
-        for path, answer in (
-            ("v2/ticker/price", self._ticker_price),
-            ("v1/markPriceKlines", self._mark_klines),
-            ("v1/fundingRate", self._funding_rate),
-            ("v1/premiumIndex", self._premium_index),
-            ("v1/fundingInfo", _nothing),
-        ):
-            app.router.add_get(f"/fapi/{path}", _for_mode(answer, "futures"))
-        # Coin-margined contracts: ccxt asks for their list, and there are none.
-        app.router.add_get("/dapi/v1/exchangeInfo", _for_mode(_no_symbols, "inverse"))
+        answers: dict[str, Callable[[web.Request], Json]] = {
+            _BOTH + "ping": lambda request: {},
+            _BOTH + "time": lambda request: {"serverTime": self._store.now_ms()},
+            _BOTH + "exchangeInfo": self._exchange_info,
+            _BOTH + "klines": self._klines,
+            _BOTH + "depth": self._depth,
+            _BOTH + "ticker/24hr": self._of_each_market(self._ticker_24hr),
+            _BOTH + "ticker/price": self._of_each_market(self._ticker_price),
+            _BOTH + "ticker/bookTicker": self._of_each_market(self._ticker_book),
+            "/fapi/v2/ticker/price": self._of_each_market(self._ticker_price),
+            "/fapi/v1/markPriceKlines": partial(self._klines, price="mark"),
+            "/fapi/v1/fundingRate": self._funding_rate,
+            "/fapi/v1/premiumIndex": self._of_each_market(self._premium_index),
+            "/fapi/v1/fundingInfo": lambda request: [],
+            # Coin-margined contracts: ccxt asks for their list, and there are none.
+            "/dapi/v1/exchangeInfo": lambda request: {"symbols": []},
+        }
+        for path, answer in answers.items():
+            app.router.add_get(path, _as_json(answer))
+        app.router.add_route("*", "/{path:.*}", self._unknown)
         return app
 
     @web.middleware
-    async def _binance_errors(
+    async def _faults_and_errors(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        try:
+        if request.path.startswith(CONTROL):
             return await handler(request)
+        symbol, mode = request.query.get("symbol"), _mode(request)
+        pairs = [m.pair for m in self._store.markets(mode) if m.symbol == symbol]
+        replaced = await self._faults.before_answer(request.path, next(iter(pairs), None))
+        try:
+            return replaced or await handler(request)
         except BinanceError as error:
             return web.json_response({"code": error.code, "msg": error.message}, status=400)
-        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            self.unknown_requests.append(f"{request.method} {request.path_qs}")
-            message = f"Path {request.path}, Method {request.method} is invalid"
-            return web.json_response({"code": -5000, "msg": message}, status=404)
 
-    def _pair_of(self, request: web.Request) -> str | None:
-        """The pair a request asks about; None if it asks about all, or about none that exists."""
-        mode = "spot" if request.path.startswith("/api/") else "futures"
-        try:
-            return self._store.market(mode, request.query.get("symbol", "")).pair
-        except BinanceError:
-            return None
+    async def _unknown(self, request: web.Request) -> web.Response:
+        self.unknown_requests.append(f"{request.method} {request.path_qs}")
+        message = f"Path {request.path}, Method {request.method} is invalid"
+        return web.json_response({"code": -5000, "msg": message}, status=404)
 
-    def _ping(self, mode: str, query: Query) -> Json:
-        return {}
+    def _exchange_info(self, request: web.Request) -> Json:
+        return {"symbols": [_symbol_info(m) for m in self._store.markets(_mode(request))]}
 
-    def _time(self, mode: str, query: Query) -> Json:
-        return {"serverTime": self._store.now_ms()}
-
-    def _exchange_info(self, mode: str, query: Query) -> Json:
-        symbols = [market.exchange_info() for market in self._store.markets(mode)]
-        return {"timezone": "UTC", "rateLimits": [], "exchangeFilters": [], "symbols": symbols}
-
-    def _klines(self, mode: str, query: Query) -> Json:
-        return self._candles(mode, query, price="last")
-
-    def _mark_klines(self, mode: str, query: Query) -> Json:
-        return self._candles(mode, query, price="mark")
-
-    def _candles(self, mode: str, query: Query, *, price: str) -> Json:
-        market = self._store.market(mode, query.text("symbol"))
-        series = self._store.candles(market, query.text("interval"), price=price)
-        limit = min(query.integer("limit", 500), _KLINE_LIMITS[mode])
-        window = series.window(query.time("startTime"), query.time("endTime"), limit)
-        return series.klines(window)
-
-    def _funding_rate(self, mode: str, query: Query) -> Json:
-        market = self._store.market(mode, query.text("symbol"))
-        series = self._store.funding(market)
-        limit = min(query.integer("limit", 100), 1000)
-        window = series.window(query.time("startTime"), query.time("endTime"), limit)
-        dates, rates = series.dates[window].tolist(), series.values[window, 0].tolist()
+    def _klines(self, request: web.Request, *, price: str = "last") -> Json:
+        market = self._market(request)
+        candles = self._store.candles(market, _required(request, "interval"), price=price)
+        page = _page(request, candles, 500, _KLINE_LIMITS[market.mode])
+        # Of Binance's twelve columns, close time and those of trades are not known.
         return [
-            {"symbol": market.symbol, "fundingTime": date, "fundingRate": number(rate)}
-            for date, rate in zip(dates, rates, strict=True)
+            [opened, *map(str, values), opened, f"{values[3] * values[4]:.2f}", 0, "0", "0", "0"]
+            for opened, values in zip(
+                milliseconds(page["date"]).tolist(),
+                page[[*PRICES, "volume"]].to_numpy().tolist(),
+                strict=True,
+            )
         ]
 
-    def _premium_index(self, mode: str, query: Query) -> Json:
-        return self._each_market(mode, query, self._premium_index_of)
+    def _funding_rate(self, request: web.Request) -> Json:
+        market = self._market(request)
+        page = _page(request, self._store.funding(market), 100, 1000)
+        return [
+            {"symbol": market.symbol, "fundingTime": date, "fundingRate": str(rate)}
+            for date, rate in zip(
+                milliseconds(page["date"]).tolist(), page["funding_rate"], strict=True
+            )
+        ]
 
-    def _premium_index_of(self, market: Market) -> dict[str, Any]:
-        mark = number(self._store.last_price(market, price="mark"))
-        funding, now = self._store.funding(market), self._store.now_ms()
+    def _premium_index(self, market: Market) -> dict[str, Any]:
+        mark = str(self._store.last_price(market, price="mark"))
+        rates, now = self._store.funding(market)["funding_rate"], self._store.now_ms()
         eight_hours = _DAY_MS // 3
         return {
             "symbol": market.symbol,
             "markPrice": mark,
             "indexPrice": mark,
             "estimatedSettlePrice": mark,
-            "lastFundingRate": number(funding.values[-1, 0] if len(funding.dates) else 0.0),
+            "lastFundingRate": str(0.0 if rates.empty else rates.iloc[-1]),
             "interestRate": "0.00010000",
             "nextFundingTime": (now // eight_hours + 1) * eight_hours,
             "time": now,
         }
 
-    def _depth(self, mode: str, query: Query) -> Json:
-        market = self._store.market(mode, query.text("symbol"))
-        depth = min(query.integer("limit", 100), _BOOK_DEPTH)
-        bid, ask = self._best_prices(market)
-        quantity, now = self._book_quantity(market), self._store.now_ms()
-        ticks = [step * market.tick for step in range(depth)]
+    def _depth(self, request: web.Request) -> Json:
+        market = self._market(request)
+        best, now = self._ticker_book(market), self._store.now_ms()
+        bid, ask, quantity = float(best["bidPrice"]), float(best["askPrice"]), best["bidQty"]
+        ticks = [step * market.tick for step in range(min(_limit(request, 100), _BOOK_DEPTH))]
         return {
             "lastUpdateId": now,
             "E": now,
@@ -146,131 +134,148 @@ class BinanceApi:
             "asks": [[market.price(ask + t), quantity] for t in ticks],
         }
 
-    def _ticker_24hr(self, mode: str, query: Query) -> Json:
-        return self._each_market(mode, query, self._ticker_24hr_of)
-
-    def _ticker_24hr_of(self, market: Market) -> dict[str, Any]:
-        series = self._store.shortest(market)
-        end = int(series.dates[-1]) + series.step_ms
-        day = series.values[series.dates >= end - _DAY_MS]
-        opened, last, volume = day[0, 0], day[-1, 3], day[:, 4].sum()
-        quote_volume = float((day[:, 3] * day[:, 4]).sum())
-        bid, ask = self._best_prices(market)
+    def _ticker_24hr(self, market: Market) -> dict[str, Any]:
+        candles = self._store.candles(market, self._store.shortest_timeframe(market))
+        opened = milliseconds(candles["date"])
+        end = int(opened[-1])
+        day = candles[opened > end - _DAY_MS]
+        first, last, volume = day["open"].iloc[0], day["close"].iloc[-1], day["volume"].sum()
+        turnover = (day["close"] * day["volume"]).sum()
         answer = {
             "symbol": market.symbol,
-            "priceChange": market.price(last - opened),
-            "priceChangePercent": f"{100 * (last / opened - 1):.3f}",
-            "weightedAvgPrice": market.price(quote_volume / volume if volume else last),
+            "priceChange": market.price(last - first),
+            "priceChangePercent": f"{100 * (last / first - 1):.3f}",
+            "weightedAvgPrice": market.price(turnover / volume if volume else last),
             "lastPrice": market.price(last),
-            "openPrice": market.price(opened),
-            "highPrice": market.price(day[:, 1].max()),
-            "lowPrice": market.price(day[:, 2].min()),
+            "openPrice": market.price(first),
+            "highPrice": market.price(day["high"].max()),
+            "lowPrice": market.price(day["low"].min()),
             "volume": f"{volume:.3f}",
-            "quoteVolume": f"{quote_volume:.2f}",
+            "quoteVolume": f"{turnover:.2f}",
             "openTime": end - _DAY_MS,
-            "closeTime": end - 1,
+            "closeTime": end,
         }
-        if market.mode == "spot":
-            quantity = self._book_quantity(market)
-            answer |= {"bidPrice": market.price(bid), "bidQty": quantity}
-            answer |= {"askPrice": market.price(ask), "askQty": quantity}
-        return answer
+        return answer | (self._ticker_book(market) if market.mode == "spot" else {})
 
-    def _ticker_price(self, mode: str, query: Query) -> Json:
-        return self._each_market(mode, query, self._ticker_price_of)
+    def _ticker_price(self, market: Market) -> dict[str, Any]:
+        price = market.price(self._store.last_price(market))
+        return {"symbol": market.symbol, "price": price, "time": self._store.now_ms()}
 
-    def _ticker_price_of(self, market: Market) -> dict[str, Any]:
-        answer = {
-            "symbol": market.symbol,
-            "price": market.price(self._store.last_price(market)),
-        }
-        return answer | ({"time": self._store.now_ms()} if market.mode == "futures" else {})
-
-    def _ticker_book(self, mode: str, query: Query) -> Json:
-        return self._each_market(mode, query, self._ticker_book_of)
-
-    def _ticker_book_of(self, market: Market) -> dict[str, Any]:
-        bid, ask = self._best_prices(market)
-        quantity = self._book_quantity(market)
-        answer: dict[str, Any] = {"symbol": market.symbol}
-        answer |= {"bidPrice": market.price(bid), "bidQty": quantity}
-        answer |= {"askPrice": market.price(ask), "askQty": quantity}
-        return answer | ({"time": self._store.now_ms()} if market.mode == "futures" else {})
-
-    def _each_market(
-        self, mode: str, query: Query, answer: Callable[[Market], dict[str, Any]]
-    ) -> Json:
-        """One object for `symbol`, a list for `symbols` or for neither, as Binance answers."""
-        if query.has("symbol"):
-            return answer(self._store.market(mode, query.text("symbol")))
-        if query.has("symbols"):
-            return [answer(self._store.market(mode, name)) for name in query.names("symbols")]
-        return [answer(market) for market in self._store.markets(mode)]
-
-    def _best_prices(self, market: Market) -> tuple[float, float]:
+    def _ticker_book(self, market: Market) -> dict[str, Any]:
         last = self._store.last_price(market)
-        return max(last, market.tick), last + market.tick
-
-    def _book_quantity(self, market: Market) -> str:
         # Deep enough at every level that no dry-run order of usual size runs out of book.
-        return f"{1e6 / self._store.last_price(market):.{market.amount_decimals}f}"
+        quantity = f"{1e6 / last:.{market.amount_decimals}f}"
+        return {
+            "symbol": market.symbol,
+            "bidPrice": market.price(max(last, market.tick)),
+            "bidQty": quantity,
+            "askPrice": market.price(last + market.tick),
+            "askQty": quantity,
+            "time": self._store.now_ms(),
+        }
+
+    def _market(self, request: web.Request) -> Market:
+        return self._store.market(_mode(request), _required(request, "symbol"))
+
+    def _of_each_market(
+        self, answer: Callable[[Market], dict[str, Any]]
+    ) -> Callable[[web.Request], Json]:
+        """One object for `symbol`, a list for `symbols` or for neither, as Binance answers."""
+
+        def answer_request(request: web.Request) -> Json:
+            if request.query.get("symbol"):
+                return answer(self._market(request))
+            if not request.query.get("symbols"):
+                return [answer(market) for market in self._store.markets(_mode(request))]
+            try:
+                names = json.loads(request.query["symbols"])  # ["BTCUSDT","ETHUSDT"]
+            except json.JSONDecodeError as error:
+                raise BinanceError(-1100, "Illegal characters found in 'symbols'.") from error
+            return [answer(self._store.market(_mode(request), name)) for name in names]
+
+        return answer_request
 
 
-class Query:
-    """A request's parameters, refused the way Binance refuses them."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._values = request.query
-
-    def has(self, name: str) -> bool:
-        """Whether the parameter was sent with a value."""
-        return bool(self._values.get(name))
-
-    def text(self, name: str) -> str:
-        """A parameter that must be there."""
-        if not self.has(name):
-            problem = "was not sent, was empty/null, or malformed."
-            raise BinanceError(-1102, f"Mandatory parameter '{name}' {problem}")
-        return self._values[name]
-
-    def integer(self, name: str, default: int) -> int:
-        """A positive number, or `default` where it was not sent."""
-        moment = self.time(name)
-        return default if moment is None else max(1, moment)
-
-    def time(self, name: str) -> int | None:
-        """Milliseconds since 1970, UTC, or None where it was not sent."""
-        if not self.has(name):
-            return None
-        text = self._values[name]
-        if not text.isdigit():
-            raise BinanceError(-1100, f"Illegal characters found in parameter '{name}'.")
-        return int(text)
-
-    def names(self, name: str) -> list[str]:
-        """A JSON list of names, as `symbols=["BTCUSDT","ETHUSDT"]`."""
-        try:
-            names = json.loads(self.text(name))
-        except json.JSONDecodeError as error:
-            raise BinanceError(-1100, f"Illegal characters found in '{name}'.") from error
-        if not isinstance(names, list):
-            raise BinanceError(-1100, f"Illegal characters found in parameter '{name}'.")
-        return [str(entry) for entry in names]
-
-
-Answer = Callable[[str, Query], Json]
-
-
-def _for_mode(answer: Answer, mode: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _as_json(answer: Callable[[web.Request], Json]) -> Callable[[web.Request], Awaitable[Any]]:
     async def handle(request: web.Request) -> web.Response:
-        return web.json_response(answer(mode, Query(request)))
+        return web.json_response(answer(request))
 
     return handle
 
 
-def _nothing(mode: str, query: Query) -> Json:
-    return []
+def _mode(request: web.Request) -> str:
+    return "spot" if request.path.startswith("/api/") else "futures"
 
 
-def _no_symbols(mode: str, query: Query) -> Json:
-    return {"timezone": "UTC", "rateLimits": [], "exchangeFilters": [], "symbols": []}
+def _required(request: web.Request, name: str) -> str:
+    value = request.query.get(name)
+    if not value:
+        problem = "was not sent, was empty/null, or malformed."
+        raise BinanceError(-1102, f"Mandatory parameter '{name}' {problem}")
+    return value
+
+
+def _integer(request: web.Request, name: str) -> int | None:
+    value = request.query.get(name)
+    if value and not value.isdigit():
+        raise BinanceError(-1100, f"Illegal characters found in parameter '{name}'.")
+    return int(value) if value else None
+
+
+def _limit(request: web.Request, default: int) -> int:
+    return max(1, _integer(request, "limit") or default)
+
+
+def _page(request: web.Request, rows: DataFrame, default: int, maximum: int) -> DataFrame:
+    """The rows Binance returns: the first from `startTime` on, else the last up to `endTime`."""
+    start, end = _integer(request, "startTime"), _integer(request, "endTime")
+    limit = min(_limit(request, default), maximum)
+    if end is not None:
+        rows = rows[milliseconds(rows["date"]) <= end]
+    if start is None:
+        return rows.tail(limit)
+    return rows[milliseconds(rows["date"]) >= start].head(limit)
+
+
+def _symbol_info(market: Market) -> dict[str, Any]:
+    """A market's entry in `exchangeInfo`."""
+    base, _, quote = market.pair.split(":")[0].partition("/")
+    step = f"{10.0**-market.amount_decimals:.{market.amount_decimals}f}"
+    tick, most = market.price(market.tick), "1000000000"
+    info: dict[str, Any] = {
+        "symbol": market.symbol,
+        "status": "TRADING",
+        "baseAsset": base,
+        "quoteAsset": quote,
+        "baseAssetPrecision": 8,
+        "quotePrecision": 8,
+        "filters": [
+            {
+                "filterType": "PRICE_FILTER",
+                "tickSize": tick,
+                "minPrice": tick,
+                "maxPrice": most,
+            },
+            {"filterType": "LOT_SIZE", "stepSize": step, "minQty": step, "maxQty": most},
+            {"filterType": "MARKET_LOT_SIZE", "stepSize": step, "minQty": step, "maxQty": "100000"},
+            {"filterType": "NOTIONAL", "minNotional": "5.0"},
+            {"filterType": "MIN_NOTIONAL", "notional": "5.0"},
+        ],
+    }
+    if market.mode == "spot":
+        return info | {
+            "orderTypes": ["LIMIT", "MARKET", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"],
+            "isSpotTradingAllowed": True,
+            "isMarginTradingAllowed": False,
+            "permissions": ["SPOT"],
+        }
+    return info | {
+        "orderTypes": ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT"],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+        "contractType": "PERPETUAL",
+        "deliveryDate": _PERPETUAL_DELIVERY_MS,
+        "onboardDate": market.onboard_ms,
+        "marginAsset": quote,
+        "pricePrecision": market.price_decimals,
+        "quantityPrecision": market.amount_decimals,
+    }

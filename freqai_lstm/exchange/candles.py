@@ -1,4 +1,4 @@
-"""The loopback exchange's memory: markets and candles of a freqtrade data folder.
+"""Where the loopback exchange has its markets and candles from: a freqtrade data folder.
 
 What Binance calls a symbol (`BTCUSDT`) is one spot pair and one perpetual; which one is meant
 follows from the address that was asked.
@@ -7,23 +7,22 @@ follows from the address that was asked.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from freqtrade.data.history.datahandlers import get_datahandler
 from freqtrade.enums import CandleType, TradingMode
 from freqtrade.exchange import timeframe_to_seconds
+from pandas import DataFrame
 
 from freqai_lstm.market import MARK_TIMEFRAME, resample_candles
 
 
-# Binance's marks of a perpetual: it is "delivered" in the year 2100.
-_PERPETUAL_DELIVERY_MS = 4_133_404_800_000
 TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
-_CANDLE_COLUMNS = ["open", "high", "low", "close", "volume"]
+PRICES = ["open", "high", "low", "close"]
 
 
 class BinanceError(Exception):
@@ -36,110 +35,78 @@ class BinanceError(Exception):
 
 @dataclass(frozen=True)
 class Market:
-    """One pair as the exchange knows it; price and amount steps follow from its candles."""
+    """One pair as the exchange knows it; `mode` is "spot" or "futures".
+
+    Decimals of prices and amounts follow from its candles, `onboard_ms` is the first one's opening.
+    """
 
     pair: str
     mode: str
-    tick: float
     price_decimals: int
     amount_decimals: int
     onboard_ms: int
 
     @property
-    def base(self) -> str:
-        """Base currency."""
-        return self.pair.split("/")[0]
-
-    @property
-    def quote(self) -> str:
-        """Quote currency."""
-        return self.pair.split("/")[1].split(":")[0]
-
-    @property
     def symbol(self) -> str:
         """Binance's name of it."""
-        return self.base + self.quote
+        return self.pair.split(":")[0].replace("/", "")
+
+    @property
+    def tick(self) -> float:
+        """The smallest step of a price."""
+        return 10.0**-self.price_decimals
 
     def price(self, value: float) -> str:
         """A price in the exchange's notation."""
         return f"{value:.{self.price_decimals}f}"
 
-    def exchange_info(self) -> dict[str, Any]:
-        """Its entry in `exchangeInfo`."""
-        step = f"{10.0**-self.amount_decimals:.{self.amount_decimals}f}"
-        tick = self.price(self.tick)
-        filters: list[dict[str, Any]] = [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000000"},
-            {"filterType": "LOT_SIZE", "stepSize": step, "minQty": step, "maxQty": "1000000000"},
-            {"filterType": "MARKET_LOT_SIZE", "stepSize": step, "minQty": step, "maxQty": "100000"},
-        ]
-        filters[0]["tickSize"] = tick
-        info: dict[str, Any] = {
-            "symbol": self.symbol,
-            "status": "TRADING",
-            "baseAsset": self.base,
-            "quoteAsset": self.quote,
-            "baseAssetPrecision": 8,
-            "quotePrecision": 8,
-            "filters": filters,
-        }
-        if self.mode == "spot":
-            filters.append({"filterType": "NOTIONAL", "minNotional": "5.0"})
-            orders = ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"]
-            return info | {
-                "orderTypes": orders,
-                "isSpotTradingAllowed": True,
-                "isMarginTradingAllowed": False,
-                "permissions": ["SPOT"],
-            }
-        filters.append({"filterType": "MIN_NOTIONAL", "notional": "5"})
-        return info | {
-            "pair": self.symbol,
-            "contractType": "PERPETUAL",
-            "deliveryDate": _PERPETUAL_DELIVERY_MS,
-            "onboardDate": self.onboard_ms,
-            "marginAsset": self.pair.split(":")[1],
-            "pricePrecision": self.price_decimals,
-            "quantityPrecision": self.amount_decimals,
-            "orderTypes": ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT"],
-            "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
-        }
+
+class Store(ABC):
+    """Markets, candles and funding rates, as the exchange publishes them at its present time."""
+
+    candles_left = 0  # still to come after the running candle; 0: the market stands still
+
+    @abstractmethod
+    def now_ms(self) -> int:
+        """The exchange's clock, in ms since 1970."""
+
+    @abstractmethod
+    def markets(self, mode: str) -> list[Market]:
+        """The listed markets of "spot" or "futures", by pair."""
+
+    @abstractmethod
+    def shortest_timeframe(self, market: Market) -> str:
+        """The timeframe that all others of this market are multiples of."""
+
+    @abstractmethod
+    def candles(self, market: Market, timeframe: str, *, price: str = "last") -> DataFrame:
+        """Candles of the traded ("last") or the "mark" price, in freqtrade's columns.
+
+        :raises BinanceError: -1120, the timeframe is unknown or shorter than the shortest.
+        """
+
+    @abstractmethod
+    def funding(self, market: Market) -> DataFrame:
+        """Columns `date` and `funding_rate`; no rows where nothing is known."""
+
+    def market(self, mode: str, symbol: str) -> Market:
+        """The market that Binance calls `symbol`.
+
+        :raises BinanceError: -1121, as Binance answers.
+        """
+        for market in self.markets(mode):
+            if market.symbol == symbol:
+                return market
+        raise BinanceError(-1121, "Invalid symbol.")
+
+    def last_price(self, market: Market, *, price: str = "last") -> float:
+        """The newest close."""
+        timeframe = self.shortest_timeframe(market) if price == "last" else MARK_TIMEFRAME
+        return float(self.candles(market, timeframe, price=price)["close"].iloc[-1])
 
 
-@dataclass(frozen=True)
-class Series:
-    """Rows in time order: `dates` in ms, shape (n,); `values`, shape (n, columns); `step_ms`."""
-
-    dates: np.ndarray
-    values: np.ndarray
-    step_ms: int
-
-    def window(self, start: int | None, end: int | None, limit: int) -> slice:
-        """The rows Binance returns: the first `limit` from `start`, else the last up to `end`."""
-        first = 0 if start is None else int(np.searchsorted(self.dates, start, side="left"))
-        last = len(self.dates)
-        if end is not None:
-            last = int(np.searchsorted(self.dates, end, side="right"))
-        if start is None:
-            return slice(max(first, last - limit), last)
-        return slice(first, max(first, min(last, first + limit)))
-
-    def klines(self, window: slice) -> list[list[Any]]:
-        """Candle rows in Binance's twelve columns."""
-        rows = []
-        values = self.values[window].tolist()
-        for date, (open_, high, low, close, volume) in zip(
-            self.dates[window].tolist(), values, strict=True
-        ):
-            prices = [number(open_), number(high), number(low), number(close), number(volume)]
-            turnover = f"{close * volume:.2f}"
-            ending = [date + self.step_ms - 1, turnover, 0, number(volume / 2), turnover, "0"]
-            rows.append([date, *prices, *ending])
-        return rows
-
-
-class CandleStore:
-    """Reads a freqtrade data folder (feather) on demand and keeps what it read.
+class CandleStore(Store):
+    """A data folder (feather) as it is; files are read once, when first asked for.
 
     :raises ValueError: the folder holds no candles.
     """
@@ -150,13 +117,13 @@ class CandleStore:
         for mode in (TradingMode.SPOT, TradingMode.FUTURES):
             for pair, timeframe, kind in self._handler.ohlcv_get_available_data(datadir, mode):
                 self._timeframes.setdefault((pair, kind), []).append(timeframe)
-        self._series: dict[tuple[str, CandleType, str], Series] = {}
-        self._markets: dict[str, dict[str, Market]] = {"spot": {}, "futures": {}}
-        for pair, kind in sorted(self._timeframes):
-            if kind in (CandleType.SPOT, CandleType.FUTURES):
-                market = self._describe(pair, kind)
-                self._markets[market.mode][market.symbol] = market
-        if not any(self._markets.values()):
+        self._frames: dict[tuple[str, CandleType, str], DataFrame] = {}
+        self._markets = [
+            self._describe(pair, kind)
+            for pair, kind in sorted(self._timeframes)
+            if kind in (CandleType.SPOT, CandleType.FUTURES)
+        ]
+        if not self._markets:
             raise ValueError(
                 f"{datadir} holds no candles: expected freqtrade's feather files, as BTC_USDT-1h."
                 "feather or futures/BTC_USDT_USDT-1h-futures.feather. Download or generate some."
@@ -168,102 +135,59 @@ class CandleStore:
 
     def markets(self, mode: str) -> list[Market]:
         """The markets of "spot" or "futures", by pair."""
-        return list(self._markets[mode].values())
+        return [market for market in self._markets if market.mode == mode]
 
-    def market(self, mode: str, symbol: str) -> Market:
-        """The market that Binance calls `symbol`.
+    def shortest_timeframe(self, market: Market) -> str:
+        """The shortest timeframe that has a file."""
+        return min(self._timeframes[market.pair, CandleType(market.mode)], key=timeframe_to_seconds)
 
-        :raises BinanceError: -1121, as Binance answers.
-        """
-        if symbol not in self._markets[mode]:
-            raise BinanceError(-1121, "Invalid symbol.")
-        return self._markets[mode][symbol]
-
-    def candles(self, market: Market, timeframe: str, *, price: str = "last") -> Series:
-        """Candles of the traded ("last") or "mark" price; resampled where there is no file.
-
-        :raises BinanceError: -1120, the timeframe is unknown or shorter than all files.
-        """
-        if timeframe not in TIMEFRAMES:
-            raise BinanceError(-1120, "Invalid interval.")
-        kind = _kind(market)
+    def candles(self, market: Market, timeframe: str, *, price: str = "last") -> DataFrame:
+        """Candles from the folder, resampled where there is no file of the timeframe."""
+        kind = CandleType(market.mode)
         if price == "mark" and (market.pair, CandleType.MARK) in self._timeframes:
             kind = CandleType.MARK
         key = (market.pair, kind, timeframe)
-        if key not in self._series:
-            self._series[key] = self._read_candles(market.pair, kind, timeframe)
-        return self._series[key]
+        if key not in self._frames:
+            sources = [
+                source
+                for source in self._timeframes[market.pair, kind]
+                if timeframe in TIMEFRAMES
+                and timeframe_to_seconds(timeframe) % timeframe_to_seconds(source) == 0
+            ]
+            if not sources:
+                raise BinanceError(-1120, "Invalid interval.")
+            source = max(sources, key=timeframe_to_seconds)
+            self._frames[key] = resample_candles(self._load(market.pair, source, kind), timeframe)
+        return self._frames[key]
 
-    def shortest(self, market: Market) -> Series:
-        """Candles of the market's shortest timeframe."""
-        timeframes = self._timeframes[market.pair, _kind(market)]
-        return self.candles(market, min(timeframes, key=timeframe_to_seconds))
+    def funding(self, market: Market) -> DataFrame:
+        """The folder's funding rates."""
+        key = (market.pair, CandleType.FUNDING_RATE, MARK_TIMEFRAME)
+        if key not in self._frames:
+            rates = self._load(market.pair, MARK_TIMEFRAME, CandleType.FUNDING_RATE)
+            self._frames[key] = rates[["date", "funding_rate"]]
+        return self._frames[key]
 
-    def last_price(self, market: Market, *, price: str = "last") -> float:
-        """The newest close."""
-        if price == "last":
-            return float(self.shortest(market).values[-1, 3])
-        return float(self.candles(market, MARK_TIMEFRAME, price=price).values[-1, 3])
-
-    def funding(self, market: Market) -> Series:
-        """Funding rates, one column; empty where the folder has none."""
-        kind = CandleType.FUNDING_RATE
-        key = (market.pair, kind, MARK_TIMEFRAME)
-        if key not in self._series:
-            frame = self._load(market.pair, MARK_TIMEFRAME, kind)
-            self._series[key] = _series(frame, ["funding_rate"], 8 * 3_600_000)
-        return self._series[key]
-
-    def _read_candles(self, pair: str, kind: CandleType, timeframe: str) -> Series:
-        seconds = timeframe_to_seconds(timeframe)
-        usable = [
-            have
-            for have in self._timeframes[pair, kind]
-            if seconds % timeframe_to_seconds(have) == 0
-        ]
-        if not usable:
-            raise BinanceError(-1120, "Invalid interval.")
-        source = max(usable, key=timeframe_to_seconds)
-        frame = resample_candles(self._load(pair, source, kind), timeframe)
-        return _series(frame, _CANDLE_COLUMNS, seconds * 1000)
-
-    def _load(self, pair: str, timeframe: str, kind: CandleType) -> pd.DataFrame:
+    def _load(self, pair: str, timeframe: str, kind: CandleType) -> DataFrame:
         # As they are: a gap in the folder stays a gap, the way an exchange would answer.
         return self._handler.ohlcv_load(
             pair, timeframe, kind, fill_missing=False, drop_incomplete=False, warn_no_data=False
         )
 
     def _describe(self, pair: str, kind: CandleType) -> Market:
-        mode = "spot" if kind == CandleType.SPOT else "futures"
         shortest = min(self._timeframes[pair, kind], key=timeframe_to_seconds)
-        frame = self._load(pair, shortest, kind)
-        if frame.empty:
+        candles = self._load(pair, shortest, kind)
+        if candles.empty:
             raise ValueError(f"The {shortest} candles of {pair} are empty; download them again.")
-        prices = frame[["open", "high", "low", "close"]].to_numpy()
+        prices = candles[PRICES].to_numpy()
         decimals = next((d for d in range(8) if np.allclose(prices, prices.round(d), 0, 1e-9)), 8)
         # An amount step worth a few units of the quote currency, finer in spot, as on Binance.
         magnitude = int(np.ceil(np.log10(prices[-1, 3])))
-        amount_decimals = magnitude if mode == "spot" else magnitude - 2
-        return Market(
-            pair=pair,
-            mode=mode,
-            tick=10.0**-decimals,
-            price_decimals=decimals,
-            amount_decimals=max(0, min(8, amount_decimals)),
-            onboard_ms=int(frame["date"].iloc[0].timestamp() * 1000),
-        )
+        amount_decimals = magnitude if kind == CandleType.SPOT else magnitude - 2
+        onboard_ms = int(milliseconds(candles["date"])[0])
+        return Market(pair, kind.value, decimals, max(0, min(8, amount_decimals)), onboard_ms)
 
 
-def number(value: float) -> str:
-    """A number as text, exact, without an exponent."""
-    text = repr(float(value))
-    return np.format_float_positional(value, trim="-") if "e" in text else text
-
-
-def _kind(market: Market) -> CandleType:
-    return CandleType.SPOT if market.mode == "spot" else CandleType.FUTURES
-
-
-def _series(frame: pd.DataFrame, columns: list[str], step_ms: int) -> Series:
-    dates = pd.DatetimeIndex(frame["date"]).as_unit("ms").asi8
-    return Series(dates, frame[columns].to_numpy(dtype=float), step_ms)
+def milliseconds(dates: pd.Series) -> np.ndarray:
+    """Datetimes as ms since 1970, shape (n,)."""
+    return pd.DatetimeIndex(dates).as_unit("ms").asi8

@@ -14,12 +14,10 @@ once published about the past it does not take back.
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from aiohttp import web
 
@@ -41,23 +39,24 @@ CANDLE_KINDS = {
 }
 KINDS = ANSWER_KINDS | LIVE_KINDS | CANDLE_KINDS
 CONTROL = "/control/faults"
-_HANG_SECONDS = 3600.0
+_DEFAULT_SECONDS = {"slow": 5.0, "stale": 120.0, "hang": 3600.0}
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault. `pair` None means all pairs, `path` any address that contains it.
 
-    `start_ms` and `end_ms` (None: not ended) bound, for candles, the opening times concerned.
+    For candles, opening times from `start_ms` on and before `end_ms` are concerned. A fault that
+    has an `end_ms` is over: it is the past of some candles.
     """
 
     kind: str
-    pair: str | None = None
-    path: str = ""
-    seconds: float = 0.0
-    status: int = 503
-    start_ms: int = 0
-    end_ms: int | None = None
+    pair: str | None
+    path: str
+    seconds: float
+    status: int
+    start_ms: int
+    end_ms: int | None
 
     def concerns(self, pair: str | None) -> bool:
         """Whether the fault touches `pair`; a request without a pair only meets general ones."""
@@ -81,8 +80,7 @@ class Faults:
     ) -> None:
         self._live, self._step_ms, self._clock = live, step_ms, clock
         self._lock = threading.Lock()
-        self._active: tuple[Fault, ...] = ()
-        self._history: tuple[Fault, ...] = ()
+        self._all: tuple[Fault, ...] = ()
 
     def inject(
         self,
@@ -95,7 +93,7 @@ class Faults:
         start_ms: int | None = None,
         end_ms: int | None = None,
     ) -> Fault:
-        """Switch a fault on; one of the same kind, pair and path is replaced.
+        """Switch a fault on; an active one of the same kind, pair and path is replaced.
 
         :param kind: a name in `KINDS`.
         :param pair: in freqtrade's notation; None for all.
@@ -110,58 +108,49 @@ class Faults:
         if kind not in ANSWER_KINDS and not self._live:
             raise ValueError(f"The fault {kind!r} needs a live exchange: LoopbackExchange(live=…).")
         if seconds is None:
-            seconds = {"slow": 5.0, "stale": 120.0, "hang": _HANG_SECONDS}.get(kind, 0.0)
+            seconds = _DEFAULT_SECONDS.get(kind, 0.0)
         start = self._next_candle_ms() if start_ms is None else start_ms
-        fault = Fault(kind, pair, path, float(seconds), status, start, end_ms)
+        end = end_ms if kind in CANDLE_KINDS else None
+        fault = Fault(kind, pair, path, float(seconds), status, start, end)
         with self._lock:
-            kept = [f for f in self._active if (f.kind, f.pair, f.path) != (kind, pair, path)]
-            if kind in CANDLE_KINDS and end_ms is not None:
-                self._history += (fault,)
-            else:
-                kept.append(fault)
-            self._active = tuple(kept)
+            replaced = [f for f in self.active if (f.kind, f.pair, f.path) == (kind, pair, path)]
+            self._all = (*(f for f in self._all if f not in replaced), fault)
         return fault
 
     def clear(self, kind: str | None = None, *, pair: str | None = None) -> None:
         """Switch off all faults, or those of one kind or pair. Candles keep what happened."""
+        end = self._next_candle_ms()
         with self._lock:
-            ended = [
-                f
-                for f in self._active
-                if (kind is None or f.kind == kind) and (pair is None or f.pair == pair)
-            ]
-            end = self._next_candle_ms()
+            ended = [f for f in self.active if kind in (None, f.kind) and pair in (None, f.pair)]
             past = [replace(f, end_ms=end) for f in ended if f.kind in CANDLE_KINDS]
-            self._history += tuple(past)
-            self._active = tuple(f for f in self._active if f not in ended)
+            self._all = (*(f for f in self._all if f not in ended), *past)
 
     @property
     def active(self) -> tuple[Fault, ...]:
         """The faults that are switched on."""
-        return self._active
+        return tuple(fault for fault in self._all if fault.end_ms is None)
 
     def now_ms(self) -> int:
         """The exchange's clock."""
-        step = sum(fault.seconds for fault in self._active if fault.kind == "clock")
+        step = sum(fault.seconds for fault in self.active if fault.kind == "clock")
         return int((self._clock() + step) * 1000)
 
     def data_age_ms(self, pair: str) -> int:
         """How old prices and candles of the pair are when they are served."""
-        ages = [f.seconds for f in self._active if f.kind == "stale" and f.concerns(pair)]
+        ages = [f.seconds for f in self.active if f.kind == "stale" and f.concerns(pair)]
         return int(max(ages, default=0.0) * 1000)
 
     def delisted(self, pair: str) -> bool:
         """Whether the exchange no longer knows the pair."""
-        return any(f.kind == "delisted" and f.concerns(pair) for f in self._active)
+        return any(f.kind == "delisted" and f.concerns(pair) for f in self.active)
 
     def candle_faults(self, pair: str) -> list[Fault]:
-        """Past and present faults of the pair's candles, in the order they were made."""
-        faults = (*self._history, *(f for f in self._active if f.kind in CANDLE_KINDS))
-        return [fault for fault in faults if fault.concerns(pair)]
+        """Past and present faults of the pair's candles."""
+        return [f for f in self._all if f.kind in CANDLE_KINDS and f.concerns(pair)]
 
     async def before_answer(self, path: str, pair: str | None) -> web.Response | None:
         """Delay, hold back or replace the answer to a request; None: answer as usual."""
-        for fault in self._active:
+        for fault in self.active:
             if fault.path not in path or not fault.concerns(pair):
                 continue
             if fault.kind in ("slow", "hang"):
@@ -184,7 +173,7 @@ def add_control(app: web.Application, faults: Faults) -> None:
     async def inject(request: web.Request) -> web.Response:
         try:
             fault = faults.inject(**(await request.json()))
-        except (TypeError, ValueError, json.JSONDecodeError) as error:
+        except (TypeError, ValueError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response(asdict(fault))
 
@@ -196,21 +185,3 @@ def add_control(app: web.Application, faults: Faults) -> None:
     app.router.add_post(CONTROL, inject)
     app.router.add_delete(CONTROL, clear)
     app.router.add_delete(CONTROL + "/{kind}", clear)
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-PairOf = Callable[[web.Request], str | None]
-
-
-def fault_middleware(faults: Faults, pair_of: PairOf) -> Any:
-    """aiohttp middleware that lets the faults of answers act, the control address excepted."""
-
-    @web.middleware
-    async def meet_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.path.startswith(CONTROL):
-            replaced = await faults.before_answer(request.path, pair_of(request))
-            if replaced is not None:
-                return replaced
-        return await handler(request)
-
-    return meet_faults

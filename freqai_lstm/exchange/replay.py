@@ -1,4 +1,4 @@
-"""The live memory of the loopback exchange: a folder's candles, replayed so that time is now.
+"""The live loopback exchange: a folder's candles, replayed so that time is now.
 
 The folder's shortest candles are served as candles of another, usually shorter, timeframe: with
 hourly files and "1m", one hour of history passes each minute. Candle k of the folder is candle
@@ -9,22 +9,33 @@ book and tickers, which follow the price inside the running candle.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from freqtrade.exchange import timeframe_to_seconds
+from pandas import DataFrame
 
-from freqai_lstm.exchange.candles import TIMEFRAMES, BinanceError, CandleStore, Market, Series
-from freqai_lstm.exchange.faults import Fault, Faults
+from freqai_lstm.exchange.candles import (
+    PRICES,
+    TIMEFRAMES,
+    BinanceError,
+    CandleStore,
+    Market,
+    Store,
+    milliseconds,
+)
+from freqai_lstm.exchange.faults import CANDLE_KINDS, Fault, Faults
+from freqai_lstm.market import resample_candles
 
 
 _FUNDING_MS = 8 * 3_600_000
-_OPEN, _HIGH, _LOW, _CLOSE, _VOLUME = range(5)
 
 
-class ReplayStore:
-    """A `CandleStore` whose newest candle is the one that runs now.
+class ReplayStore(Store):
+    """A data folder whose newest candle is the one that runs now.
 
     :param datadir: a freqtrade data folder with one shortest timeframe for all pairs.
     :param timeframe: what the folder's shortest candles are served as.
@@ -33,35 +44,34 @@ class ReplayStore:
     :raises ValueError: the folder holds no candles, or pairs of different shortest timeframes.
     """
 
-    def __init__(
-        self, datadir: Path, *, timeframe: str = "1m", ahead: int = 1440, faults: Faults
-    ) -> None:
-        self._source = CandleStore(datadir)
+    def __init__(self, datadir: Path, *, timeframe: str, ahead: int, faults: Faults) -> None:
+        self._folder = CandleStore(datadir)
         self._faults = faults
-        self.step_ms = timeframe_to_seconds(timeframe) * 1000
-        markets = [m for mode in ("spot", "futures") for m in self._source.markets(mode)]
-        shortest = {market.pair: self._source.shortest(market) for market in markets}
-        steps = {series.step_ms for series in shortest.values()}
-        if len(steps) != 1:
+        self._timeframe = timeframe
+        self._step_ms = timeframe_to_seconds(timeframe) * 1000
+        markets = self._folder.markets("spot") + self._folder.markets("futures")
+        shortest = {self._folder.shortest_timeframe(market) for market in markets}
+        if len(shortest) != 1:
             raise ValueError(
-                f"The pairs in {datadir} have different shortest candles ({sorted(steps)} ms); "
+                f"The pairs in {datadir} have different shortest candles ({sorted(shortest)}); "
                 "for a replay they need the same."
             )
-        self._source_step_ms = steps.pop()
-        newest = max(int(series.dates[-1]) for series in shortest.values()) // self._source_step_ms
+        self._source = shortest.pop()
+        self._source_ms = timeframe_to_seconds(self._source) * 1000
+        newest = max(
+            milliseconds(self._folder.candles(market, self._source)["date"])[-1]
+            for market in markets
+        )
+        newest //= self._source_ms
         # The newest closed candle is followed by the running one, and that by what is ahead.
-        self._offset = self.now_ms() // self.step_ms - 1 - (newest - ahead)
-        self._last_number = newest + self._offset
-        self._rows: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
-        self._markets = {
-            mode: {m.symbol: self._moved(m) for m in self._source.markets(mode)}
-            for mode in ("spot", "futures")
-        }
+        self._offset = self.now_ms() // self._step_ms - 1 - (newest - ahead)
+        self._last = newest + self._offset
+        self._moved: dict[tuple[str, str], DataFrame] = {}
 
     @property
-    def candles_left(self) -> int:
+    def candles_left(self) -> int:  # type: ignore[override]
         """How many candles are still to come after the running one; 0: the market stands still."""
-        return max(0, self._last_number - self.now_ms() // self.step_ms)
+        return max(0, int(self._last - self.now_ms() // self._step_ms))
 
     def now_ms(self) -> int:
         """The exchange's clock, in ms since 1970."""
@@ -69,129 +79,82 @@ class ReplayStore:
 
     def markets(self, mode: str) -> list[Market]:
         """The markets of "spot" or "futures" that are listed, by pair."""
-        return [m for m in self._markets[mode].values() if not self._faults.delisted(m.pair)]
+        return [
+            replace(market, onboard_ms=int(self._served_at(market.onboard_ms)))
+            for market in self._folder.markets(mode)
+            if not self._faults.delisted(market.pair)
+        ]
 
-    def market(self, mode: str, symbol: str) -> Market:
-        """The market that Binance calls `symbol`.
+    def shortest_timeframe(self, market: Market) -> str:
+        """The replayed timeframe."""
+        return self._timeframe
 
-        :raises BinanceError: -1121, as Binance answers, also for a delisted one.
-        """
-        market = self._markets[mode].get(symbol)
-        if market is None or self._faults.delisted(market.pair):
-            raise BinanceError(-1121, "Invalid symbol.")
-        return market
-
-    def candles(self, market: Market, timeframe: str, *, price: str = "last") -> Series:
-        """Candles up to the running one, which changes with every call.
-
-        :raises BinanceError: -1120, the timeframe is unknown or shorter than what is replayed.
-        """
-        length_ms = timeframe_to_seconds(timeframe) * 1000 if timeframe in TIMEFRAMES else 0
-        if length_ms == 0 or length_ms % self.step_ms:
+    def candles(self, market: Market, timeframe: str, *, price: str = "last") -> DataFrame:
+        """Candles up to the running one, which changes with every call."""
+        if timeframe not in TIMEFRAMES or timeframe_to_seconds(timeframe) * 1000 % self._step_ms:
             raise BinanceError(-1120, "Invalid interval.")
-        numbers, values = self._until_now(market, price)
-        for fault in self._faults.candle_faults(market.pair):
-            numbers, values = self._with(fault, numbers, values)
-        return self._joined(numbers, values, length_ms)
-
-    def shortest(self, market: Market) -> Series:
-        """Candles of the replayed timeframe."""
-        minutes = self.step_ms // 60_000
-        return self.candles(market, next(tf for tf in TIMEFRAMES if _minutes(tf) == minutes))
+        candles = self._until_now(market, price, CANDLE_KINDS)
+        return resample_candles(candles, timeframe, running=True)
 
     def last_price(self, market: Market, *, price: str = "last") -> float:
-        """The price now: of the newest candle that has one."""
-        numbers, values = self._until_now(market, price)
-        for fault in self._faults.candle_faults(market.pair):
-            # A book at price 0 could not even be written; only candles show such prices.
-            if fault.kind == "flat":
-                numbers, values = self._with(fault, numbers, values)
-        return float(values[-1, _CLOSE])
+        """The price now. A book at price 0 could not be written; only candles show such prices."""
+        return float(self._until_now(market, price, ("flat",))["close"].iloc[-1])
 
-    def funding(self, market: Market) -> Series:
+    def funding(self, market: Market) -> DataFrame:
         """The folder's funding rates, in their order, at the last 8-hour marks of the clock."""
-        rates = self._source.funding(market).values
+        rates = self._folder.funding(market)["funding_rate"].to_numpy()
         marks = self.now_ms() // _FUNDING_MS - np.arange(len(rates))[::-1]
-        return Series(marks * _FUNDING_MS, rates[marks % max(1, len(rates))], _FUNDING_MS)
+        dates = pd.to_datetime(marks * _FUNDING_MS, unit="ms", utc=True)
+        return DataFrame({"date": dates, "funding_rate": rates[marks % max(1, len(rates))]})
 
-    def _moved(self, market: Market) -> Market:
-        number = market.onboard_ms // self._source_step_ms + self._offset
-        return replace(market, onboard_ms=number * self.step_ms)
+    def _served_at(self, moment_ms: int | np.ndarray) -> int | np.ndarray:
+        """When a candle is served that opens at `moment_ms` in the folder."""
+        return (moment_ms // self._source_ms + self._offset) * self._step_ms
 
-    def _source_rows(self, market: Market, price: str) -> tuple[np.ndarray, np.ndarray]:
+    def _all_candles(self, market: Market, price: str) -> DataFrame:
         key = (market.pair, price)
-        if key not in self._rows:
-            series = self._source.shortest(market)
-            if price == "mark":
-                try:
-                    name = next(
-                        tf for tf in TIMEFRAMES if _minutes(tf) * 60_000 == self._source_step_ms
-                    )
-                    series = self._source.candles(market, name, price="mark")
-                except BinanceError:
-                    # Mark candles are hourly in a data folder; for shorter ones the last price
-                    # is near enough.
-                    pass
-            self._rows[key] = (series.dates // self._source_step_ms + self._offset, series.values)
-        return self._rows[key]
+        if key not in self._moved:
+            try:
+                candles = self._folder.candles(market, self._source, price=price)
+            except BinanceError:
+                # Mark candles are hourly in a data folder; for shorter ones the last price will do.
+                candles = self._folder.candles(market, self._source)
+            served = self._served_at(milliseconds(candles["date"]))
+            self._moved[key] = candles.assign(date=pd.to_datetime(served, unit="ms", utc=True))
+        return self._moved[key]
 
-    def _until_now(self, market: Market, price: str) -> tuple[np.ndarray, np.ndarray]:
-        """Candle numbers (n,) and values (n, 5), the last row being the running candle so far."""
-        numbers, values = self._source_rows(market, price)
-        moment = self.now_ms() - self._faults.data_age_ms(market.pair)
-        running = moment // self.step_ms
-        end = int(np.searchsorted(numbers, running, side="right"))
-        if end == 0:
+    def _until_now(self, market: Market, price: str, kinds: Collection[str]) -> DataFrame:
+        """Candles with faults of these kinds; the last row is the running candle so far."""
+        now = self.now_ms() - self._faults.data_age_ms(market.pair)
+        candles = self._all_candles(market, price)
+        opened = milliseconds(candles["date"])
+        candles = candles[opened <= now].copy()
+        if candles.empty:
             raise BinanceError(-1121, "Invalid symbol.")  # not listed yet at that time
-        numbers, values = numbers[:end], values[:end].copy()
-        if numbers[-1] == running:
-            share = (moment - running * self.step_ms) / self.step_ms
-            values[-1] = _so_far(values[-1], share, market.price_decimals)
-        return numbers, values
-
-    def _with(
-        self, fault: Fault, numbers: np.ndarray, values: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        first = int(np.searchsorted(numbers, -(-fault.start_ms // self.step_ms)))
-        last = len(numbers)
-        if fault.end_ms is not None:
-            last = int(np.searchsorted(numbers, -(-fault.end_ms // self.step_ms)))
-        if first >= last:
-            return numbers, values
-        if fault.kind == "missing":
-            there = np.ones(len(numbers), dtype=bool)
-            there[first:last] = False
-            return numbers[there], values[there]
-        values = values.copy()
-        if fault.kind == "zero":
-            values[first:last, :_VOLUME] = 0.0
-        else:
-            values[first:last, :_VOLUME] = values[max(0, first - 1), _CLOSE]
-            values[first:last, _VOLUME] = 0.0
-        return numbers, values
-
-    def _joined(self, numbers: np.ndarray, values: np.ndarray, length_ms: int) -> Series:
-        per_candle = length_ms // self.step_ms
-        longer = numbers // per_candle
-        # The history's first candle may lack its beginning; Binance's never does.
-        begin = int(np.searchsorted(numbers, -(-numbers[0] // per_candle) * per_candle))
-        longer, values = longer[begin:], values[begin:]
-        if len(longer) == 0:
-            return Series(np.empty(0, dtype=np.int64), np.empty((0, 5)), length_ms)
-        starts = np.flatnonzero(np.diff(longer, prepend=longer[0] - 1))
-        ends = np.append(starts[1:], len(longer)) - 1
-        columns = [
-            values[starts, _OPEN],
-            np.maximum.reduceat(values[:, _HIGH], starts),
-            np.minimum.reduceat(values[:, _LOW], starts),
-            values[ends, _CLOSE],
-            np.add.reduceat(values[:, _VOLUME], starts),
-        ]
-        return Series(longer[starts] * length_ms, np.column_stack(columns), length_ms)
+        share = (now - opened[len(candles) - 1]) / self._step_ms
+        if share < 1:
+            candles.iloc[-1, 1:] = _so_far(candles.iloc[-1, 1:], share, market.price_decimals)
+        for fault in self._faults.candle_faults(market.pair):
+            if fault.kind in kinds:
+                candles = _with_fault(candles, fault)
+        return candles
 
 
-def _so_far(candle: np.ndarray, share: float, decimals: int) -> np.ndarray:
-    """A candle after `share` (0..1) of its time; shape (5,); prices have `decimals`.
+def _with_fault(candles: DataFrame, fault: Fault) -> DataFrame:
+    opened = milliseconds(candles["date"])
+    hit = (opened >= fault.start_ms) & (opened < (fault.end_ms or np.inf))
+    if fault.kind == "missing":
+        return candles[~hit]
+    if fault.kind == "zero":
+        candles.loc[hit, PRICES] = 0.0
+    elif hit.any():
+        candles.loc[hit, PRICES] = candles["close"].iloc[max(0, int(hit.argmax()) - 1)]
+        candles.loc[hit, "volume"] = 0.0
+    return candles
+
+
+def _so_far(candle: pd.Series, share: float, decimals: int) -> list[float]:
+    """Open, high, low, close and volume of a candle after `share` (0..1) of its time.
 
     The price goes from the open by way of the nearer extreme to the other one and to the close.
     """
@@ -199,9 +162,5 @@ def _so_far(candle: np.ndarray, share: float, decimals: int) -> np.ndarray:
     extremes = [low, high] if close >= open_ else [high, low]
     times, prices = np.array([0, 1 / 3, 2 / 3, 1]), np.array([open_, *extremes, close])
     now = round(float(np.interp(share, times, prices)), decimals)
-    seen = np.append(prices[times <= share], now)
-    return np.array([open_, seen.max(), seen.min(), now, round(volume * share, 3)])
-
-
-def _minutes(timeframe: str) -> int:
-    return timeframe_to_seconds(timeframe) // 60
+    seen = [*prices[times <= share], now]
+    return [open_, max(seen), min(seen), now, round(volume * share, 3)]

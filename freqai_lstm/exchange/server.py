@@ -8,13 +8,9 @@ are freqtrade's own. ccxt is pointed at it from the configuration alone:
         exchange.write_config(path)
         run_freqtrade(["backtesting", "-c", "config.json", "-c", str(path), ...])
 
-or by hand, until Ctrl-C:
-
-    freqai-lstm exchange --datadir user_data/data/binance --write-config endpoints.json
-
-With `live="1m"` (`--live 1m`) the folder's candles are replayed as one-minute candles of which the
-newest runs now, for `freqtrade trade --dry-run`; see `freqai_lstm/exchange/replay.py`. What
-can be made to go wrong while it runs: `freqai_lstm/exchange/faults.py`.
+With `live="1m"` the folder's candles are replayed as one-minute candles of which the newest runs
+now, for `freqtrade trade --dry-run` (see `replay.py`). What can be made to go wrong while it runs
+is in `faults.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +19,10 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import ccxt
@@ -34,9 +30,10 @@ from aiohttp import web
 from freqtrade.exchange import timeframe_to_seconds
 
 from freqai_lstm.exchange.api import BinanceApi
-from freqai_lstm.exchange.candles import CandleStore
+from freqai_lstm.exchange.candles import CandleStore, Store
 from freqai_lstm.exchange.faults import Faults
 from freqai_lstm.exchange.replay import ReplayStore
+from freqai_lstm.market import Mode
 
 
 class LoopbackExchange:
@@ -63,28 +60,25 @@ class LoopbackExchange:
         ahead: int = 1440,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if trading_mode not in ("spot", "futures"):
+        if trading_mode not in get_args(Mode):
             raise ValueError(f"trading_mode is {trading_mode!r}; use 'spot' or 'futures'.")
         self.trading_mode = trading_mode
         step_ms = timeframe_to_seconds(live or "1m") * 1000
         self.faults = Faults(live=live is not None, step_ms=step_ms, clock=clock)
-        self._store: CandleStore | ReplayStore = (
+        self._store: Store = (
             ReplayStore(datadir, timeframe=live, ahead=ahead, faults=self.faults)
             if live
             else CandleStore(datadir)
         )
         self._api = BinanceApi(self._store, self.faults)
         self._port = port
-        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._started = threading.Event()
-        self._start_error: OSError | None = None
+        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
         """`http://127.0.0.1:PORT`; the port is known once the server runs."""
-        if self._thread is None:
+        if self._loop is None:
             raise RuntimeError("The exchange is not running: use it in a with-block, or start().")
         return f"http://127.0.0.1:{self._port}"
 
@@ -96,7 +90,7 @@ class LoopbackExchange:
     @property
     def candles_left(self) -> int:
         """Live: candles still to come after the running one; 0 where the folder is served as is."""
-        return self._store.candles_left if isinstance(self._store, ReplayStore) else 0
+        return self._store.candles_left
 
     @property
     def unknown_requests(self) -> list[str]:
@@ -138,26 +132,25 @@ class LoopbackExchange:
 
         :raises OSError: the port cannot be had.
         """
-        if self._thread is not None:
+        if self._loop is not None:
             raise RuntimeError("The exchange runs already; stop() it before another start().")
-        self._started.clear()
-        self._thread = threading.Thread(target=self._serve, name="loopback-exchange", daemon=True)
-        self._thread.start()
-        self._started.wait()
-        if self._start_error is not None:
-            error, self._start_error = self._start_error, None
-            self._thread.join()
-            self._thread = None
-            raise error
+        self._loop = asyncio.new_event_loop()
+        self._runner = web.AppRunner(self._api.application(), access_log=None, shutdown_timeout=1.0)
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        try:
+            self._run(self._listen(self._runner))
+        except OSError:
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:
         """Close the port and end the thread; harmless when it is not running."""
-        if self._thread is None or self._loop is None or self._stop is None:
+        if self._loop is None or self._runner is None:
             return
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        self._thread = None
+        self._run(self._runner.cleanup())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop = None
 
     def __enter__(self) -> LoopbackExchange:
         return self.start()
@@ -170,21 +163,11 @@ class LoopbackExchange:
     ) -> None:
         self.stop()
 
-    def _serve(self) -> None:
-        asyncio.run(self._serve_until_stopped())
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    async def _serve_until_stopped(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.AppRunner(self._api.application(), access_log=None, shutdown_timeout=1.0)
+    async def _listen(self, runner: web.AppRunner) -> None:
         await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", self._port).start()
-            self._port = runner.addresses[0][1]
-        except OSError as error:
-            self._start_error = error
-            await runner.cleanup()
-            return
-        finally:
-            self._started.set()
-        await self._stop.wait()
-        await runner.cleanup()
+        await web.TCPSite(runner, "127.0.0.1", self._port).start()
+        self._port = runner.addresses[0][1]
