@@ -7,10 +7,18 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import pandas as pd
 from aiohttp import web
 from pandas import DataFrame
 
-from freqai_lstm.exchange.candles import PRICES, BinanceError, Market, Store, milliseconds
+from freqai_lstm.exchange.candles import (
+    FUNDING_MS,
+    PRICES,
+    BinanceError,
+    CandleStore,
+    Market,
+    milliseconds,
+)
 from freqai_lstm.exchange.faults import CONTROL, Faults, add_control
 
 
@@ -18,7 +26,7 @@ Json = dict[str, Any] | list[Any]
 _BOTH = "/{root:api/v3|fapi/v1}/"
 _KLINE_LIMITS = {"spot": 1000, "futures": 1500}
 _BOOK_DEPTH = 20
-_DAY_MS = 86_400_000
+
 # Binance's mark of a perpetual: it is "delivered" in the year 2100.
 _PERPETUAL_DELIVERY_MS = 4_133_404_800_000
 
@@ -29,7 +37,7 @@ class BinanceApi:
     `unknown_requests` lists what was asked for and is not there, as "GET /path?query".
     """
 
-    def __init__(self, store: Store, faults: Faults) -> None:
+    def __init__(self, store: CandleStore, faults: Faults) -> None:
         self.unknown_requests: list[str] = []
         self._store = store
         self._faults = faults
@@ -109,15 +117,12 @@ class BinanceApi:
     def _premium_index(self, market: Market) -> dict[str, Any]:
         mark = str(self._store.last_price(market, price="mark"))
         rates, now = self._store.funding(market)["funding_rate"], self._store.now_ms()
-        eight_hours = _DAY_MS // 3
         return {
             "symbol": market.symbol,
             "markPrice": mark,
             "indexPrice": mark,
-            "estimatedSettlePrice": mark,
             "lastFundingRate": str(0.0 if rates.empty else rates.iloc[-1]),
-            "interestRate": "0.00010000",
-            "nextFundingTime": (now // eight_hours + 1) * eight_hours,
+            "nextFundingTime": (now // FUNDING_MS + 1) * FUNDING_MS,
             "time": now,
         }
 
@@ -128,7 +133,6 @@ class BinanceApi:
         ticks = [step * market.tick for step in range(min(_limit(request, 100), _BOOK_DEPTH))]
         return {
             "lastUpdateId": now,
-            "E": now,
             "T": now,
             "bids": [[market.price(bid - t), quantity] for t in ticks if bid - t > 0],
             "asks": [[market.price(ask + t), quantity] for t in ticks],
@@ -136,15 +140,11 @@ class BinanceApi:
 
     def _ticker_24hr(self, market: Market) -> dict[str, Any]:
         candles = self._store.candles(market, self._store.shortest_timeframe(market))
-        opened = milliseconds(candles["date"])
-        end = int(opened[-1])
-        day = candles[opened > end - _DAY_MS]
+        day = candles[candles["date"] > candles["date"].iloc[-1] - pd.Timedelta(days=1)]
         first, last, volume = day["open"].iloc[0], day["close"].iloc[-1], day["volume"].sum()
         turnover = (day["close"] * day["volume"]).sum()
         answer = {
             "symbol": market.symbol,
-            "priceChange": market.price(last - first),
-            "priceChangePercent": f"{100 * (last / first - 1):.3f}",
             "weightedAvgPrice": market.price(turnover / volume if volume else last),
             "lastPrice": market.price(last),
             "openPrice": market.price(first),
@@ -152,8 +152,7 @@ class BinanceApi:
             "lowPrice": market.price(day["low"].min()),
             "volume": f"{volume:.3f}",
             "quoteVolume": f"{turnover:.2f}",
-            "openTime": end - _DAY_MS,
-            "closeTime": end,
+            "closeTime": self._store.now_ms(),
         }
         return answer | (self._ticker_book(market) if market.mode == "spot" else {})
 
@@ -247,15 +246,8 @@ def _symbol_info(market: Market) -> dict[str, Any]:
         "status": "TRADING",
         "baseAsset": base,
         "quoteAsset": quote,
-        "baseAssetPrecision": 8,
-        "quotePrecision": 8,
         "filters": [
-            {
-                "filterType": "PRICE_FILTER",
-                "tickSize": tick,
-                "minPrice": tick,
-                "maxPrice": most,
-            },
+            {"filterType": "PRICE_FILTER", "tickSize": tick, "minPrice": tick, "maxPrice": most},
             {"filterType": "LOT_SIZE", "stepSize": step, "minQty": step, "maxQty": most},
             {"filterType": "MARKET_LOT_SIZE", "stepSize": step, "minQty": step, "maxQty": "100000"},
             {"filterType": "NOTIONAL", "minNotional": "5.0"},
@@ -263,19 +255,9 @@ def _symbol_info(market: Market) -> dict[str, Any]:
         ],
     }
     if market.mode == "spot":
-        return info | {
-            "orderTypes": ["LIMIT", "MARKET", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"],
-            "isSpotTradingAllowed": True,
-            "isMarginTradingAllowed": False,
-            "permissions": ["SPOT"],
-        }
+        return info | {"isSpotTradingAllowed": True, "permissions": ["SPOT"]}
     return info | {
-        "orderTypes": ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT"],
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
         "contractType": "PERPETUAL",
         "deliveryDate": _PERPETUAL_DELIVERY_MS,
-        "onboardDate": market.onboard_ms,
         "marginAsset": quote,
-        "pricePrecision": market.price_decimals,
-        "quantityPrecision": market.amount_decimals,
     }

@@ -1,4 +1,4 @@
-"""Where the loopback exchange has its markets and candles from: a freqtrade data folder.
+"""Markets and candles of the loopback exchange, read from a freqtrade data folder.
 
 What Binance calls a symbol (`BTCUSDT`) is one spot pair and one perpetual; which one is meant
 follows from the address that was asked.
@@ -7,7 +7,6 @@ follows from the address that was asked.
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from freqai_lstm.market import MARK_TIMEFRAME, resample_candles
 
 TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
 PRICES = ["open", "high", "low", "close"]
+FUNDING_MS = 8 * 3_600_000
 
 
 class BinanceError(Exception):
@@ -35,16 +35,12 @@ class BinanceError(Exception):
 
 @dataclass(frozen=True)
 class Market:
-    """One pair as the exchange knows it; `mode` is "spot" or "futures".
-
-    Decimals of prices and amounts follow from its candles, `onboard_ms` is the first one's opening.
-    """
+    """One pair as the exchange knows it; the decimals follow from its candles."""
 
     pair: str
-    mode: str
+    mode: str  # "spot" or "futures"
     price_decimals: int
     amount_decimals: int
-    onboard_ms: int
 
     @property
     def symbol(self) -> str:
@@ -61,55 +57,13 @@ class Market:
         return f"{value:.{self.price_decimals}f}"
 
 
-class Store(ABC):
-    """Markets, candles and funding rates, as the exchange publishes them at its present time."""
-
-    candles_left = 0  # still to come after the running candle; 0: the market stands still
-
-    @abstractmethod
-    def now_ms(self) -> int:
-        """The exchange's clock, in ms since 1970."""
-
-    @abstractmethod
-    def markets(self, mode: str) -> list[Market]:
-        """The listed markets of "spot" or "futures", by pair."""
-
-    @abstractmethod
-    def shortest_timeframe(self, market: Market) -> str:
-        """The timeframe that all others of this market are multiples of."""
-
-    @abstractmethod
-    def candles(self, market: Market, timeframe: str, *, price: str = "last") -> DataFrame:
-        """Candles of the traded ("last") or the "mark" price, in freqtrade's columns.
-
-        :raises BinanceError: -1120, the timeframe is unknown or shorter than the shortest.
-        """
-
-    @abstractmethod
-    def funding(self, market: Market) -> DataFrame:
-        """Columns `date` and `funding_rate`; no rows where nothing is known."""
-
-    def market(self, mode: str, symbol: str) -> Market:
-        """The market that Binance calls `symbol`.
-
-        :raises BinanceError: -1121, as Binance answers.
-        """
-        for market in self.markets(mode):
-            if market.symbol == symbol:
-                return market
-        raise BinanceError(-1121, "Invalid symbol.")
-
-    def last_price(self, market: Market, *, price: str = "last") -> float:
-        """The newest close."""
-        timeframe = self.shortest_timeframe(market) if price == "last" else MARK_TIMEFRAME
-        return float(self.candles(market, timeframe, price=price)["close"].iloc[-1])
-
-
-class CandleStore(Store):
+class CandleStore:
     """A data folder (feather) as it is; files are read once, when first asked for.
 
     :raises ValueError: the folder holds no candles.
     """
+
+    candles_left = 0  # still to come after the running candle; 0: the market stands still
 
     def __init__(self, datadir: Path) -> None:
         self._handler = get_datahandler(datadir, "feather")
@@ -134,15 +88,29 @@ class CandleStore(Store):
         return int(time.time() * 1000)
 
     def markets(self, mode: str) -> list[Market]:
-        """The markets of "spot" or "futures", by pair."""
+        """The listed markets of "spot" or "futures", by pair."""
         return [market for market in self._markets if market.mode == mode]
 
+    def market(self, mode: str, symbol: str) -> Market:
+        """The market that Binance calls `symbol`.
+
+        :raises BinanceError: -1121, as Binance answers.
+        """
+        for market in self.markets(mode):
+            if market.symbol == symbol:
+                return market
+        raise BinanceError(-1121, "Invalid symbol.")
+
     def shortest_timeframe(self, market: Market) -> str:
-        """The shortest timeframe that has a file."""
+        """The timeframe that all others of this market are multiples of."""
         return min(self._timeframes[market.pair, CandleType(market.mode)], key=timeframe_to_seconds)
 
     def candles(self, market: Market, timeframe: str, *, price: str = "last") -> DataFrame:
-        """Candles from the folder, resampled where there is no file of the timeframe."""
+        """Candles of the traded ("last") or "mark" price; resampled where there is no file.
+
+        :return: freqtrade's columns date, open, high, low, close, volume.
+        :raises BinanceError: -1120, the timeframe is unknown or shorter than the shortest.
+        """
         kind = CandleType(market.mode)
         if price == "mark" and (market.pair, CandleType.MARK) in self._timeframes:
             kind = CandleType.MARK
@@ -160,13 +128,15 @@ class CandleStore(Store):
             self._frames[key] = resample_candles(self._load(market.pair, source, kind), timeframe)
         return self._frames[key]
 
+    def last_price(self, market: Market, *, price: str = "last") -> float:
+        """The newest close."""
+        timeframe = self.shortest_timeframe(market) if price == "last" else MARK_TIMEFRAME
+        return float(self.candles(market, timeframe, price=price)["close"].iloc[-1])
+
     def funding(self, market: Market) -> DataFrame:
-        """The folder's funding rates."""
-        key = (market.pair, CandleType.FUNDING_RATE, MARK_TIMEFRAME)
-        if key not in self._frames:
-            rates = self._load(market.pair, MARK_TIMEFRAME, CandleType.FUNDING_RATE)
-            self._frames[key] = rates[["date", "funding_rate"]]
-        return self._frames[key]
+        """Columns `date` and `funding_rate`; no rows where the folder has none."""
+        rates = self._load(market.pair, MARK_TIMEFRAME, CandleType.FUNDING_RATE)
+        return rates[["date", "funding_rate"]]
 
     def _load(self, pair: str, timeframe: str, kind: CandleType) -> DataFrame:
         # As they are: a gap in the folder stays a gap, the way an exchange would answer.
@@ -184,8 +154,7 @@ class CandleStore(Store):
         # An amount step worth a few units of the quote currency, finer in spot, as on Binance.
         magnitude = int(np.ceil(np.log10(prices[-1, 3])))
         amount_decimals = magnitude if kind == CandleType.SPOT else magnitude - 2
-        onboard_ms = int(milliseconds(candles["date"])[0])
-        return Market(pair, kind.value, decimals, max(0, min(8, amount_decimals)), onboard_ms)
+        return Market(pair, kind.value, decimals, max(0, min(8, amount_decimals)))
 
 
 def milliseconds(dates: pd.Series) -> np.ndarray:

@@ -10,7 +10,6 @@ book and tickers, which follow the price inside the running candle.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +18,19 @@ from freqtrade.exchange import timeframe_to_seconds
 from pandas import DataFrame
 
 from freqai_lstm.exchange.candles import (
+    FUNDING_MS,
     PRICES,
     TIMEFRAMES,
     BinanceError,
     CandleStore,
     Market,
-    Store,
     milliseconds,
 )
 from freqai_lstm.exchange.faults import CANDLE_KINDS, Fault, Faults
 from freqai_lstm.market import resample_candles
 
 
-_FUNDING_MS = 8 * 3_600_000
-
-
-class ReplayStore(Store):
+class ReplayStore(CandleStore):
     """A data folder whose newest candle is the one that runs now.
 
     :param datadir: a freqtrade data folder with one shortest timeframe for all pairs.
@@ -45,89 +41,68 @@ class ReplayStore(Store):
     """
 
     def __init__(self, datadir: Path, *, timeframe: str, ahead: int, faults: Faults) -> None:
-        self._folder = CandleStore(datadir)
+        super().__init__(datadir)
         self._faults = faults
         self._timeframe = timeframe
         self._step_ms = timeframe_to_seconds(timeframe) * 1000
-        markets = self._folder.markets("spot") + self._folder.markets("futures")
-        shortest = {self._folder.shortest_timeframe(market) for market in markets}
+        markets = super().markets("spot") + super().markets("futures")
+        shortest = set(map(super().shortest_timeframe, markets))
         if len(shortest) != 1:
             raise ValueError(
                 f"The pairs in {datadir} have different shortest candles ({sorted(shortest)}); "
                 "for a replay they need the same."
             )
-        self._source = shortest.pop()
-        self._source_ms = timeframe_to_seconds(self._source) * 1000
-        newest = max(
-            milliseconds(self._folder.candles(market, self._source)["date"])[-1]
-            for market in markets
-        )
-        newest //= self._source_ms
+        self._stored = shortest.pop()
+        self._stored_ms = timeframe_to_seconds(self._stored) * 1000
+        stored = super().candles
+        ends = [milliseconds(stored(market, self._stored)["date"])[-1] for market in markets]
+        newest = int(max(ends)) // self._stored_ms
         # The newest closed candle is followed by the running one, and that by what is ahead.
         self._offset = self.now_ms() // self._step_ms - 1 - (newest - ahead)
         self._last = newest + self._offset
-        self._moved: dict[tuple[str, str], DataFrame] = {}
 
     @property
     def candles_left(self) -> int:  # type: ignore[override]
-        """How many candles are still to come after the running one; 0: the market stands still."""
-        return max(0, int(self._last - self.now_ms() // self._step_ms))
+        return max(0, self._last - self.now_ms() // self._step_ms)
 
     def now_ms(self) -> int:
-        """The exchange's clock, in ms since 1970."""
         return self._faults.now_ms()
 
     def markets(self, mode: str) -> list[Market]:
-        """The markets of "spot" or "futures" that are listed, by pair."""
-        return [
-            replace(market, onboard_ms=int(self._served_at(market.onboard_ms)))
-            for market in self._folder.markets(mode)
-            if not self._faults.delisted(market.pair)
-        ]
+        return [m for m in super().markets(mode) if not self._faults.delisted(m.pair)]
 
     def shortest_timeframe(self, market: Market) -> str:
-        """The replayed timeframe."""
         return self._timeframe
 
     def candles(self, market: Market, timeframe: str, *, price: str = "last") -> DataFrame:
-        """Candles up to the running one, which changes with every call."""
+        # Up to the running candle, which changes with every call.
         if timeframe not in TIMEFRAMES or timeframe_to_seconds(timeframe) * 1000 % self._step_ms:
             raise BinanceError(-1120, "Invalid interval.")
         candles = self._until_now(market, price, CANDLE_KINDS)
         return resample_candles(candles, timeframe, running=True)
 
     def last_price(self, market: Market, *, price: str = "last") -> float:
-        """The price now. A book at price 0 could not be written; only candles show such prices."""
+        # A book at price 0 could not even be written; only candles show such prices.
         return float(self._until_now(market, price, ("flat",))["close"].iloc[-1])
 
     def funding(self, market: Market) -> DataFrame:
-        """The folder's funding rates, in their order, at the last 8-hour marks of the clock."""
-        rates = self._folder.funding(market)["funding_rate"].to_numpy()
-        marks = self.now_ms() // _FUNDING_MS - np.arange(len(rates))[::-1]
-        dates = pd.to_datetime(marks * _FUNDING_MS, unit="ms", utc=True)
+        # The folder's rates, in their order, at the last 8-hour marks of the clock.
+        rates = super().funding(market)["funding_rate"].to_numpy()
+        marks = self.now_ms() // FUNDING_MS - np.arange(len(rates))[::-1]
+        dates = pd.to_datetime(marks * FUNDING_MS, unit="ms", utc=True)
         return DataFrame({"date": dates, "funding_rate": rates[marks % max(1, len(rates))]})
-
-    def _served_at(self, moment_ms: int | np.ndarray) -> int | np.ndarray:
-        """When a candle is served that opens at `moment_ms` in the folder."""
-        return (moment_ms // self._source_ms + self._offset) * self._step_ms
-
-    def _all_candles(self, market: Market, price: str) -> DataFrame:
-        key = (market.pair, price)
-        if key not in self._moved:
-            try:
-                candles = self._folder.candles(market, self._source, price=price)
-            except BinanceError:
-                # Mark candles are hourly in a data folder; for shorter ones the last price will do.
-                candles = self._folder.candles(market, self._source)
-            served = self._served_at(milliseconds(candles["date"]))
-            self._moved[key] = candles.assign(date=pd.to_datetime(served, unit="ms", utc=True))
-        return self._moved[key]
 
     def _until_now(self, market: Market, price: str, kinds: Collection[str]) -> DataFrame:
         """Candles with faults of these kinds; the last row is the running candle so far."""
+        try:
+            candles = super().candles(market, self._stored, price=price)
+        except BinanceError:
+            # Mark candles are hourly in a data folder; for shorter ones the last price will do.
+            candles = super().candles(market, self._stored)
+        opened = milliseconds(candles["date"]) // self._stored_ms + self._offset
+        opened *= self._step_ms
+        candles = candles.assign(date=pd.to_datetime(opened, unit="ms", utc=True))
         now = self.now_ms() - self._faults.data_age_ms(market.pair)
-        candles = self._all_candles(market, price)
-        opened = milliseconds(candles["date"])
         candles = candles[opened <= now].copy()
         if candles.empty:
             raise BinanceError(-1121, "Invalid symbol.")  # not listed yet at that time

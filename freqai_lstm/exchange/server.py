@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from types import TracebackType
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -30,7 +29,7 @@ from aiohttp import web
 from freqtrade.exchange import timeframe_to_seconds
 
 from freqai_lstm.exchange.api import BinanceApi
-from freqai_lstm.exchange.candles import CandleStore, Store
+from freqai_lstm.exchange.candles import CandleStore
 from freqai_lstm.exchange.faults import Faults
 from freqai_lstm.exchange.replay import ReplayStore
 from freqai_lstm.market import Mode
@@ -38,6 +37,9 @@ from freqai_lstm.market import Mode
 
 class LoopbackExchange:
     """The server, in a thread with an event loop of its own; a context manager.
+
+    `faults` is what goes wrong, `unknown_requests` what was asked for and is not there, as
+    "GET /path?query".
 
     :param datadir: a freqtrade data folder; spot pairs come from it, perpetuals from its
         `futures` folder. Files are read once, when first asked for.
@@ -65,12 +67,11 @@ class LoopbackExchange:
         self.trading_mode = trading_mode
         step_ms = timeframe_to_seconds(live or "1m") * 1000
         self.faults = Faults(live=live is not None, step_ms=step_ms, clock=clock)
-        self._store: Store = (
-            ReplayStore(datadir, timeframe=live, ahead=ahead, faults=self.faults)
-            if live
-            else CandleStore(datadir)
-        )
+        self._store = CandleStore(datadir)
+        if live:
+            self._store = ReplayStore(datadir, timeframe=live, ahead=ahead, faults=self.faults)
         self._api = BinanceApi(self._store, self.faults)
+        self.unknown_requests = self._api.unknown_requests
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: web.AppRunner | None = None
@@ -91,11 +92,6 @@ class LoopbackExchange:
     def candles_left(self) -> int:
         """Live: candles still to come after the running one; 0 where the folder is served as is."""
         return self._store.candles_left
-
-    @property
-    def unknown_requests(self) -> list[str]:
-        """What was asked for and is not there, as "GET /path?query"."""
-        return self._api.unknown_requests
 
     def config(self) -> dict[str, Any]:
         """The part of a freqtrade configuration that sends every request here."""
@@ -155,12 +151,7 @@ class LoopbackExchange:
     def __enter__(self) -> LoopbackExchange:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
