@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -102,16 +103,22 @@ def userdir(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_command_that_succeeds(userdir: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Output comes back whole, and is printed meanwhile when asked for."""
-    run = run_freqtrade(
-        ["list-timeframes", "--exchange", "binance", "--userdir", str(userdir)], echo=True
-    )
+    """Output comes back whole, and meanwhile is printed or written to a file when asked for."""
+    args = ["list-timeframes", "--exchange", "binance", "--userdir", str(userdir)]
+    run = run_freqtrade(args, echo=True)
     assert run.ok
     assert run.returncode == 0
     assert run.problems() == ""
     assert "Timeframes available for the exchange `Binance`: 1s, 1m" in run.output
     assert run.output in capfd.readouterr().out
     assert run.seconds > 0
+
+    log = userdir / "freqtrade.log"
+    log.write_text("what was there\n")
+    again = run_freqtrade(args, echo=re.compile("^Timeframes"), output=log)
+    assert log.read_text() == "what was there\n" + again.output
+    (shown,) = capfd.readouterr().out.splitlines()
+    assert shown.startswith("Timeframes available")
 
 
 @pytest.mark.slow
@@ -195,6 +202,6 @@ def test_log_records_keep_what_belongs_to_them() -> None:
 def test_problems_name_a_live_failure_once() -> None:
     """In live mode a failed training is an ERROR record too; it is reported one time."""
     record = "2024-01-01 00:00:00,000 - x - ERROR - Training BTC/USDT raised exception KeyError."
-    run = FreqtradeRun(("trade",), 0, record, [record], [record])
+    run = FreqtradeRun(("trade",), 0, record)
     assert not run.ok
     assert run.problems() == f"failed training: {record}"
