@@ -1,0 +1,1 @@
+"""The LSTM: parameters, windows, scaling, ridge regression, network, training, storage."""

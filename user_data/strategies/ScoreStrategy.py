@@ -319,8 +319,8 @@ def score_features(candles: DataFrame) -> DataFrame:
         trend strength to its threshold (in ATR); log V and log(V2 * close), all free of units;
         and, in the unit of the labels, 1 / quote currency: the nine terms, what they would be with
         the close beyond the band on its side of the middle (open_t_...), and R2 * V * V2, by whose
-        size LSTMRegressor divides labels that lie ahead (label_size). Freed of the unit, they would
-        mislead by as much as the price has moved since the training candles.
+        size LSTMRegressor divides labels that lie ahead (label_scale). Freed of the unit, they
+        would mislead by as much as the price has moved since the training candles.
     """
     indicators = score_indicators(candles)
     parts = _parts(candles, indicators)
@@ -338,7 +338,7 @@ def score_features(candles: DataFrame) -> DataFrame:
         **{f"gated_{name}": zscores[name] * gate for name in zscores},
         **{f"score_{name}": terms[name] for name in terms},
         **{f"open_{name}": opened[name] for name in opened},
-        "label_size": parts["R2"] * parts["V"] * parts["V2"],
+        "label_scale": parts["R2"] * parts["V"] * parts["V2"],
         "boost": parts["boost"],
         "regime": parts["R"],
         "long_regime": parts["R2"],

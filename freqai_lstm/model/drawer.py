@@ -1,0 +1,178 @@
+"""FreqAI's data drawer, with what it lacks for Keras and for a bot that may be killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cloudpickle
+import pandas as pd
+import rapidjson
+from freqtrade.configuration import TimeRange
+from freqtrade.freqai.data_drawer import FreqaiDataDrawer
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from freqtrade.strategy.interface import IStrategy
+
+from freqai_lstm.model.pool import NetworkPool
+from freqai_lstm.model.storage import (
+    SavedModel,
+    TrainedLSTM,
+    model_path,
+    read_model,
+    replacing,
+    write_model,
+)
+
+
+logger = logging.getLogger(__name__)
+
+
+class KerasDataDrawer(FreqaiDataDrawer):
+    """Save and load Keras models, and write every file beside its place first.
+
+    FreqAI opens the files it goes on from after a restart for writing in place: killed meanwhile,
+    it leaves half a file, and the next start fails on it.
+    """
+
+    pool: NetworkPool
+    models: dict[str, SavedModel]  # by pair; swapped whole, so that no thread meets half a model
+    _history_seconds: float  # what the last save of the prediction history took
+    _history_saved: float  # perf_counter() at its end
+
+    @classmethod
+    def adopt(cls, drawer: FreqaiDataDrawer, pool: NetworkPool) -> KerasDataDrawer:
+        """Take over the state of the drawer that FreqAI has just made and read from disk."""
+        adopted = cls.__new__(cls)
+        adopted.__dict__.update(drawer.__dict__)
+        adopted.pool, adopted.models = pool, {}
+        adopted._history_seconds = adopted._history_saved = 0.0
+        return adopted
+
+    def save_data(self, model: TrainedLSTM, coin: str, dk: FreqaiDataKitchen) -> None:
+        """Save a model, then use it for predictions; replaces FreqaiDataDrawer.save_data."""
+        dk.data["data_path"] = str(dk.data_path)
+        dk.data["model_filename"] = dk.model_filename
+        dk.data["training_features_list"] = dk.training_features_list
+        dk.data["label_list"] = dk.label_list
+        saved = write_model(model_path(dk, self.model_type), model, dk, self.np_encoder)
+        self._use(coin, saved)
+        self.pair_dict[coin].update(model_filename=dk.model_filename, data_path=str(dk.data_path))
+        self.save_drawer_to_disk()
+
+    def load_data(self, coin: str, dk: FreqaiDataKitchen) -> TrainedLSTM | None:
+        """Give the kitchen what belongs to the pair's model, and return the model.
+
+        Live it is the pair's newest model, in a backtest that of the window; the one in memory
+        serves where it is the same. Replaces FreqaiDataDrawer.load_data.
+
+        :return: None when there is none, or when it is damaged: FreqAI then trains the pair.
+        """
+        if dk.live:
+            if not self.pair_dict[coin]["model_filename"]:
+                return None
+            dk.model_filename = self.pair_dict[coin]["model_filename"]
+            dk.data_path = Path(self.pair_dict[coin]["data_path"])
+        path, saved = model_path(dk, self.model_type), self.models.get(coin)
+        if saved is None or saved.path != path:
+            try:
+                saved = read_model(path, self.pool)
+            except Exception as damage:
+                # Damaged bytes can raise nearly anything while they are unpickled.
+                self._set_aside(path, damage)
+                self.pair_dict[coin].update(model_filename="", trained_timestamp=0)
+                return None
+            self._use(coin, saved)
+        return saved.hand_over(dk)
+
+    def _use(self, coin: str, saved: SavedModel) -> None:
+        self.models[coin] = saved
+        self.model_dictionary[coin] = saved.model  # where FreqAI's get_init_model looks
+
+    @staticmethod
+    def _set_aside(path: Path, damage: Exception) -> None:
+        aside = path.with_name(f"{path.name}.damaged")
+        if path.is_file():
+            os.replace(path, aside)
+        logger.error(
+            f"The saved model {path} cannot be read ({type(damage).__name__}: {damage}). "
+            f"It is set aside as {aside.name} and will be trained anew."
+        )
+
+    def purge_old_models(self) -> None:
+        """Remove old models; one that cannot be removed is no reason to train again."""
+        try:
+            super().purge_old_models()
+        except OSError as error:
+            logger.error(f"An old model could not be removed ({error}). It is tried again later.")
+
+    def save_drawer_to_disk(self) -> None:
+        """Save `pair_dictionary.json`, which says where each pair's model lies."""
+        self._save_json(self.pair_dict, self.pair_dictionary_path)
+
+    def save_global_metadata_to_disk(self, metadata: dict[str, Any]) -> None:
+        """Save `global_metadata.json`, which says when live predictions began."""
+        self._save_json(metadata, self.global_metadata_path)
+
+    def _save_json(self, content: dict[str, Any], path: Path) -> None:
+        with self.save_lock, replacing(path) as temporary, temporary.open("w") as file:
+            rapidjson.dump(content, file, default=self.np_encoder, number_mode=rapidjson.NM_NATIVE)
+
+    def save_historic_predictions_to_disk(self) -> None:
+        """Save `historic_predictions.pkl` and its backup.
+
+        FreqAI calls this in the training thread outside of any `try`: an error here would end all
+        retraining while the bot trades on. It is logged, and the next save tries again.
+        """
+        started = perf_counter()
+        try:
+            with self.save_lock:
+                history = dict(self.historic_predictions)  # the other thread may add a pair
+                for path in (self.historic_predictions_path, self.historic_predictions_bkp_path):
+                    with replacing(path) as temporary, temporary.open("wb") as file:
+                        cloudpickle.dump(history, file)
+        except OSError as error:
+            logger.error(
+                f"The prediction history could not be saved ({error}). The last saved one is kept; "
+                "until a later save succeeds, a restart loses the predictions since then."
+            )
+        self._history_saved = perf_counter()
+        self._history_seconds = self._history_saved - started
+
+    def save_new_predictions(self, candle_seconds: int) -> None:
+        """Save the prediction history, unless that would take over 1 % of the bot's time.
+
+        FreqAI saves it after trainings and at the end only: a kill -9 would lose hours of it.
+
+        :param candle_seconds: length of a candle; this is called once per candle.
+        """
+        rested = max(candle_seconds, perf_counter() - self._history_saved)
+        if self.historic_predictions and rested >= 100 * self._history_seconds:
+            self.save_historic_predictions_to_disk()
+
+    def update_historic_data(self, strategy: IStrategy, dk: FreqaiDataKitchen) -> None:
+        """Append new candles; a pair that had none at the start of the bot joins with its first.
+
+        FreqAI looks at the last candle it has, and would fail for every pair if one has none.
+        """
+        with self.history_lock:
+            for pair in dk.all_pairs:
+                for timeframe, frame in self.historic_data[pair].items():
+                    if frame.empty:
+                        candles = strategy.dp.get_pair_dataframe(pair, timeframe)
+                        self.historic_data[pair][timeframe] = candles
+        super().update_historic_data(strategy, dk)
+
+    def load_all_pair_histories(self, timerange: TimeRange, dk: FreqaiDataKitchen) -> None:
+        """Load candles from disk, with dates that new candles from the exchange can join.
+
+        freqtrade's files and its exchange give UTC as different time zone objects. pandas then
+        joins their dates as plain objects, on which every `.dt` and merge fails: no training would
+        succeed from the first new candle on.
+        """
+        super().load_all_pair_histories(timerange, dk)
+        for frames in self.historic_data.values():
+            for frame in frames.values():
+                frame["date"] = pd.to_datetime(frame["date"], utc=True)
