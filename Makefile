@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+LSTM := $(VENV)/bin/freqai-lstm
 READY := $(VENV)/.ready
-DEMO := -c config.example.json -c build/demo/demo.json --userdir build/demo/user_data \
-	--datadir build/demo/data/binance
+DEMO := -c build/demo/config.example.json -c build/demo/demo.json \
+	--userdir build/demo/user_data --datadir build/demo/data
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo evaluate rehearsal tune bench test test-fast lint format clean
@@ -21,16 +22,16 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## backtest on a generated market, end to end, in minutes
-	$(RUN) -m freqai_lstm.demo
+	$(LSTM) demo --workdir build/demo
 
 evaluate: $(READY)  ## did the model learn? evaluates the demo, or ARGS="-c config.json --userdir …"
-	$(RUN) -m freqai_lstm.evaluate.command $(if $(ARGS),$(ARGS),$(DEMO))
+	$(LSTM) evaluate $(if $(ARGS),$(ARGS),$(DEMO))
 
 rehearsal: $(READY)  ## a dry-run on the loopback exchange, MINUTES=10, ARGS="--pairs 8 --kill"
-	$(RUN) -m freqai_lstm.rehearse.command --minutes $(or $(MINUTES),10) $(ARGS)
+	$(LSTM) rehearse --minutes $(or $(MINUTES),10) $(ARGS)
 
 tune: $(READY)  ## search parameters with Optuna, ARGS="-c config.json --timerange …"
-	$(RUN) -m freqai_lstm.tune.command $(ARGS)
+	$(LSTM) tune $(ARGS)
 
 bench: $(READY)  ## speed side by side with plain Keras and PyTorch, about half an hour
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
