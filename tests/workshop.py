@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from conftest import ROOT
 
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.freqtrade_run import FreqtradeRun, load_newest_backtest, run_freqtrade
 from freqai_lstm.market import generate_market
+from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE
 
 
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
@@ -69,7 +69,7 @@ class Workshop:
         second = self.folder / "second.json"
         second.write_text(json.dumps(settings))
         endpoints = self.exchange.write_config(self.folder / "endpoints.json")
-        args = [command, "-c", ROOT / "config.example.json", "-c", endpoints, "-c", second]
+        args = [command, "-c", EXAMPLE_CONFIG, "-c", endpoints, "-c", second]
         args += ["--userdir", self.userdir, "--datadir", self.datadir]
         args += ["--freqaimodel", "LSTMRegressor", "-s", "ScoreStrategy", *extra]
         if "--timerange" not in extra:
@@ -93,10 +93,10 @@ class Workshop:
 @contextmanager
 def open_workshop(folder: Path) -> Iterator[Workshop]:
     """Set one up in an empty folder, with a market of two pairs and a running exchange."""
-    for plugin in ("freqaimodels/LSTMRegressor.py", "strategies/ScoreStrategy.py"):
-        target = folder / "user_data" / plugin
-        target.parent.mkdir(parents=True)
-        shutil.copy(ROOT / "user_data" / plugin, target)
+    for plugin in (MODEL_FILE, STRATEGY_FILE):
+        target = folder / "user_data" / plugin.parent.name
+        target.mkdir(parents=True)
+        shutil.copy(plugin, target)
     generate_market(folder / "data", PAIRS, start=START, end=END)
     with LoopbackExchange(folder / "data") as exchange:
         yield Workshop(folder, exchange)
