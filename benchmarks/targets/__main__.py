@@ -59,7 +59,7 @@ def report(
     found = [
         result
         for contender in _contenders(only)
-        for seed in range(1, 11)
+        for seed in results.seeds(contender)
         if (result := results.get(contender, seed))
     ]
     if not found:

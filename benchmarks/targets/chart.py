@@ -17,10 +17,22 @@ WIDTH, LEFT, RIGHT, TOP, STEP = 900, 290, 870, 64, 36
 LOWEST, HIGHEST = -0.2, 1.0  # of R²; what lies below is drawn as an arrow at the edge
 LEGEND_COLUMNS, LEGEND_STEP = 3, 24
 INK, PALE = "#1f2937", "#d1d5db"
-# Okabe and Ito's colours, told apart with every colour vision; shapes tell them apart without.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#000000", "#8C6D31")
-SHAPES = ("circle", "square", "diamond")
-OURS = ("#9DB8EE", "#0047BB", "#3B1FA8", "#0A7E8C")  # the first is the previous release
+# Shape and colour tell a contender; shape alone tells its kind.
+STYLES = {
+    "flat": ("diamond", "#b0b7c3"),
+    "persistence": ("diamond", "#6b7280"),
+    "har": ("diamond", "#111827"),
+    "ridge": ("square", "#e69f00"),
+    "lightgbm": ("square", "#8fd3b6"),
+    "lightgbm-careful": ("square", "#008f66"),
+    "xgboost": ("square", "#eab8d6"),
+    "xgboost-careful": ("square", "#b8478b"),
+    "mlp": ("square", "#f2a071"),
+    "transformer": ("square", "#c2410c"),
+    "previous": ("circle", "#9db8ee"),
+    "lstm": ("circle", "#0047bb"),
+}
+OTHER_STYLES = (("circle", "#3b1fa8"), ("circle", "#0a7e8c"), ("circle", "#7c3aed"))
 
 
 def draw(figures: Mapping[str, Any]) -> str:
@@ -48,13 +60,16 @@ def draw(figures: Mapping[str, Any]) -> str:
         for name in sorted(contenders, key=_ours):
             made = figures["labels"][label]["contenders"].get(name)
             if made and made["mean"]["r2"] is not None:
-                parts.append(_placed(list(contenders).index(name), name, made["mean"]["r2"], y))
+                position = list(contenders).index(name)
+                # A little apart, so that near marks do not cover each other.
+                apart = 0 if _ours(name) else 2 * (position - len(contenders) / 2)
+                parts.append(_placed(position, name, made["mean"]["r2"], y + apart))
     for position, (name, contender) in enumerate(contenders.items()):
         x = 30 + (position % LEGEND_COLUMNS) * 285
         y = bottom + 46 + LEGEND_STEP * (position // LEGEND_COLUMNS)
         weight = ' font-weight="bold"' if _ours(name) else ""
         parts.append(_mark(position, name, x, y))
-        title = escape(_brief(contender["title"]))
+        title = escape(contender["title"])
         parts.append(f'<text x="{x + 16}" y="{y + 5}"{weight}>{title}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -72,38 +87,26 @@ def _axis(bottom: float) -> list[str]:
 def _placed(position: int, name: str, r2: float, y: float) -> str:
     if r2 >= LOWEST:
         return _mark(position, name, _x(min(r2, HIGHEST)), y)
-    x = _x(LOWEST)
-    return f'<path d="M{x - 9} {y} l9 -6 v12 z" fill="{_colour(position, name)}"/>'
+    _, colour = _style(position, name)
+    return f'<path d="M{_x(LOWEST) - 9:g} {y:g} l9 -5 v10 z" fill="{colour}"/>'
 
 
 def _mark(position: int, name: str, x: float, y: float) -> str:
-    colour, size = _colour(position, name), 8 if _ours(name) else 6
+    shape, colour = _style(position, name)
     style = f'fill="{colour}" stroke="white" stroke-width="1"'
-    shape = "circle" if _ours(name) else SHAPES[position % len(SHAPES)]
     if shape == "square":
-        side = 1.7 * size
-        return (
-            f'<rect x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side:.1f}" '
-            f'height="{side:.1f}" {style}/>'
-        )
+        return f'<rect x="{x - 5:.1f}" y="{y - 5:g}" width="10" height="10" {style}/>'
     if shape == "diamond":
-        d = 1.3 * size
-        return f'<path d="M{x:.1f} {y - d:.1f} l{d} {d} l-{d} {d} l-{d} -{d} z" {style}/>'
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" {style}/>'
+        return f'<path d="M{x:.1f} {y - 7:g} l7 7 l-7 7 l-7 -7 z" {style}/>'
+    return f'<circle cx="{x:.1f}" cy="{y:g}" r="8" {style}/>'
 
 
-def _colour(position: int, name: str) -> str:
-    if _ours(name):
-        return OURS[[n for n in CONTENDERS if _ours(n)].index(name) % len(OURS)]
-    return COLOURS[position % len(COLOURS)]
+def _style(position: int, name: str) -> tuple[str, str]:
+    return STYLES.get(name, OTHER_STYLES[position % len(OTHER_STYLES)])
 
 
 def _ours(name: str) -> bool:
     return name in CONTENDERS and CONTENDERS[name].ours
-
-
-def _brief(title: str) -> str:
-    return title.replace("LSTMRegressor, previous release", "previous release")
 
 
 def _x(r2: float) -> float:

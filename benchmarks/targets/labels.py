@@ -91,11 +91,11 @@ def drawdown(candles: DataFrame) -> Series:
 
 
 def triple_barrier(candles: DataFrame) -> Series:
-    """Triple barrier, next 24 candles: −1, 0 or 1.
+    """Triple barrier, next 24 candles.
 
-    The sign of ln(Cₜ₊ₖ / Cₜ) at the first k ≤ 24 where its absolute value reaches 1.5 · σₜ · √24,
-    0 where none does; σₜ is the standard deviation of the last 48 returns. Horizon 24. (López de
-    Prado 2018, Advances in Financial Machine Learning, 3.4.)
+    −1, 0 or 1: the sign of ln(Cₜ₊ₖ / Cₜ) at the first k ≤ 24 where its absolute value reaches
+    1.5 · σₜ · √24, 0 where none does; σₜ is the standard deviation of the last 48 returns. Horizon
+    24. (López de Prado 2018, Advances in Financial Machine Learning, 3.4.)
     """
     paths = np.log(_paths(candles["close"], DAY))
     moved = paths[:, 1:] - paths[:, :1]
@@ -108,7 +108,7 @@ def triple_barrier(candles: DataFrame) -> Series:
 
 
 def ma_distance(candles: DataFrame) -> Series:
-    """Distance to the moving average, 12 candles ahead.
+    """Distance to the average, in 12 candles.
 
     Cₜ₊₁₂ / mean(Cₜ₋₇ … Cₜ₊₁₂) − 1, the average over 20 candles; horizon 12.
     """
@@ -126,7 +126,7 @@ def since_high(candles: DataFrame) -> Series:
 
 
 def sign_product(candles: DataFrame) -> Series:
-    """Product of the signs of two lagged returns.
+    """Signs of two lagged returns, product.
 
     sign(rₜ₋₂) · sign(rₜ₋₅), −1, 0 or 1; horizon 0, told by the window alone and by no sum over it.
     """
@@ -135,10 +135,10 @@ def sign_product(candles: DataFrame) -> Series:
 
 
 def busiest_return(candles: DataFrame) -> Series:
-    """Return of the busiest of the last 20 candles, in standard deviations.
+    """Return of the busiest of 20 candles.
 
-    rₛ / σ with s the candle of the highest volume (the newest such) among the last 20 and σ the
-    root mean square of their returns; horizon 0, told by the window alone.
+    rₛ / σ, in standard deviations, with s the candle of the highest volume (the newest such) among
+    the last 20 and σ the root mean square of their returns; horizon 0, told by the window alone.
     """
     returns, volume = _windows(log_returns(candles))[:, ::-1], _windows(candles["volume"])[:, ::-1]
     chosen = returns[np.arange(len(returns)), volume.argmax(axis=1)]

@@ -40,7 +40,8 @@ def as_markdown(exam: Exam, figures: Mapping[str, Any], picture: str) -> str:
 {environment_line(figures["environment"])} Perpetuals of {len(exam.pairs)} pairs at 1h, \
 predictions {exam.start:%Y-%m-%d} to {exam.stop:%Y-%m-%d}, walk-forward through \
 `freqtrade backtesting`: {exam.train_days} training days, windows of {exam.window_days} \
-days. Features as in freqtrade's FreqAI example strategy, at 1h and 4h. All labels are learned together where the model can.
+days. Features as in freqtrade's FreqAI example strategy, at 1h and 4h. All labels are learned \
+together where the model can.
 
 Every figure is out of sample and the mean of the pairs, over the candles that every contender of \
 the row predicts; ± is the standard deviation over seeds. The first seven labels lie ahead; the \

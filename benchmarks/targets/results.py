@@ -51,6 +51,11 @@ class Results:
             return None
         return Result(predictions=pd.read_feather(table), **saved)
 
+    def seeds(self, contender: Contender) -> list[int]:
+        """The seeds that a contender was run with, in order."""
+        files = self.folder.glob(f"{contender.name}-s*.json")
+        return sorted(int(file.stem.rpartition("-s")[2]) for file in files)
+
     def make(self, contender: Contender, seed: int) -> Result:
         """Run a contender with a seed and keep the result.
 

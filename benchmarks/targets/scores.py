@@ -109,7 +109,7 @@ def figures(y: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str,
     """R², Pearson's and Spearman's correlation; None for a correlation with constants."""
     total = float(np.sum((y - y.mean()) ** 2))
     # One constant per window is a flat forecast, and its steps from window to window are no skill.
-    moves = len(np.unique(predicted)) > MOST_CONSTANTS
+    moves = np.count_nonzero(np.diff(predicted)) > MOST_CONSTANTS
     pair = pd.Series(y), pd.Series(predicted)
     return {
         "r2": 1 - float(np.sum((y - predicted) ** 2)) / total if total else None,

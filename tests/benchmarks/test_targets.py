@@ -214,7 +214,7 @@ def test_the_report_has_every_contender_and_label(exam: Exam, tmp_path: Path) ->
     text = files[1].read_text(encoding="utf-8")
     for name in ("LSTMRegressor", "ridge", *(label.title for label in LABELS.values())):
         assert name in text
-    assert draw(found).count("#0047BB") == len(LABELS) + 1  # and one in the legend
+    assert draw(found).count("#0047bb") == len(LABELS) + 1  # and one in the legend
 
 
 @pytest.mark.slow
