@@ -113,10 +113,7 @@ def backtest(workdir: Path, log: Path) -> None:
     args += ["--timerange", f"{START:%Y%m%d}-{END:%Y%m%d}"]
     with LoopbackExchange(workdir / "data") as exchange:
         exchange.write_config(workdir / "endpoints.json")
-        run = run_freqtrade(args, cwd=workdir, check=False)
-    log.write_text(run.output, encoding="utf-8")
-    if not run.ok:
-        raise FreqtradeFailed(run)
+        run_freqtrade(args, cwd=workdir, output=log)
 
 
 def check_predictions(workdir: Path, windows: int) -> pd.DataFrame:
@@ -128,8 +125,8 @@ def check_predictions(workdir: Path, windows: int) -> pd.DataFrame:
     :raises DemoFailed: predictions are missing, invalid throughout, or the same for every candle.
     """
     strategy = load_plugin(STRATEGY_FILE)
-    labels = list(strategy.LABELS)
-    folder, horizon = _models(workdir) / "backtesting_predictions", _horizon()
+    labels, horizon = list(strategy.LABELS), _horizon()
+    folder = _models(workdir) / "backtesting_predictions"
     rows = []
     for pair in PAIRS:
         files = sorted(folder.glob(f"cb_{pair.split('/')[0].lower()}_*_prediction.feather"))

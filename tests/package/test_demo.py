@@ -54,7 +54,7 @@ def predicted(tmp_path: Path) -> tuple[Path, list[Path]]:
     return tmp_path, files
 
 
-def change(file: Path, **columns: object) -> None:
+def change(file: Path, **columns: float) -> None:
     """Overwrite columns of stored predictions."""
     pd.read_feather(file).assign(**columns).to_feather(file)
 

@@ -1,15 +1,13 @@
 """What the pages say is what the code has: parameters, commands, links, example configurations."""
 
-import argparse
-import importlib
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +17,10 @@ from freqtrade.commands import Arguments
 from freqtrade.configuration.config_validation import validate_config_schema
 from freqtrade.configuration.load_config import load_from_files
 from freqtrade.enums import RunMode
+from pydantic import ValidationError
 
+from freqai_lstm.cli import COMMANDS
+from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.picture import PANELS, picture
 
 
@@ -51,9 +52,9 @@ def documented(start: str) -> list[Any]:
 
 def test_every_command_is_of_a_known_kind() -> None:
     """A command nobody checks cannot slip into a page."""
-    known = {"freqtrade", "make", "python", *NOT_OURS}
+    known = {"freqtrade", "freqai-lstm", "make", "python", *NOT_OURS}
     found = {Path(words[0]).name for page in PAGES for words in commands(page)}
-    assert {"freqtrade", "make", "python"} <= found
+    assert {"freqtrade", "freqai-lstm", "make", "python"} <= found
     assert found - known == set()
 
 
@@ -67,39 +68,54 @@ def test_freqtrade_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPa
         pytest.fail(f"freqtrade refuses {' '.join(words)}: exit {refused.code}")
 
 
-@pytest.mark.parametrize("words", documented("make"))
-def test_make_targets_exist(words: list[str]) -> None:
-    """Each documented make target is in the Makefile."""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page: Path) -> None:
+    """Each make target that a page names, in a block or in backticks, is in the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = [word for word in words[1:] if "=" not in word]
-    assert all(f"\n{target}:" in makefile for target in targets), targets
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^ *|`)make (?:[A-Z]+=\S+ )*([a-z-]+)", text, re.MULTILINE))
+    assert all(f"\n{target}:" in makefile for target in named), named
+
+
+@pytest.mark.parametrize("words", documented("freqai-lstm"))
+def test_our_commands_parse(words: list[str]) -> None:
+    """Each documented `freqai-lstm` command takes the options shown."""
+    if words[1].startswith("-"):
+        assert words[1:] in (["--help"], ["--version"])
+        return
+    single = typer.Typer()
+    single.command()(getattr(import_module(COMMANDS[words[1]][0]), words[1]))
+    with typer.main.get_command(single).make_context(words[1], words[2:]) as context:
+        assert not context.args
 
 
 @pytest.mark.parametrize("words", documented("python"))
-def test_python_commands_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each documented `python -m` command is a module that takes the options shown."""
+def test_python_commands_exist(words: list[str]) -> None:
+    """`python -m` is shown for pytest, benchmarks and venv only, with files that exist."""
     assert words[1] == "-m", words
     if words[2] == "pytest":
         named = [word for word in words[3:] if word.startswith("tests/")]
         assert named
         assert all((ROOT / name).exists() for name in named), named
-        return
-
-    class Parsed(Exception):
-        """The command line was taken; what would come next is the work itself."""
-
-    parse = argparse.ArgumentParser.parse_args
-
-    def stop_after(parser: argparse.ArgumentParser, *given: Any) -> None:
-        parse(parser, *given)
-        raise Parsed
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop_after)
-    with pytest.raises(Parsed):
-        importlib.import_module(words[2]).main(words[3:])
+    else:
+        assert words[2].partition(".")[0] in ("benchmarks", "venv"), "use the freqai-lstm command"
+        assert find_spec(words[2])
 
 
-def accepted(shown: str, accepts: Any) -> bool:
+def accepts(name: str) -> Callable[[object], bool]:
+    """Whether the model's parameter of that name takes a value."""
+
+    def check(value: object) -> bool:
+        try:
+            LSTMParameters.model_validate({name: value})
+        except ValidationError:
+            return False
+        return True
+
+    return check
+
+
+def accepted(shown: str, accepts: Callable[[object], bool]) -> bool:
     """Whether a range, as the table writes it, is what the code accepts, at both ends."""
     if shown == "a feature, or `''`":
         return accepts("%-feature") and accepts("") and not accepts(1)
@@ -118,25 +134,31 @@ def accepted(shown: str, accepts: Any) -> bool:
     return at_low and at_high and not accepts(number(low) - 1) and not accepts(number(high + step))
 
 
-def test_parameter_table_of_the_model_page(lstm: ModuleType) -> None:
-    """docs/model.md has each parameter in order, with the code's default and its allowed range."""
-    text = (ROOT / "docs/model.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/model.md"], ids=lambda p: p.name)
+def test_parameter_table(page: Path) -> None:
+    """The table has each parameter in order, with the code's kind and default and allowed range."""
+    text = page.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| `?([^|`]+?)`? \| ([^|]+?) \|", text, re.MULTILINE)
-    parameters = {field.name: field for field in fields(lstm.LSTMParameters)}
-    assert [name for name, *_ in rows] == list(parameters)
-    kinds = {int: "integer", float: "number", str: "name"}
+    fields = LSTMParameters.model_fields
+    assert [name for name, *_ in rows] == list(fields)
+    kinds = {int: "integer", float: "number"}
     for name, kind, default, shown in rows:
-        assert default == str(parameters[name].default), name
-        assert kind == kinds[parameters[name].type], name
-        assert accepted(shown, parameters[name].metadata["accepts"]), f"{name}: {shown}"
+        assert default == str(fields[name].default), name
+        assert kind == kinds.get(fields[name].annotation or str, "name"), name
+        if page.name == "model.md":  # the README shortens some ranges
+            assert accepted(shown, accepts(name)), f"{name}: {shown}"
 
 
 @pytest.mark.parametrize("shown", ["1 to 17", "2 to 16", "0 up", "0 to below 16", "`adam`"])
-def test_a_wrong_range_is_noticed(shown: str, lstm: ModuleType) -> None:
+def test_a_wrong_range_is_noticed(shown: str) -> None:
     """The comparison of ranges fails where the page is wrong (num_lstm_layers is 1 to 16)."""
-    layers = next(f for f in fields(lstm.LSTMParameters) if f.name == "num_lstm_layers")
-    assert accepted("1 to 16", layers.metadata["accepts"])
-    assert not accepted(shown, layers.metadata["accepts"])
+    assert accepted("1 to 16", accepts("num_lstm_layers"))
+    assert not accepted(shown, accepts("num_lstm_layers"))
+
+
+def test_readme_is_short() -> None:
+    """The README stays under 250 lines."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 250
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
