@@ -1,8 +1,8 @@
-"""What the tests share: the plugin loaded as freqtrade loads it, a small FreqAI set-up, seeds."""
+"""What the tests share: a small FreqAI set-up, a strategy's frame, seeds."""
 
-import importlib.util
 import random
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,19 +13,16 @@ import pytest
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from pandas import DataFrame
 
+from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.pool import NetworkPool
+from freqai_lstm.plugins import MODEL_FILE, load_plugin
+
+
+__all__ = ["PAIR", "ROOT", "load_plugin"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIR = "BTC/USDT:USDT"
-
-
-def load_plugin(path: Path) -> ModuleType:
-    """Execute a plugin file as freqtrade's resolver does: the module is not in sys.modules."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+STAMP = 1709251200  # 2024-03-01, when a training window ends
 
 
 @pytest.fixture(autouse=True)
@@ -38,102 +35,132 @@ def _seeds() -> None:
 @pytest.fixture(scope="session")
 def lstm() -> ModuleType:
     """The module of LSTMRegressor.py."""
-    return load_plugin(ROOT / "user_data/freqaimodels/LSTMRegressor.py")
+    return load_plugin(MODEL_FILE)
+
+
+def make_config(
+    folder: Path,
+    training: dict[str, Any] | None = None,
+    features: dict[str, Any] | None = None,
+    split: dict[str, Any] | None = None,
+    **freqai: Any,
+) -> dict[str, Any]:
+    """Make a freqtrade configuration for FreqAI, small enough to train in a second or two.
+
+    :param folder: the user's folder.
+    :param training: updates `model_training_parameters`.
+    :param features: updates `feature_parameters`.
+    :param split: updates `data_split_parameters`.
+    :param freqai: anything else of the `freqai` block.
+    """
+    small = {"units": 8, "num_lstm_layers": 2, "epochs": 3, "batch_size": 32}
+    # Four features and a hundred steps: too little to learn from what dropout leaves.
+    small |= {"learning_rate": 0.002, "dropout_rate": 0.1, "input_dropout_rate": 0.0}
+    return {
+        "user_data_dir": folder,
+        "datadir": folder / "data",
+        "config_files": [str(folder / "config.json")],
+        "timeframe": "1h",
+        "timerange": "20240301-20240315",
+        "stake_currency": "USDT",
+        "exchange": {"name": "binance", "pair_whitelist": [PAIR]},
+        "freqai": {
+            "enabled": True,
+            "identifier": "test",
+            "keras": True,
+            "model_save_type": "keras",
+            "conv_width": 6,
+            "train_period_days": 20,
+            "backtest_period_days": 7,
+            "live_retrain_hours": 0,
+            "purge_old_models": 2,
+            "activate_tensorboard": False,
+            "feature_parameters": {
+                "include_timeframes": ["1h"],
+                "include_corr_pairlist": [],
+                "label_period_candles": 0,
+                "include_shifted_candles": 0,
+                "indicator_periods_candles": [10],
+                "shuffle_after_split": False,
+                "buffer_train_data_candles": 0,
+                **(features or {}),
+            },
+            "data_split_parameters": {"test_size": 0.2, "shuffle": False, **(split or {})},
+            "model_training_parameters": {**small, **(training or {})},
+            **freqai,
+        },
+    }
+
+
+def make_frame(rows: int = 500, start: str = "2024-01-01", seed: int = 1) -> DataFrame:
+    """Make candles with four features and two labels that the last three candles decide."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 4))
+    past = pd.DataFrame(x).rolling(3, min_periods=1).mean().to_numpy()
+    close = 100 + np.cumsum(x[:, 0])
+    return DataFrame(
+        {
+            "date": pd.date_range(start, periods=rows, freq="h", tz="UTC"),
+            "open": close,
+            "high": close + 1,
+            "low": close - 1,
+            "close": close,
+            "volume": 1.0,
+            **{f"%-x{i}": x[:, i] for i in range(4)},
+            "&-a": past[:, 0] - past[:, 1],
+            "&-b": 10 * past[:, 2],
+        }
+    )
+
+
+def make_kitchen(
+    config: dict[str, Any], frame: DataFrame, *, live: bool = False, stamp: int = STAMP
+) -> FreqaiDataKitchen:
+    """Make the FreqaiDataKitchen of one training window, with features and labels found."""
+    dk = FreqaiDataKitchen(config, live, PAIR)
+    dk.set_paths(PAIR, stamp)
+    dk.set_new_model_names(PAIR, stamp)
+    dk.find_features(frame)
+    dk.find_labels(frame)
+    return dk
+
+
+@cache
+def pool_of(parameters: LSTMParameters) -> NetworkPool:
+    """Give the networks of some parameters; all tests share them, since building takes seconds."""
+    return NetworkPool(parameters)
 
 
 @pytest.fixture
 def freqai_config(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Make a freqtrade configuration for FreqAI, small enough to train in a second or two.
-
-    Keywords: `training` updates model_training_parameters, `features` feature_parameters, `split`
-    data_split_parameters; anything else goes into the `freqai` block.
-    """
-
-    def make(
-        training: dict[str, Any] | None = None,
-        features: dict[str, Any] | None = None,
-        split: dict[str, Any] | None = None,
-        **freqai: Any,
-    ) -> dict[str, Any]:
-        small = {"units": 8, "num_lstm_layers": 2, "epochs": 3, "batch_size": 32}
-        # Four features and a hundred steps: too little to learn from what dropout leaves.
-        small |= {"learning_rate": 0.002, "dropout_rate": 0.1, "input_dropout_rate": 0.0}
-        return {
-            "user_data_dir": tmp_path,
-            "datadir": tmp_path / "data",
-            "config_files": [str(tmp_path / "config.json")],
-            "timeframe": "1h",
-            "timerange": "20240301-20240315",
-            "stake_currency": "USDT",
-            "exchange": {"name": "binance", "pair_whitelist": [PAIR]},
-            "freqai": {
-                "enabled": True,
-                "identifier": "test",
-                "keras": True,
-                "model_save_type": "keras",
-                "conv_width": 6,
-                "train_period_days": 20,
-                "backtest_period_days": 7,
-                "live_retrain_hours": 0,
-                "purge_old_models": 2,
-                "activate_tensorboard": False,
-                "feature_parameters": {
-                    "include_timeframes": ["1h"],
-                    "include_corr_pairlist": [],
-                    "label_period_candles": 0,
-                    "include_shifted_candles": 0,
-                    "indicator_periods_candles": [10],
-                    "shuffle_after_split": False,
-                    "buffer_train_data_candles": 0,
-                    **(features or {}),
-                },
-                "data_split_parameters": {"test_size": 0.2, "shuffle": False, **(split or {})},
-                "model_training_parameters": {**small, **(training or {})},
-                **freqai,
-            },
-        }
-
-    return make
+    """`make_config` in the test's own folder."""
+    return partial(make_config, tmp_path)
 
 
 @pytest.fixture
 def learnable() -> Callable[..., DataFrame]:
-    """Make candles with four features and two labels that the last three candles decide."""
-
-    def make(rows: int = 500, start: str = "2024-01-01", seed: int = 1) -> DataFrame:
-        rng = np.random.default_rng(seed)
-        x = rng.normal(size=(rows, 4))
-        past = pd.DataFrame(x).rolling(3, min_periods=1).mean().to_numpy()
-        close = 100 + np.cumsum(x[:, 0])
-        return DataFrame(
-            {
-                "date": pd.date_range(start, periods=rows, freq="h", tz="UTC"),
-                "open": close,
-                "high": close + 1,
-                "low": close - 1,
-                "close": close,
-                "volume": 1.0,
-                **{f"%-x{i}": x[:, i] for i in range(4)},
-                "&-a": past[:, 0] - past[:, 1],
-                "&-b": 10 * past[:, 2],
-            }
-        )
-
-    return make
+    """`make_frame`."""
+    return make_frame
 
 
 @pytest.fixture
 def kitchen() -> Callable[..., FreqaiDataKitchen]:
-    """Make the FreqaiDataKitchen of one training window, with features and labels found."""
+    """`make_kitchen`."""
+    return make_kitchen
 
-    def make(
-        config: dict[str, Any], frame: DataFrame, *, live: bool = False, stamp: int = 1709251200
-    ) -> FreqaiDataKitchen:
-        dk = FreqaiDataKitchen(config, live, PAIR)
-        dk.set_paths(PAIR, stamp)
-        dk.set_new_model_names(PAIR, stamp)
-        dk.find_features(frame)
-        dk.find_labels(frame)
-        return dk
+
+@pytest.fixture
+def regressor(lstm: ModuleType, freqai_config: Callable[..., dict]) -> Callable[..., Any]:
+    """Make an LSTMRegressor of a backtest; a second one in a test is that after a restart.
+
+    Keywords are those of `make_config`.
+    """
+
+    def make(**config: Any) -> Any:
+        freqai = lstm.LSTMRegressor(config=freqai_config(**config))
+        freqai.pool = freqai.dd.pool = pool_of(freqai.parameters)
+        freqai.live = False
+        freqai.dd.set_pair_dict_info({"pair": PAIR})
+        return freqai
 
     return make

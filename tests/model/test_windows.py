@@ -1,13 +1,19 @@
 """Which rows are complete windows: the quick code against the definition, spelled out."""
 
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from freqai_lstm.model.windows import (
+    candle_numbers,
+    split_windows,
+    window_ends,
+    without_shared_labels,
+)
 
 
 HOUR = 3600
@@ -30,34 +36,34 @@ def complete(candles: np.ndarray, valid: np.ndarray, width: int, row: int) -> bo
 
 @thorough
 @given(steps=steps, width=widths, data=st.data())
-def test_window_ends(lstm: ModuleType, steps: list[int], width: int, data: st.DataObject) -> None:
+def test_window_ends(steps: list[int], width: int, data: st.DataObject) -> None:
     """Windows end exactly where `conv_width` consecutive valid candles do."""
     candles = np.cumsum(np.array([100, *steps], dtype=np.int64))
     mostly = st.sampled_from([True, True, True, True, True, False])
     valid = np.array(data.draw(st.lists(mostly, min_size=len(candles), max_size=len(candles))))
-    ends = lstm.window_ends(candles, valid, width)
+    ends = window_ends(candles, valid, width)
     expected = [r for r in range(len(candles)) if complete(candles, valid, width, r)]
     assert ends.tolist() == expected
     assert ends.dtype == np.int32
 
 
-def test_rows_out_of_order(lstm: ModuleType) -> None:
+def test_rows_out_of_order() -> None:
     """Rows that jump back and forth make no window, even where first and last would fit."""
     candles = np.array([1, 3, 2, 4, 5, 6])
-    assert lstm.window_ends(candles, np.ones(6, dtype=bool), 4).tolist() == []
-    assert lstm.window_ends(candles, np.ones(6, dtype=bool), 3).tolist() == [5]
+    assert window_ends(candles, np.ones(6, dtype=bool), 4).tolist() == []
+    assert window_ends(candles, np.ones(6, dtype=bool), 3).tolist() == [5]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_fewer_rows_than_conv_width(lstm: ModuleType, rows: int) -> None:
+def test_fewer_rows_than_conv_width(rows: int) -> None:
     """A frame shorter than one window has none."""
-    ends = lstm.window_ends(np.arange(rows), np.ones(rows, dtype=bool), 4)
+    ends = window_ends(np.arange(rows), np.ones(rows, dtype=bool), 4)
     assert ends.shape == (0,)
 
 
-def test_exactly_conv_width_rows(lstm: ModuleType) -> None:
+def test_exactly_conv_width_rows() -> None:
     """A live call brings exactly one window, and it ends at the last row."""
-    assert lstm.window_ends(np.arange(4), np.ones(4, dtype=bool), 4).tolist() == [3]
+    assert window_ends(np.arange(4), np.ones(4, dtype=bool), 4).tolist() == [3]
 
 
 @thorough
@@ -65,9 +71,9 @@ def test_exactly_conv_width_rows(lstm: ModuleType) -> None:
     steps=steps, width=widths, horizon=st.integers(0, 6), share=st.floats(0, 1), later=st.booleans()
 )
 def test_split_windows(
-    lstm: ModuleType, steps: list[int], width: int, horizon: int, share: float, later: bool
+    steps: list[int], width: int, horizon: int, share: float, later: bool
 ) -> None:
-    """No label of the earlier part reaches a candle of the later part, and nothing else is lost.
+    """No label of the earlier windows reaches a later window's candle, and nothing else is lost.
 
     The validation block may also come first (`reverse_train_test_order`).
     """
@@ -75,28 +81,28 @@ def test_split_windows(
     cut = round(share * len(candles))
     in_later = np.arange(len(candles)) >= cut
     is_validation = in_later if later else ~in_later
-    train, validation = lstm.split_windows(candles, is_validation, width, horizon)
+    train, validation = split_windows(candles, is_validation, width, horizon)
 
     valid = np.ones(len(candles), dtype=bool)
     every = [r for r in range(len(candles)) if complete(candles, valid, width, r)]
-    boundary = candles[cut] if 0 < cut < len(candles) else np.inf
+    boundary = min((candles[r] for r in every if in_later[r]), default=np.inf)
     kept = [r for r in every if in_later[r] or candles[r] + horizon < boundary]
     assert train.tolist() == [r for r in kept if not is_validation[r]]
     assert validation.tolist() == [r for r in kept if is_validation[r]]
 
 
-def test_purge_is_the_horizon(lstm: ModuleType) -> None:
+def test_purge_is_the_horizon() -> None:
     """Without gaps exactly `label_period_candles` windows are purged, just before validation."""
     is_validation = np.arange(20) >= 15
     for horizon in (0, 1, 4):
-        train, validation = lstm.split_windows(np.arange(20), is_validation, 3, horizon)
+        train, validation = split_windows(np.arange(20), is_validation, 3, horizon)
         assert train.tolist() == list(range(2, 15 - horizon))
         assert validation.tolist() == [15, 16, 17, 18, 19]
 
 
-def test_first_validation_windows_reach_back(lstm: ModuleType) -> None:
+def test_first_validation_windows_reach_back() -> None:
     """Validation starts at its first row: the history of that window are training rows."""
-    _, validation = lstm.split_windows(np.arange(10), np.arange(10) >= 8, 5, 3)
+    _, validation = split_windows(np.arange(10), np.arange(10) >= 8, 5, 3)
     assert validation.tolist() == [8, 9]
 
 
@@ -106,15 +112,15 @@ def test_first_validation_windows_reach_back(lstm: ModuleType) -> None:
     unit=st.sampled_from(["s", "ms", "us", "ns"]),
     as_object=st.booleans(),
 )
-def test_candle_numbers(lstm: ModuleType, hours: list[int], unit: str, as_object: bool) -> None:
+def test_candle_numbers(hours: list[int], unit: str, as_object: bool) -> None:
     """Numbers count candles since 1970 whatever the resolution and the dtype of the dates."""
     stamps = pd.to_datetime(pd.Series(hours) * HOUR, unit="s", utc=True).dt.as_unit(unit)
     dates = stamps.astype(object) if as_object else stamps
-    assert lstm.candle_numbers(dates, HOUR).tolist() == hours
-    assert lstm.candle_numbers(dates, HOUR).dtype == np.int64
+    assert candle_numbers(dates, HOUR).tolist() == hours
+    assert candle_numbers(dates, HOUR).dtype == np.int64
 
 
-def test_dates_of_mixed_kind(lstm: ModuleType) -> None:
+def test_dates_of_mixed_kind() -> None:
     """A column of dtype object with several resolutions and time zones counts right."""
     start = datetime(2024, 3, 1, tzinfo=UTC)
     dates = pd.Series(
@@ -126,26 +132,23 @@ def test_dates_of_mixed_kind(lstm: ModuleType) -> None:
         ],
         dtype=object,
     )
-    assert np.diff(lstm.candle_numbers(dates, HOUR)).tolist() == [1, 1, 1]
+    assert np.diff(candle_numbers(dates, HOUR)).tolist() == [1, 1, 1]
 
 
-def test_dates_without_a_time_zone(lstm: ModuleType) -> None:
+def test_dates_without_a_time_zone() -> None:
     """Dates without a zone are UTC, and the index of the series does not matter."""
     naive = pd.Series(pd.date_range("2024-03-01", periods=5, freq="5min"), index=[9, 7, 5, 3, 1])
     aware = naive.dt.tz_localize("UTC")
-    assert (lstm.candle_numbers(naive, 300) == lstm.candle_numbers(aware, 300)).all()
-    assert np.diff(lstm.candle_numbers(naive, 300)).tolist() == [1] * 4
+    assert (candle_numbers(naive, 300) == candle_numbers(aware, 300)).all()
+    assert np.diff(candle_numbers(naive, 300)).tolist() == [1] * 4
 
 
-def test_gathered_rows(lstm: ModuleType) -> None:
-    """The window of row t is the rows of the matrix up to and with t, in their order."""
-    width, features, rows = 5, 3, 40
-    network = lstm.NetworkPool(lstm.LSTMParameters(units=2, num_lstm_layers=1)).fresh(
-        width, features, 1
-    )
-    matrix = np.random.default_rng(1).normal(size=(rows, features)).astype(np.float32)
-    ends = np.array([4, 39, 17, 17], dtype=np.int32)
-    windows = np.asarray(network.windows(network.tf.constant(matrix), network.tf.constant(ends)))
-    assert windows.shape == (4, width, features)
-    for window, end in zip(windows, ends, strict=True):
-        assert (window == matrix[end - width + 1 : end + 1]).all()
+def test_windows_before_a_held_out_part_share_no_label() -> None:
+    """Held-out windows within a training purge the windows before them by the horizon too."""
+    ends, candles = np.arange(4, 20), np.arange(100, 120)
+    before, held_out = without_shared_labels(ends, candles, ends >= 15, 3)
+    assert before.tolist() == list(range(4, 12))
+    assert held_out.tolist() == list(range(15, 20))
+    kept, none = without_shared_labels(ends, candles, ends > 99, 3)
+    assert kept.tolist() == ends.tolist()
+    assert none.shape == (0,)
