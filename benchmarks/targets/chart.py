@@ -49,6 +49,7 @@ def draw(figures: Mapping[str, Any]) -> str:
         f'<rect width="{WIDTH}" height="{height}" rx="6" fill="white"/>',
         '<text x="20" y="30" font-size="18" font-weight="bold">R² out of sample, mean of '
         "pairs: right is better</text>",
+        f'<text x="{RIGHT}" y="30" text-anchor="end" font-size="14">arrow: below {LOWEST:g}</text>',
         *_axis(bottom),
     ]
     for number, label in enumerate(labels):

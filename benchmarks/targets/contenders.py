@@ -164,7 +164,7 @@ CONTENDERS: dict[str, Contender] = {
         ),
         Contender(
             "previous",
-            f"LSTMRegressor, {PREVIOUS_COMMIT}",
+            f"previous release ({PREVIOUS_COMMIT})",
             "LSTMRegressor",
             previous_release,
             freqai=_KERAS,

@@ -57,9 +57,9 @@ def backtest(
                 *("--timerange", exam.timerange, "--cache", "none"),
             ],
             cwd=ROOT,  # the strategy imports benchmarks.targets.labels
+            output=work / "log.txt",
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    (work / "log.txt").write_text(run.output, encoding="utf-8")
     predictions = collect(userdir / "models" / config["freqai"]["identifier"], exam)
     used = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
     return predictions, Cost(run.seconds, used)

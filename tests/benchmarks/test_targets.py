@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.targets import results as results_module
+from benchmarks.targets.__main__ import app
 from benchmarks.targets.baselines import BASELINES, predict_baseline
 from benchmarks.targets.chart import draw
 from benchmarks.targets.contenders import CONTENDERS, Contender
+from benchmarks.targets.dump import dump_inputs
 from benchmarks.targets.labels import LABELS, MAX_HORIZON, add_labels, log_returns
 from benchmarks.targets.report import write_report
 from benchmarks.targets.results import Result, Results
@@ -218,17 +221,46 @@ def test_the_report_has_every_contender_and_label(exam: Exam, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_the_dump_holds_what_models_are_given(exam: Exam, tmp_path: Path) -> None:
+    """Training rows end where predictions begin, and those have the labels known in the range."""
+    files = dump_inputs(exam, tmp_path)
+    assert len(files) == 2 * len(exam.windows)
+    first = exam.windows[0]
+    train, predict = (
+        pd.read_feather(tmp_path / f"dumps/small/BTC_USDT_USDT_{first.name}.{what}.feather")
+        for what in ("train", "predict")
+    )
+    assert train["date"].iloc[-1] < pd.Timestamp(first.start) == predict["date"].iloc[0]
+    assert train[COLUMNS].iloc[-1].isna().any()  # not known yet
+    assert not predict[COLUMNS].isna().any(axis=None)  # known from the next window's candles
+    features = [column for column in train if "%" in column]
+    assert len(features) > 40
+    assert not train[features].isna().any(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["run", "jugde"], "choose, judge"), (["run", "choose", "--only", "lsmt"], "lightgbm")],
+)
+def test_a_wrong_name_on_the_command_line_is_answered_with_the_right_ones(
+    arguments: list[str], told: str
+) -> None:
+    """An unknown range or contender ends with exit code 2 and the known names."""
+    answer = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert answer.exit_code == 2
+    assert told in answer.output
+
+
+@pytest.mark.slow
 def test_a_small_exam_runs_through_freqtrade(
     exam: Exam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ridge learns two labels in the real backtest, predicts every candle, and is kept."""
     two = ("log_volume", "since_high")
-    short = {"freqai": {"feature_parameters": {"include_corr_pairlist": []}}}
 
     class TwoLabels(Contender):
         def configs(self, exam: Exam, seed: int) -> dict[str, dict[str, Any]]:
-            own = {"freqai": {"identifier": "ridge", "conv_width": 24}}
-            return {"all": merged(merged(base_config(exam, two), short), own)}
+            return {"all": merged(base_config(exam, two), {"freqai": {"identifier": "ridge"}})}
 
     contender = TwoLabels("ridge", "ridge", CONTENDERS["ridge"].model)
     results = Results(exam, tmp_path)
