@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -45,26 +45,16 @@ _GARCH_ALPHA, _GARCH_BETA = 0.10, 0.88
 _SHOCK_FREEDOM = 5.0
 
 
-class Regime(NamedTuple):
-    """A phase of the market.
-
-    `drift` is the mean return per hour in units of the hourly volatility, `volatility` multiplies
-    it, `hours` is the mean duration, `pull` the share per hour of the way back to where it began,
-    `weight` how often the regime is drawn.
-    """
-
-    drift: float
-    volatility: float
-    hours: float
-    pull: float
-    weight: float
-
-
-REGIMES = (
-    Regime(0.10, 0.9, 120, 0.0, 0.32),  # trend up
-    Regime(-0.09, 1.1, 90, 0.0, 0.27),  # trend down
-    Regime(0.0, 0.7, 140, 0.02, 0.34),  # range
-    Regime(-0.60, 2.6, 14, 0.0, 0.07),  # crash
+# The regimes, one a row: mean return per hour in units of the hourly volatility, volatility as a
+# multiple of it, mean duration in hours, share per hour of the way back to where the regime began,
+# and how often it is drawn.
+_REGIMES = np.array(
+    [
+        [0.10, 0.9, 120, 0.0, 0.32],  # trend up
+        [-0.09, 1.1, 90, 0.0, 0.27],  # trend down
+        [0.0, 0.7, 140, 0.02, 0.34],  # range
+        [-0.60, 2.6, 14, 0.0, 0.07],  # crash
+    ]
 )
 
 
@@ -129,17 +119,21 @@ def generate_market(
     futures = trading_mode == "futures"
     candle_type = CandleType.FUTURES if futures else CandleType.SPOT
     base = _base_timeframe({*timeframes, MARK_TIMEFRAME} if futures else set(timeframes))
-    dates = candle_dates(start, end, base)
-    factor = market_factor(dates, seed=seed)
+    first, last = pd.to_datetime([start, end], utc=True)
+    step = f"{timeframe_to_seconds(base)}s"
+    dates = pd.date_range(first, last, freq=step, inclusive="left", unit="ms").floor(step)
+    if dates.empty:
+        raise ValueError(f"No {base} candle fits between {first} and {last}; move the end.")
+    factor = _market_factor(dates, seed)
     (datadir / "futures" if futures else datadir).mkdir(parents=True, exist_ok=True)
     store = get_datahandler(datadir, "feather").ohlcv_store
     for pair in (pair_for_mode(name, trading_mode) for name in pairs):
-        candles = generate_candles(pair, dates, factor, seed=seed)
+        candles = _candles(pair, dates, factor, seed)
         for timeframe in timeframes:
             store(pair, timeframe, resample_candles(candles, timeframe), candle_type)
         if futures:
             hourly = resample_candles(candles, MARK_TIMEFRAME)
-            mark, funding = mark_candles(pair, hourly, seed), funding_rates(pair, hourly, seed)
+            mark, funding = _mark_candles(pair, hourly, seed), _funding_rates(pair, hourly, seed)
             store(pair, MARK_TIMEFRAME, mark, CandleType.MARK)
             store(pair, MARK_TIMEFRAME, funding, CandleType.FUNDING_RATE)
 
@@ -156,29 +150,11 @@ def pair_for_mode(pair: str, trading_mode: str) -> str:
     return f"{spot}:{quote}" if trading_mode == "futures" else spot
 
 
-def candle_dates(start: datetime, end: datetime, timeframe: str) -> pd.DatetimeIndex:
-    """Opening times, UTC, of the candles from `start` up to, without, `end`.
-
-    :raises ValueError: fewer than one candle fits.
-    """
-    first, last = pd.to_datetime([start, end], utc=True)
-    step = f"{timeframe_to_seconds(timeframe)}s"
-    dates = pd.date_range(first, last, freq=step, inclusive="left", unit="ms")
-    if dates.empty:
-        raise ValueError(f"No {timeframe} candle fits between {first} and {last}; move the end.")
-    return dates.floor(step)
-
-
-def market_factor(dates: pd.DatetimeIndex, *, seed: int) -> pd.DataFrame:
-    """The factor every pair follows, one row per candle.
-
-    :param dates: evenly spaced opening times.
-    :return: columns `log_return` (the factor's) and `volatility` (standard deviation of one candle,
-        the clustering included).
-    """
+def _market_factor(dates: pd.DatetimeIndex, seed: int) -> pd.DataFrame:
+    """What every pair follows: `log_return` and its `volatility`, one row per candle."""
     hours = _hours_per_candle(dates)
     regime = _regimes(len(dates), hours, seed)
-    drift, multiplier, _, pull, _ = np.array(REGIMES).T
+    drift, multiplier, _, pull, _ = _REGIMES.T
     volatility, shock = _garch("factor", len(dates), seed)
     scale = volatility * multiplier[regime] * _HOURLY_VOLATILITY * np.sqrt(hours)
     returns = drift[regime] * _HOURLY_VOLATILITY * hours + scale * shock
@@ -191,16 +167,9 @@ def market_factor(dates: pd.DatetimeIndex, *, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"log_return": returns, "volatility": scale}, index=dates)
 
 
-def generate_candles(
-    pair: str, dates: pd.DatetimeIndex, factor: pd.DataFrame, *, seed: int
-) -> pd.DataFrame:
-    """Candles of one pair.
-
-    :param pair: its spot name (`BTC/USDT`) chooses the random streams, so spot and perpetual agree.
-    :param factor: `market_factor` of the same dates.
-    :return: freqtrade's columns date, open, high, low, close, volume (in base currency), with
-        low ≤ open, close ≤ high and each open at the close before it.
-    """
+def _candles(pair: str, dates: pd.DatetimeIndex, factor: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Candles of one pair, with low ≤ open, close ≤ high and each open at the close before it."""
+    # The spot name chooses the random streams, so spot and perpetual agree.
     spot = pair.split(":")[0]
     n, hours = len(dates), _hours_per_candle(dates)
     traits = _stream(seed, spot, "traits")
@@ -256,18 +225,15 @@ def resample_candles(
     return longer.reset_index()
 
 
-def mark_candles(pair: str, hourly: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _mark_candles(pair: str, hourly: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Mark price candles: the traded ones within a few basis points, volume 0 as on Binance."""
     basis = _stream(seed, pair, "mark").normal(0.0, 1e-4, len(hourly))
     prices = hourly[["open", "high", "low", "close"]].mul(1.0 + basis, axis=0).round(8)
     return hourly.assign(**prices, volume=0.0)
 
 
-def funding_rates(pair: str, hourly: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Funding rates every 8 hours (00, 08, 16 UTC): Binance's usual 0.01 %, more in an uptrend.
-
-    :return: columns `date` and `funding_rate` (a share of the position, not percent).
-    """
+def _funding_rates(pair: str, hourly: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Funding rates every 8 hours (00, 08, 16 UTC): Binance's usual 0.01 %, more in an uptrend."""
     trend = np.log(hourly["close"]).diff(24).fillna(0.0)
     due = hourly["date"].dt.hour % 8 == 0
     noise = _stream(seed, pair, "funding").normal(0.0, 3e-5, due.sum())
@@ -305,14 +271,13 @@ def _start_price(base: str) -> float:
 
 
 def _regimes(n: int, hours: float, seed: int) -> np.ndarray:
-    """The index into `REGIMES` of each candle, shape (n,)."""
+    """The row of `_REGIMES` that each candle belongs to, shape (n,)."""
     rng = _stream(seed, "regimes")
-    weights = np.array([regime.weight for regime in REGIMES])
     regimes, current, position = np.empty(n, dtype=np.int64), -1, 0
     while position < n:
-        following = np.where(np.arange(len(REGIMES)) == current, 0.0, weights)
-        current = int(rng.choice(len(REGIMES), p=following / following.sum()))
-        length = max(1, round(rng.exponential(REGIMES[current].hours) / hours))
+        others = np.where(np.arange(len(_REGIMES)) == current, 0.0, _REGIMES[:, 4])
+        current = int(rng.choice(len(_REGIMES), p=others / others.sum()))
+        length = max(1, round(rng.exponential(_REGIMES[current, 2]) / hours))
         regimes[position : position + length] = current
         position += length
     return regimes
