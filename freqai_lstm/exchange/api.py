@@ -26,7 +26,6 @@ Json = dict[str, Any] | list[Any]
 _BOTH = "/{root:api/v3|fapi/v1}/"
 _KLINE_LIMITS = {"spot": 1000, "futures": 1500}
 _BOOK_DEPTH = 20
-
 # Binance's mark of a perpetual: it is "delivered" in the year 2100.
 _PERPETUAL_DELIVERY_MS = 4_133_404_800_000
 
@@ -94,24 +93,18 @@ class BinanceApi:
         market = self._market(request)
         candles = self._store.candles(market, _required(request, "interval"), price=price)
         page = _page(request, candles, 500, _KLINE_LIMITS[market.mode])
-        # Of Binance's twelve columns, close time and those of trades are not known.
-        return [
-            [opened, *map(str, values), opened, f"{values[3] * values[4]:.2f}", 0, "0", "0", "0"]
-            for opened, values in zip(
-                milliseconds(page["date"]).tolist(),
-                page[[*PRICES, "volume"]].to_numpy().tolist(),
-                strict=True,
-            )
-        ]
+        values = page[[*PRICES, "volume"]].to_numpy().tolist()
+        # ccxt reads the first six of Binance's twelve columns.
+        opened = milliseconds(page["date"]).tolist()
+        return [[date, *map(str, row)] for date, row in zip(opened, values, strict=True)]
 
     def _funding_rate(self, request: web.Request) -> Json:
         market = self._market(request)
         page = _page(request, self._store.funding(market), 100, 1000)
+        paid = zip(milliseconds(page["date"]).tolist(), page["funding_rate"], strict=True)
         return [
             {"symbol": market.symbol, "fundingTime": date, "fundingRate": str(rate)}
-            for date, rate in zip(
-                milliseconds(page["date"]).tolist(), page["funding_rate"], strict=True
-            )
+            for date, rate in paid
         ]
 
     def _premium_index(self, market: Market) -> dict[str, Any]:

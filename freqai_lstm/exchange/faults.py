@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from aiohttp import web
 
@@ -39,24 +39,29 @@ CANDLE_KINDS = {
 }
 KINDS = ANSWER_KINDS | LIVE_KINDS | CANDLE_KINDS
 CONTROL = "/control/faults"
-_DEFAULT_SECONDS = {"slow": 5.0, "stale": 120.0, "hang": 3600.0}
+_SECONDS = {"slow": 5.0, "stale": 120.0, "hang": 3600.0}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `pair` None means all pairs, `path` any address that contains it.
+    """One fault. One with an `end_ms` is over: it is the past of some candles.
 
-    For candles, opening times from `start_ms` on and before `end_ms` are concerned. A fault that
-    has an `end_ms` is over: it is the past of some candles.
+    :param kind: a name in `KINDS`.
+    :param pair: in freqtrade's notation; None for all.
+    :param path: only addresses that contain this ("klines", "/fapi/v1/time"); "" for all.
+    :param seconds: what it means depends on the kind; 5 for slow, 120 for stale by default.
+    :param status: HTTP status of an error.
+    :param start_ms: faults of candles: first opening time, by default the next candle's.
+    :param end_ms: faults of candles: opening times before this; by default up to `clear`.
     """
 
     kind: str
-    pair: str | None
-    path: str
-    seconds: float
-    status: int
-    start_ms: int
-    end_ms: int | None
+    pair: str | None = None
+    path: str = ""
+    seconds: float = 0.0
+    status: int = 503
+    start_ms: int = 0
+    end_ms: int | None = None
 
     def concerns(self, pair: str | None) -> bool:
         """Whether the fault touches `pair`; a request without a pair only meets general ones."""
@@ -71,49 +76,27 @@ class Faults:
     :param clock: seconds since 1970.
     """
 
-    def __init__(
-        self,
-        *,
-        live: bool = False,
-        step_ms: int = 60_000,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, *, live: bool, step_ms: int, clock: Callable[[], float]) -> None:
         self._live, self._step_ms, self._clock = live, step_ms, clock
         self._lock = threading.Lock()
         self._all: tuple[Fault, ...] = ()
 
-    def inject(
-        self,
-        kind: str,
-        *,
-        pair: str | None = None,
-        path: str = "",
-        seconds: float | None = None,
-        status: int = 503,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-    ) -> Fault:
+    def inject(self, kind: str, **how: Any) -> Fault:
         """Switch a fault on; an active one of the same kind, pair and path is replaced.
 
-        :param kind: a name in `KINDS`.
-        :param pair: in freqtrade's notation; None for all.
-        :param path: only addresses that contain this ("klines", "/fapi/v1/time"); "" for all.
-        :param seconds: what it means depends on the kind; 5 for slow, 120 for stale by default.
-        :param start_ms: faults of candles: first opening time, by default the next candle's.
-        :param end_ms: faults of candles: opening times before this; by default up to `clear`.
+        :param how: the other fields of `Fault`.
         :raises ValueError: an unknown kind, or one that only a live exchange can have.
+        :raises TypeError: there is no such field.
         """
         if kind not in KINDS:
             raise ValueError(f"There is no fault {kind!r}; use one of {', '.join(KINDS)}.")
         if kind not in ANSWER_KINDS and not self._live:
             raise ValueError(f"The fault {kind!r} needs a live exchange: LoopbackExchange(live=…).")
-        if seconds is None:
-            seconds = _DEFAULT_SECONDS.get(kind, 0.0)
-        start = self._next_candle_ms() if start_ms is None else start_ms
-        end = end_ms if kind in CANDLE_KINDS else None
-        fault = Fault(kind, pair, path, float(seconds), status, start, end)
+        defaults = {"seconds": _SECONDS.get(kind, 0.0), "start_ms": self._next_candle_ms()}
+        fault = Fault(kind, **(defaults | how))
         with self._lock:
-            replaced = [f for f in self.active if (f.kind, f.pair, f.path) == (kind, pair, path)]
+            same = (kind, fault.pair, fault.path)
+            replaced = [f for f in self.active if (f.kind, f.pair, f.path) == same]
             self._all = (*(f for f in self._all if f not in replaced), fault)
         return fault
 
