@@ -11,7 +11,7 @@ from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.model.windows import TrainingSet, split_windows
 
 
-WIDTH, FEATURES, LABELS = 6, 4, 2
+WIDTH, FEATURES, LABELS = 4, 4, 2
 
 
 def small_network(**given: Any) -> CompiledNetwork:

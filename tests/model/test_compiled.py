@@ -1,0 +1,218 @@
+"""The compiled network: it predicts and trains what Keras would, on gathered windows."""
+
+import threading
+
+import numpy as np
+import pytest
+from small import FEATURES, LABELS, WIDTH, small_network, small_set
+
+from freqai_lstm.model import compiled
+from freqai_lstm.model.compiled import CompiledNetwork
+from freqai_lstm.model.training import Training
+
+
+def random_rows(rows: int = 30) -> np.ndarray:
+    """A feature matrix of shape (rows, FEATURES)."""
+    return np.random.default_rng(1).normal(size=(rows, FEATURES)).astype(np.float32)
+
+
+def random_weights(network: CompiledNetwork) -> np.ndarray:
+    """Weights of which none is zero, as the last layers' first ones are."""
+    numbers = len(network.weights())
+    return np.random.default_rng(2).normal(size=numbers).astype(np.float32)
+
+
+def written_out(matrix: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The windows that end at `ends`: (windows, WIDTH, FEATURES)."""
+    return np.stack([matrix[end - WIDTH + 1 : end + 1] for end in ends])
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_predict_equals_keras(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled prediction gives what the Keras model gives for the same windows.
+
+    The window of row t is the rows up to and with t, in their order, in any batch size.
+    """
+    network, matrix = small_network(num_lstm_layers=layers), random_rows()
+    ends = np.array([5, 29, 11, 12], dtype=np.int32)
+    weights = random_weights(network)
+    network.set_weights(weights)
+    expected = network.model.predict(written_out(matrix, ends), verbose=0)
+    assert expected.std() > 0.1
+    for most in (2048, 3, 1):
+        monkeypatch.setattr(compiled, "MOST_WINDOWS", most)
+        predicted = network.predict(weights, matrix, ends)
+        np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_large_windows_are_predicted_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers of one batch are bounded, and one window is always possible."""
+    network, matrix = small_network(), random_rows()
+    ends = np.arange(WIDTH, 30, dtype=np.int32)
+    weights = random_weights(network)
+    expected = network.predict(weights, matrix, ends)
+    monkeypatch.setattr(compiled, "MAX_GATHERED", 5)
+    np.testing.assert_allclose(network.predict(weights, matrix, ends), expected, atol=1e-5)
+
+
+def test_predict_nothing() -> None:
+    """Without a complete window there is no row to predict, and the shape says so."""
+    network, none = small_network(), np.empty(0, dtype=np.int32)
+    assert network.predict(network.weights(), random_rows(), none).shape == (0, LABELS)
+
+
+def test_predictions_bring_their_own_weights() -> None:
+    """What a training does to the Keras model changes no prediction with given weights."""
+    network, matrix = small_network(), random_rows()
+    ends = np.arange(WIDTH, 30, dtype=np.int32)
+    weights = random_weights(network)
+    before = network.predict(weights, matrix, ends)
+    network.set_weights(np.zeros_like(weights))
+    assert (network.predict(weights, matrix, ends) == before).all()
+    assert (network.predict(network.weights(), matrix, ends) == 0).all()
+
+
+def test_weights_travel_as_one_vector() -> None:
+    """In the order of `get_weights`, there and back."""
+    network = small_network()
+    weights = random_weights(network)
+    network.set_weights(weights)
+    assert (network.weights() == weights).all()
+    parts = network.model.get_weights()
+    assert (np.concatenate([part.ravel() for part in parts]) == weights).all()
+    network.set_ridge(np.full((FEATURES, LABELS), 3.0), np.full(LABELS, 4.0))
+    kernel, bias = network.model.get_layer("ridge").get_weights()
+    assert (kernel == 3).all()
+    assert (bias == 4).all()
+
+
+def test_reset() -> None:
+    """Every variable is what it was at first, the optimizer's and the dropout seeds' too."""
+    network, data = small_network(), small_set()
+    network.reset()
+    _, optimizer, _ = network._training_function()
+    variables = [*network.model.variables, *optimizer.variables]
+    first = [np.asarray(variable) for variable in variables]
+    network.learning_rate = 0.5
+    network.train(data.features, data.labels, data.weights, data.train_ends)
+    assert any((np.asarray(v) != f).any() for v, f in zip(variables, first, strict=True))
+    network.reset()
+    assert all((np.asarray(v) == f).all() for v, f in zip(variables, first, strict=True))
+    weights = random_weights(network)
+    network.reset(weights)
+    assert (network.weights() == weights).all()
+    assert network.learning_rate == pytest.approx(network.parameters.learning_rate)
+
+
+def test_train_returns_the_sum_of_weighted_losses() -> None:
+    """Every window counts once, also those of the last, smaller batch."""
+    network, data = small_network(dropout_rate=0.0, learning_rate=1e-12), small_set()
+    network.reset()
+    weights = np.random.default_rng(1).random(len(data.weights)).astype(np.float32)
+    ends = data.train_ends[:75]  # batches of 32
+    total = network.train(data.features, data.labels, weights, ends)
+    predicted = network.predict(network.weights(), data.features, ends)
+    expected = (network.loss(data.labels[ends], predicted) * weights[ends]).sum()
+    assert total == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradients_are_clipped_by_their_global_norm() -> None:
+    """All variables are shortened by one factor, so that the direction stays.
+
+    Clipped one by one, each of them would be as long as `clip_norm`.
+    """
+    plain = {"optimizer": "sgd", "learning_rate": 1.0, "dropout_rate": 0.0}
+    steps = []
+    for clip_norm in (1e6, 0.01):
+        network, data = small_network(clip_norm=clip_norm, **plain), small_set()
+        start = random_weights(network) / 10  # from zero, most gradients would be zero
+        network.reset(start)
+        network.train(data.features, data.labels, data.weights, data.train_ends[:32])
+        steps.append(network.weights() - start)
+    free, clipped = steps
+    assert np.linalg.norm(free) > 0.1
+    assert np.linalg.norm(clipped) == pytest.approx(0.01, rel=1e-3)
+    np.testing.assert_allclose(clipped, free * 0.01 / np.linalg.norm(free), atol=1e-6)
+
+
+def test_decay_pulls_kernels_alone() -> None:
+    """With zero gradients weight decay shrinks what multiplies inputs, not biases and gains."""
+    network, data = (
+        small_network(weight_decay=10.0, learning_rate=0.01),
+        small_set(),
+    )
+    ones = np.ones_like(network.weights())
+    network.reset(ones)
+    # Windows of weight 0 have no gradient.
+    network.train(data.features, data.labels, np.zeros_like(data.weights), data.train_ends[:32])
+    ridge = {id(v) for v in network.model.get_layer("ridge").weights}
+    for variable in network.model.trainable_variables:
+        values = np.asarray(variable)
+        if values.ndim < 2 or id(variable) in ridge:
+            assert (values == 1).all(), variable.path
+        else:
+            np.testing.assert_allclose(values, 0.9, rtol=1e-5, err_msg=variable.path)
+
+
+def test_ridge_is_not_trained() -> None:
+    """The epochs leave the ridge regression as it was put in."""
+    network, data = small_network(), small_set()
+    network.reset()
+    before = network.weights()
+    network.train(data.features, data.labels, data.weights, data.train_ends[:32])
+    assert (network.weights() != before).any()
+    kernel, bias = network.model.get_layer("ridge").get_weights()
+    assert not kernel.any()
+    assert not bias.any()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "loss"),
+    [
+        ("adamw", "mse"),
+        ("adam", "mae"),
+        ("nadam", "huber"),
+        ("rmsprop", "log_cosh"),
+        ("sgd", "mse"),
+    ],
+)
+def test_optimizers_and_losses(optimizer: str, loss: str) -> None:
+    """Every optimizer and every loss that the parameters allow really trains."""
+    network = small_network(optimizer=optimizer, loss=loss, units=4, learning_rate=0.01)
+    data = small_set(rows=200)
+    network.reset()
+    assert type(network._training_function()[1]).__name__.lower() == optimizer
+    losses = [
+        network.train(data.features, data.labels, data.weights, data.train_ends) for _ in range(3)
+    ]
+    assert losses[-1] < losses[0]
+
+
+def test_prediction_does_not_wait_for_a_training() -> None:
+    """A thread predicts while another one trains on the same network, and waits for no lock."""
+    network, data = small_network(units=2, epochs=2), small_set(noise=1.0)
+    matrix, ends, weights = random_rows(), np.arange(WIDTH, 30, dtype=np.int32), network.weights()
+    training, predicted = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def within_an_epoch(scalars: dict[str, float], epoch: int) -> None:
+        training.set()
+        if epoch == 1:
+            waited.append(predicted.wait(timeout=60))
+
+    run = Training(network, data, on_epoch=within_an_epoch).run
+    thread = threading.Thread(target=run)
+    thread.start()
+    training.wait()
+    first = network.predict(weights, matrix, ends)
+    predicted.set()
+    thread.join()
+    assert waited == [True]
+    assert (network.predict(weights, matrix, ends) == first).all()
+
+
+def test_predicting_compiles_no_training() -> None:
+    """Predicting never builds the training function, which takes longest."""
+    network = small_network(units=2, seed=7)
+    network.predict(network.weights(), random_rows(), np.array([9], dtype=np.int32))
+    assert network._training is None
