@@ -8,6 +8,7 @@ from freqai_lstm.model import ridge
 from freqai_lstm.model.ridge import fit_ridge, flat
 from freqai_lstm.model.windows import TrainingSet
 
+
 ROWS = 200 + WIDTH - 1  # of 200 windows
 
 
@@ -90,13 +91,17 @@ def test_without_validation_the_newest_fifth_chooses_and_all_windows_fit() -> No
     data = small_set(rows=ROWS, validated=0, noise=2.0)
     assert len(data.train_ends) == 200
     found = fit_ridge(data, squares)
-    held_out = small_set(rows=ROWS, validated=40, noise=2.0)
-    chosen = fit_ridge(held_out, squares)
-    assert found.penalty == pytest.approx(chosen.penalty)
+    fitted, held_out = np.split(data.train_ends, [160])
+    candidates = ridge._solve(data, fitted, flat(data).bias, ridge.PENALTIES)
+    losses = [
+        squares(data.labels[held_out], one.predict(data.features[held_out])).mean()
+        for one in candidates
+    ]
+    chosen = candidates[int(np.argmin(losses))]
+    assert found.penalty == chosen.penalty
     assert (found.kernel != chosen.kernel).all(), "the newest fifth is learned from too"
-    refitted = ridge._solve(
-        data, data.train_ends, flat(data).bias, np.array([found.penalty], dtype=float)
-    )[0]
+    penalty = np.array([chosen.penalty], dtype=float)
+    refitted = ridge._solve(data, data.train_ends, flat(data).bias, penalty)[0]
     np.testing.assert_allclose(found.kernel, refitted.kernel, rtol=1e-5)
     np.testing.assert_allclose(found.bias, refitted.bias, rtol=1e-5)
 
