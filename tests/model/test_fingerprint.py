@@ -1,58 +1,58 @@
 """What counts as a change of what the models were trained with, and what does not."""
 
+import inspect
 import json
+import logging
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import ROOT, load_plugin
+from conftest import load_plugin
 from freqtrade.exceptions import OperationalException
+from livebot import Momentum
+
+from freqai_lstm.model import fingerprint
+from freqai_lstm.model.parameters import read_parameters
+from freqai_lstm.plugins import STRATEGY_FILE
 
 
-STRATEGY = ROOT / "user_data/strategies/ScoreStrategy.py"
-MODEL = ROOT / "user_data/freqaimodels/LSTMRegressor.py"
+Make = Callable[..., dict[str, Any]]
+STATE_AND_LABELS = {"feature_engineering_standard", "set_freqai_targets"}
 
 
-def digests(strategy: Path, model: Path) -> dict[str, str]:
-    """The digests of the two plugin files, as a run with them would write them."""
-    model_module, strategy_module = load_plugin(model), load_plugin(strategy)
-    return model_module.training_code(
-        object.__new__(strategy_module.ScoreStrategy), object.__new__(model_module.LSTMRegressor)
-    )
+def digests(config: dict[str, Any], file: Path) -> dict[str, str]:
+    """The digests of a strategy's FreqAI methods, by the name of the method."""
+    module = load_plugin(file)
+    strategy = object.__new__(module.ScoreStrategy)
+    found = fingerprint.fingerprint(config, read_parameters({}), strategy)
+    return {
+        key.split(",")[0].split(".")[-1]: value
+        for key, value in found.items()
+        if key.startswith("code of ")
+    }
 
 
 @pytest.fixture
-def edited(tmp_path: Path) -> Callable[..., set[str]]:
-    """Replace a text in a copy of a plugin file; returns the names whose digests changed."""
+def edited(tmp_path: Path, freqai_config: Make) -> Callable[[str, str], set[str]]:
+    """Replace a text in a copy of the strategy; returns the methods whose digests changed."""
 
-    def edit(plugin: Path, old: str, new: str) -> set[str]:
-        copies = {path: tmp_path / path.name for path in (STRATEGY, MODEL)}
-        for path, copy in copies.items():
-            shutil.copy(path, copy)
-        text = plugin.read_text()
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {plugin.name}"
-        copies[plugin].write_text(text.replace(old, new))
-        before, after = digests(STRATEGY, MODEL), digests(copies[STRATEGY], copies[MODEL])
+    def edit(old: str, new: str) -> set[str]:
+        text, copy = STRATEGY_FILE.read_text(), tmp_path / STRATEGY_FILE.name
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
+        copy.write_text(text.replace(old, new))
+        before, after = digests(freqai_config(), STRATEGY_FILE), digests(freqai_config(), copy)
+        assert len(before) == 4
         assert before.keys() == after.keys()
-        return {
-            name.split(".")[-1].split(": ")[-1] for name in before if before[name] != after[name]
-        }
+        return {name for name in before if before[name] != after[name]}
 
     return edit
 
 
-def test_every_listed_piece_of_code_is_found(lstm: ModuleType) -> None:
-    """No digest is that of nothing: each name in the list exists."""
-    nothing = lstm._digest([None])
-    found = digests(STRATEGY, MODEL)
-    assert len(found) == len(lstm.STRATEGY_METHODS) + len(lstm.MODEL_CODE)
-    assert nothing not in found.values()
-
-
-STATE_AND_LABELS = {"feature_engineering_standard", "set_freqai_targets"}
+# --- the strategy's code ---
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,14 @@ STATE_AND_LABELS = {"feature_engineering_standard", "set_freqai_targets"}
         ('"atr": ta.ATR(candles, timeperiod=14)', '"atr": ta.ATR(candles)', STATE_AND_LABELS),
         ("dates.dt.dayofweek / 7", "dates.dt.dayofweek / 8", {"feature_engineering_standard"}),
         ("shift(-horizon)", "shift(-horizon - 1)", {"set_freqai_targets"}),
+        ("(close < lower)", "(close <= lower)", STATE_AND_LABELS),
     ],
 )
 def test_changed_features_and_labels_are_noticed(
-    edited: Callable[..., set[str]], old: str, new: str, changed: set[str]
+    edited: Callable[[str, str], set[str]], old: str, new: str, changed: set[str]
 ) -> None:
     """A change in a formula shows in every FreqAI method that uses it, however deep."""
-    assert edited(STRATEGY, old, new) == changed
+    assert edited(old, new) == changed
 
 
 @pytest.mark.parametrize(
@@ -76,51 +77,123 @@ def test_changed_features_and_labels_are_noticed(
     [
         ("stoploss = -0.06", "stoploss = -0.2"),
         ('    "ma": 0.10,', '    "ma": 0.90,'),
-        ('"""The nine labels: the terms', '"""Nine labels: the terms'),
+        ('"""(x - mean) / standard deviation', '"""The z-score: (x - mean) / standard deviation'),
         (
-            "    labels = score_terms(candles)",
-            "    # why not\n    labels =  score_terms( candles )",
+            "    mean, std = rolling_moments(values, window)\n    return ratio(values - mean, std)",
+            "    # why not\n    (mean, std) = rolling_moments( values, window )\n\n"
+            "    return ratio(\n        values - mean,\n        std,\n    )",
         ),
         ("return t_hat > threshold, t_hat < -threshold", "return t_hat >= threshold, t_hat < -1"),
     ],
 )
 def test_signals_weights_and_comments_do_not_count(
-    edited: Callable[..., set[str]], old: str, new: str
+    edited: Callable[[str, str], set[str]], old: str, new: str
 ) -> None:
     """Risk settings, default weights, signals, docstrings and layout may change at will."""
-    assert edited(STRATEGY, old, new) == set()
+    assert edited(old, new) == set()
+
+
+FUNCTION = '''
+def feature(self, frame, period: int, *, name="x", **kwargs):
+    """What it is."""
+    def inner(values): return [v ** 2 for v in values if v > 0.5 and not v == 1]
+    try:
+        with open(f"{name}-{period!r}") as file: frame["%-a"] = -frame["close"].shift(period)
+    except (ValueError, OSError) as error:
+        raise KeyError("no") from error
+    return inner(frame) if (n := len(frame)) else lambda: n
+'''
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_digest_survives_a_newer_python(version: str) -> None:
+    """The content of a function that is hashed is the same in Python 3.11, 3.12 and 3.13."""
+    program = "import ast, textwrap\n"
+    program += "_PLAIN = str | int | float | bool\n"
+    program += inspect.getsource(fingerprint._content) + "\nimport sys\n"
+    program += "sys.stdout.write(_content(sys.stdin.read()))\n"
+    found = find_python(version)
+    if not found:
+        pytest.skip(f"Python {version} is not on this machine")
+    for source in (FUNCTION, inspect.getsource(Momentum.feature_engineering_standard)):
+        ran = subprocess.run(
+            [found, "-c", program], input=source, capture_output=True, text=True, check=True
+        )
+        assert ran.stdout == fingerprint._content(source)
+    # What is hashed tells functions apart.
+    for old, new in (("0.5", "0.6"), ("shift(period)", "shift(-period)"), ("-frame[", "+frame[")):
+        assert fingerprint._content(FUNCTION.replace(old, new)) != fingerprint._content(FUNCTION)
+
+
+def find_python(version: str) -> str | None:
+    """An interpreter of a version that really runs: on the path, or one of pyenv's."""
+    pyenv = Path.home() / ".pyenv" / "versions"
+    candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}*/bin/python3"))]
+    for candidate in filter(None, candidates):
+        ran = subprocess.run([candidate, "-c", "0"], capture_output=True, check=False)
+        if ran.returncode == 0:
+            return str(candidate)
+    return None
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "changed"),
+    ("one", "other"),
     [
-        ('("const", ds.VarianceThreshold(threshold=0))', '("const", 1)', "define_data_pipeline"),
-        ('name="norm_state"', 'name="norm_states"', "build_network"),
-        ("np.flatnonzero(complete) + conv_width", "np.flatnonzero(complete)", "window_ends"),
+        ("a < b", "a > b"),
+        ("a + b", "a - b"),
+        ("a and b", "a or b"),
+        ("f(a, b)", "f(b, a)"),
+        ("f(a)(b)", "f(a, b)"),
+        ("(a + b) * c", "a + b * c"),
+        ("a - (b - c)", "a - b - c"),
+        ("x['a']", "x['b']"),
+        ("f(a=1)", "f(b=1)"),
+        ("None", "True"),
+        ("1", "True"),
+        ("1", "1.0"),
+        ("b'a'", "b'b'"),
+        ("a if b else c", "b if a else c"),
+        ("[a, [b]]", "[a, b]"),
+        ("f(a, *b)", "f(a, b)"),
+        ("x[1:]", "x[:1]"),
+        ("1j", "2j"),
+        ("f(a(b), c(x))", "f(a(b, c), x())"),
     ],
 )
-def test_changed_windows_and_network_are_noticed(
-    edited: Callable[..., set[str]], old: str, new: str, changed: str
-) -> None:
-    """A change in windows, scaling or network is named."""
-    assert edited(MODEL, old, new) == {changed}
+def test_different_formulas_have_different_contents(one: str, other: str) -> None:
+    """No two formulas that compute different things are taken for the same."""
+    functions = [f"def f(a, b, c, x):\n    return {formula}\n" for formula in (one, other)]
+    assert fingerprint._content(functions[0]) != fingerprint._content(functions[1])
 
 
-def test_settings_hold_what_training_depends_on_and_nothing_else(
-    lstm: ModuleType, freqai_config: Callable[..., dict[str, Any]]
-) -> None:
+def test_branches_are_told_apart() -> None:
+    """What stands under `else` is not taken for what stands under `if`."""
+    one = "def f(a):\n    if a:\n        b = 1\n        c = 2\n"
+    other = "def f(a):\n    if a:\n        b = 1\n    else:\n        c = 2\n"
+    assert fingerprint._content(one) != fingerprint._content(other)
+
+
+# --- settings ---
+
+
+def test_settings_hold_what_training_depends_on_and_nothing_else(freqai_config: Make) -> None:
     """Parameters count with their defaults; devices, plots, retrain times and pairs do not."""
+    strategy = object.__new__(Momentum)
 
     def settings(config: dict[str, Any]) -> dict[str, Any]:
         given = config["freqai"]["model_training_parameters"]
-        return lstm.training_settings(config, lstm.LSTMParameters.from_config(given))
+        return fingerprint.fingerprint(config, read_parameters(given), strategy)
 
     base = settings(freqai_config())
-    default = lstm.LSTMParameters().lr_patience
-    assert settings(freqai_config(training={"lr_patience": default})) == base
+    assert (
+        settings(freqai_config(training={"lr_patience": read_parameters({}).lr_patience})) == base
+    )
     assert settings(freqai_config(training={"device": "cpu"})) == base
     assert settings(freqai_config(features={"plot_feature_importances": 5})) == base
     assert settings(freqai_config(live_retrain_hours=7, expiration_hours=9)) == base
+    pairs = freqai_config()
+    pairs["exchange"]["pair_whitelist"] = ["ETH/USDT:USDT"]
+    assert settings(pairs) == base
     for changed in (
         freqai_config(training={"seed": 99}),
         freqai_config(features={"label_period_candles": 1}),
@@ -129,56 +202,133 @@ def test_settings_hold_what_training_depends_on_and_nothing_else(
         freqai_config(split={"test_size": 0.3}),
         freqai_config(conv_width=7),
         freqai_config(train_period_days=21),
+        freqai_config(continual_learning=True),
         freqai_config() | {"timeframe": "5m"},
+        freqai_config() | {"trading_mode": "futures"},
     ):
         differing = {k for k, v in settings(changed).items() if base.get(k, "none") != v}
         assert len(differing) == 1
+    assert json.loads(json.dumps(base)) == base, "it comes back from its file unchanged"
 
 
-def test_mismatch_names_what_changed_and_what_to_do(lstm: ModuleType, tmp_path: Path) -> None:
+# --- the file ---
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder with a model."""
+    model = tmp_path / "sub-train-BTC_1709251200" / "cb_btc_1709251200_model.keras"
+    model.parent.mkdir()
+    model.touch()
+    return tmp_path
+
+
+def test_equal_settings_pass_in_silence(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was written compares equal, and is kept."""
+    fingerprint.write(models, {"a": 1, "b": [1, 2]})
+    assert fingerprint.check(models, {"a": 1, "b": [1, 2]})
+    assert caplog.records == []
+    assert not list(models.glob("~*"))
+
+
+def test_mismatch_names_what_changed_and_what_to_do(models: Path) -> None:
     """The error lists every changed setting and piece of code; the file stays as it was."""
-    lstm.check_fingerprint(tmp_path, {"a": 1, "b": [1, 2]}, {"S.f": "x"})
-    written = (tmp_path / "fingerprint.json").read_text()
-    lstm.check_fingerprint(tmp_path, {"a": 1, "b": [1, 2]}, {"S.f": "x"})
+    fingerprint.write(models, {"a": 1, "b": [1, 2], "code of S.f": "x", "same": 5})
+    written = (models / "fingerprint.json").read_text()
     with pytest.raises(OperationalException) as error:
-        lstm.check_fingerprint(tmp_path, {"a": 2, "c": 3}, {"S.f": "y"})
-    assert str(error.value) == (
-        f"The models and predictions in {tmp_path} were made with something else. Changed:\n"
-        "  - a: 1 -> 2\n"
-        "  - b: [1, 2] -> 'not set'\n"
-        "  - c: 'not set' -> 3\n"
-        "  - the code of S.f, or what it uses\n"
-        "Choose a new freqai.identifier to train anew, or take the change back. "
-        "(freqai.allow_changed_fingerprint: true uses the old models all the same.)"
-    )
-    assert (tmp_path / "fingerprint.json").read_text() == written
+        fingerprint.check(models, {"a": 2, "c": 3, "code of S.f": "y", "same": 5})
+    message = str(error.value)
+    listed = [line.strip() for line in message.splitlines() if line.startswith("  - ")]
+    assert listed[:3] == ["- a: 1 -> 2", "- b: [1, 2] -> 'not set'", "- c: 'not set' -> 3"]
+    assert len(listed) == 4
+    assert "code of S.f" in listed[3]
+    for part in (str(models), "freqai.identifier", "freqai.allow_changed_fingerprint"):
+        assert part in message
+    assert (models / "fingerprint.json").read_text() == written
 
 
 def test_switch_turns_the_error_into_a_warning(
-    lstm: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the switch the run goes on, with a warning that lists the changes each time."""
-    lstm.check_fingerprint(tmp_path, {"a": 1}, {})
+    fingerprint.write(models, {"a": 1})
     for _ in range(2):
         caplog.clear()
-        lstm.check_fingerprint(tmp_path, {"a": 2}, {}, allow_changes=True)
+        assert fingerprint.check(models, {"a": 2}, allow_changes=True)
         assert "a: 1 -> 2" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "sub-train-BTC_1/cb_btc_1_model.keras",
+        "sub-train-BTC_1/cb_btc_1_model.joblib",
+        "backtesting_predictions/cb_btc_1_prediction.feather",
+        "historic_predictions.pkl",
+    ],
+)
+def test_compared_where_anything_is_kept(tmp_path: Path, kept: str) -> None:
+    """A model, a saved prediction or a history of predictions must fit the settings."""
+    fingerprint.write(tmp_path, {"a": 1})
+    assert not fingerprint.check(tmp_path, {"a": 2}), "there is nothing that could be reused"
+    (tmp_path / kept).parent.mkdir(exist_ok=True)
+    (tmp_path / kept).touch()
+    with pytest.raises(OperationalException, match="a: 1 -> 2"):
+        fingerprint.check(tmp_path, {"a": 2})
+
+
+def test_folder_without_a_model_is_not_compared(tmp_path: Path) -> None:
+    """A sub-train folder that a failed training left behind holds nothing to be reused."""
+    (tmp_path / "sub-train-BTC_1").mkdir()
+    (tmp_path / "sub-train-BTC_1" / "cb_btc_1_metadata.json").touch()
+    fingerprint.write(tmp_path, {"a": 1})
+    assert not fingerprint.check(tmp_path, {"a": 2})
+
+
 def test_models_without_a_fingerprint_are_pointed_out(
-    lstm: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Models of unknown origin give a warning, and are checked from then on."""
-    (tmp_path / "sub-train-BTC_1709251200").mkdir()
-    lstm.check_fingerprint(tmp_path, {"a": 1}, {})
-    assert "holds models but no fingerprint.json" in caplog.text
-    assert json.loads((tmp_path / "fingerprint.json").read_text())["settings"] == {"a": 1}
+    """Models of unknown origin give a warning that names the folder and the file."""
+    assert not fingerprint.check(models, {"a": 1})
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert str(models) in warning
+    assert "fingerprint.json" in warning
 
 
+@pytest.mark.parametrize("content", ["{", "", "7", "[1]", '{"a": 1', "null"])
 def test_unreadable_fingerprint_is_an_error_that_says_what_to_do(
-    lstm: ModuleType, tmp_path: Path
+    models: Path, content: str
 ) -> None:
     """A damaged file neither passes for a match nor is silently replaced."""
-    (tmp_path / "fingerprint.json").write_text("{")
-    with pytest.raises(OperationalException, match=r"Choose a new freqai\.identifier, or delete"):
-        lstm.check_fingerprint(tmp_path, {}, {})
+    (models / "fingerprint.json").write_text(content)
+    with pytest.raises(OperationalException, match=r"freqai\.identifier, or delete"):
+        fingerprint.check(models, {})
+    assert (models / "fingerprint.json").read_text() == content
+
+
+# --- when it is written ---
+
+
+def test_written_after_the_first_successful_training(
+    lstm: ModuleType,
+    regressor: Callable[..., Any],
+    learnable: Callable[..., Any],
+    kitchen: Callable[..., Any],
+) -> None:
+    """A training that fails writes none; the first that succeeds writes what it was given."""
+    freqai = regressor()
+    freqai._fingerprint = {"a": 1}
+    file = freqai.full_path / "fingerprint.json"
+    for rows in (15, 260):
+        assert not file.exists()
+        frame = learnable(rows)
+        dk = kitchen(freqai.config, frame)
+        if rows == 15:
+            with pytest.raises(OperationalException, match="training"):
+                freqai.train(frame, dk.pair, dk)
+        else:
+            freqai.train(frame, dk.pair, dk)
+    assert json.loads(file.read_text()) == {"a": 1}
+    file.unlink()
+    freqai.train(frame, dk.pair, dk)
+    assert not file.exists(), "written once"
