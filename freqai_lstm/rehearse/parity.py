@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from freqtrade.configuration import Configuration, setup_utils_configuration
+from freqtrade.configuration import setup_utils_configuration
 from freqtrade.data.dataprovider import DataProvider
 from freqtrade.enums import RunMode
 from freqtrade.exchange import timeframe_to_seconds
@@ -55,81 +55,61 @@ class Parity:
         return bool(len(self.candles) and (self.candles["difference"] <= TOLERANCE).all())
 
 
-def check_parity(configs: Sequence[Path], userdir: Path, datadir: Path) -> Parity:
+def check_parity(configs: Sequence[Path], userdir: Path, datadir: Path, models: Path) -> Parity:
     """Predict again, by way of the backtest, what the bot predicted.
 
     :param configs: the bot's configuration files, in their order.
-    :param userdir: the bot's user folder; models and plugin files come from it.
+    :param userdir: the bot's user folder, for the plugin files.
     :param datadir: candles of all pairs and timeframes, enough before the first prediction that
         averages have forgotten their beginning.
+    :param models: FreqAI's folder of the identifier.
     :raises ParityFailed: a live prediction names a model that is not there.
     """
+    history: dict[str, pd.DataFrame] = pd.read_pickle(models / "historic_predictions.pkl")
+    rows = []
     before = logging.root.manager.disable
     # What freqtrade reports while it sets itself up would bury the result.
     logging.disable(logging.WARNING)
     try:
-        return _check_parity(configs, userdir, datadir)
+        for pair, predictions in history.items():
+            dates = pd.to_datetime(predictions["date_pred"], utc=True)
+            live = predictions.assign(date_pred=dates)[predictions["do_predict"] == 1]
+            if not live.empty:
+                path = BacktestPath(configs, userdir, datadir, pair, live["date_pred"])
+                rows += [path.compare(row, models) for _, row in live.iterrows()]
     finally:
         logging.disable(before)
-
-
-def _check_parity(configs: Sequence[Path], userdir: Path, datadir: Path) -> Parity:
-    folder = _models_folder(configs, userdir)
-    history: dict[str, pd.DataFrame] = pd.read_pickle(folder / "historic_predictions.pkl")
-    rows = []
-    for pair, predictions in history.items():
-        live = predictions[predictions["do_predict"] == 1]
-        if live.empty:
-            continue
-        dates = pd.to_datetime(live["date_pred"], utc=True)
-        span = (int(dates.min().timestamp()), int(dates.max().timestamp()))
-        path = BacktestPath(configs, userdir, datadir, pair, span)
-        again: dict[str, pd.DataFrame] = {}
-        for date, (_, row) in zip(dates, live.iterrows(), strict=True):
-            found = []
-            for model, older in path.candidates(folder, date):
-                if model not in again:
-                    again[model] = path.predict(model)
-                difference = _difference(row, again[model], date)
-                found.append((difference, older, model))
-                if difference <= TOLERANCE:
-                    break
-            difference, older, model = min(found)
-            rows.append((pair, date, model, difference, older))
     return Parity(pd.DataFrame(rows, columns=["pair", "date", "model", "difference", "older"]))
 
 
 class BacktestPath:
     """Predictions of one pair, made the way `freqtrade backtesting` makes them.
 
-    :param span: first and last candle, in seconds since 1970.
+    :param dates: opening times of the candles to predict.
     """
 
     def __init__(
-        self,
-        configs: Sequence[Path],
-        userdir: Path,
-        datadir: Path,
-        pair: str,
-        span: tuple[int, int],
+        self, configs: Sequence[Path], userdir: Path, datadir: Path, pair: str, dates: pd.Series
     ) -> None:
+        first, last = (int(moment.timestamp()) for moment in (dates.min(), dates.max()))
         arguments: dict[str, Any] = {
             "config": [str(path) for path in configs],
             "user_data_dir": str(userdir),
             "datadir": str(datadir),
             "strategy": "ScoreStrategy",
             "freqaimodel": "LSTMRegressor",
-            "timerange": f"{span[0]}-{span[1] + 86_400}",
+            "timerange": f"{first}-{last + 86_400}",
         }
         self._config = setup_utils_configuration(arguments, RunMode.BACKTEST)
         self._strategy = StrategyResolver.load_strategy(self._config)
         self._strategy.dp = DataProvider(self._config, None)
         self._regressor: Any = FreqaiModelResolver.load_freqaimodel(self._config)
         self._regressor.live = False
+        self._regressor.dd.set_pair_dict_info({"pair": pair})
         self._pair = pair
         self._step = timeframe_to_seconds(self._config["timeframe"])
-        self._regressor.dd.set_pair_dict_info({"pair": pair})
-        kitchen = self._kitchen()
+        self._predicted: dict[str, pd.DataFrame] = {}
+        kitchen = FreqaiDataKitchen(self._config, False, pair)
         frame = self._strategy.dp.get_pair_dataframe(pair, self._config["timeframe"])
         frame = kitchen.use_strategy_to_populate_indicators(
             self._strategy, prediction_dataframe=frame, pair=pair
@@ -137,7 +117,21 @@ class BacktestPath:
         frame = self._strategy.set_freqai_targets(frame, metadata={"pair": pair})
         self._frame = kitchen.remove_special_chars_from_feature_names(frame)
 
-    def candidates(self, folder: Path, date: pd.Timestamp) -> list[tuple[str, bool]]:
+    def compare(self, live: pd.Series, models: Path) -> tuple[str, pd.Timestamp, str, float, bool]:
+        """One row of `Parity.candles` for one live prediction: that of the model that fits best."""
+        date: pd.Timestamp = live["date_pred"]
+        found = []
+        for model, older in self._candidates(models, date):
+            if model not in self._predicted:
+                self._predicted[model] = self.predict(model)
+            difference = _difference(live, self._predicted[model], date)
+            found.append((difference, older, model))
+            if difference <= TOLERANCE:
+                break
+        difference, older, model = min(found)
+        return self._pair, date, model, difference, older
+
+    def _candidates(self, folder: Path, date: pd.Timestamp) -> list[tuple[str, bool]]:
         """The models that can have predicted the candle that opens at `date`, likely ones first.
 
         :return: (name, whether a newer one was complete when the candle closed).
@@ -167,7 +161,7 @@ class BacktestPath:
         :param model: name of its files, as `cb_btc_1795336825`.
         :return: do_predict, the labels and their `_std`, by date.
         """
-        kitchen = self._kitchen()
+        kitchen = FreqaiDataKitchen(self._config, False, self._pair)
         stamp = int(model.rsplit("_", 1)[1])
         kitchen.set_paths(self._pair, stamp)
         kitchen.set_new_model_names(self._pair, stamp)
@@ -183,14 +177,6 @@ class BacktestPath:
         predictions, do_predict = self._regressor.predict(window, kitchen)
         answer = kitchen.get_predictions_to_append(predictions, do_predict, window)
         return answer.set_index(pd.DatetimeIndex(answer["date"]))
-
-    def _kitchen(self) -> FreqaiDataKitchen:
-        return FreqaiDataKitchen(self._config, False, self._pair)
-
-
-def _models_folder(configs: Sequence[Path], userdir: Path) -> Path:
-    merged = Configuration.from_files([str(path) for path in configs])
-    return userdir / "models" / merged["freqai"]["identifier"]
 
 
 def _difference(live: pd.Series, again: pd.DataFrame, date: pd.Timestamp) -> float:

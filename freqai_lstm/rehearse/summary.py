@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import pickle
-import sqlite3
-import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
-from freqai_lstm.rehearse.bot import Bot, LogSummary
+from freqai_lstm.rehearse.bot import Bot
+from freqai_lstm.rehearse.log import LogSummary
 from freqai_lstm.rehearse.parity import TOLERANCE, Parity
 
 
 History = dict[str, pd.DataFrame]
 STEP = 60  # seconds per candle
-_CURVE_POINTS = 120
 _NOTHING = pd.DataFrame({"date_pred": pd.DatetimeIndex([], tz="UTC"), "do_predict": []})
-
-
-@dataclass
-class BotRun:
-    """One life of the bot. `saved` is the history on disk at the moment of its kill -9."""
-
-    bot: Bot
-    started: float = field(default_factory=time.time)
-    ended: float = 0.0
-    stop_seconds: float | None = None
-    saved: History | None = None
-
-    def finish(self, *, stop_seconds: float | None = None, saved: History | None = None) -> None:
-        """It has ended: by SIGINT, after `stop_seconds`, or killed, leaving `saved`."""
-        self.ended, self.stop_seconds, self.saved = time.time(), stop_seconds, saved
-
-    @property
-    def killed(self) -> bool:
-        """Whether kill -9 ended it."""
-        return self.saved is not None
 
 
 def read_history(models: Path) -> History:
@@ -61,7 +36,7 @@ def read_history(models: Path) -> History:
 
 
 def summarize(
-    runs: list[BotRun],
+    bots: Sequence[Bot],
     models: Path,
     database: Path,
     parity: Parity,
@@ -72,6 +47,7 @@ def summarize(
 ) -> dict[str, Any]:
     """All figures of a rehearsal, for `summary.json`.
 
+    :param bots: the lives of the bot.
     :param models: FreqAI's folder of the identifier.
     :param pairs: the bot's whitelist; each must have been predicted.
     :param retrain_hours: `freqai.live_retrain_hours`.
@@ -79,166 +55,131 @@ def summarize(
     :return: figures by name; `problems`, a list of sentences, is empty when all went well.
     """
     history = read_history(models)
-    logs = [LogSummary.read(run.bot.output()) for run in runs]
+    logs = [LogSummary.read(bot.output()) for bot in bots]
+    lives = list(zip(bots, logs, strict=True))
     candles = [
-        candles_of(pair, history.get(pair, _NOTHING), run, log)
+        candles_of(pair, history.get(pair, _NOTHING), bot, log)
         for pair in pairs
-        for run, log in zip(runs, logs, strict=True)
+        for bot, log in lives
     ]
-    passes = [passed for log in logs for passed in log.passes]
+    trained = [seconds for log in logs for _, seconds in log.trained]
+    passes = [seconds for log in logs for _, seconds in log.passes]
+    # From the candle's close to the end of the pass; the first pass of a life comes any time.
+    delays = [moment % STEP for log in logs for moment, _ in log.passes[1:]]
     summary: dict[str, Any] = {
-        "minutes": round(sum(run.ended - run.started for run in runs) / 60, 1),
+        "minutes": round(sum(bot.ended - bot.started for bot in bots) / 60, 1),
         "pairs": len(pairs),
         "candles_predicted": sum(row["predicted"] for row in candles),
         "candles_missed": sum(row["missed"] for row in candles),
         "candles_lost_by_kill": sum(row["lost"] for row in candles),
         "candles": candles,
-        "trainings": sum(len(log.trained) for log in logs),
+        "first_prediction_seconds": [
+            log.first_prediction and log.first_prediction - bot.started for bot, log in lives
+        ],
+        "trainings": len(trained),
         "trainings_failed": sum(len(log.failed_trainings) for log in logs),
         "trainings_too_early": _too_early(models, retrain_hours),
-        "training_seconds_worst": max((s for log in logs for _, s in log.trained), default=None),
+        "training_seconds_worst": max(trained, default=None),
         "trades": read_trades(database),
         "passes": len(passes),
-        "pass_seconds_median": _median([seconds for _, seconds in passes]),
-        "pass_seconds_worst": max((seconds for _, seconds in passes), default=None),
-        # From the candle's close to the end of the pass; the first pass of a life comes any time.
-        "seconds_after_close_worst": max(
-            (moment % STEP for log in logs for moment, _ in log.passes[1:]), default=None
-        ),
-        "memory": [memory_curve(run) for run in runs],
-        "stop_seconds": [run.stop_seconds for run in runs if not run.killed],
-        "warnings": dict(Counter(_text(record) for log in logs for record in log.warnings)),
+        "pass_seconds_median": float(np.median(passes)) if passes else None,
+        "pass_seconds_worst": max(passes, default=None),
+        "seconds_after_close_worst": max(delays, default=None),
+        "memory": [memory_curve(bot) for bot in bots],
+        "stop_seconds": [bot.stop_seconds for bot in bots if bot.saved is None],
+        "warnings": dict(Counter(message for log in logs for message in log.warnings)),
         "errors": [record for log in logs for record in log.errors],
-        "late": [record for log in logs for record in log.late],
         "parity": {
             "candles": len(parity.candles),
-            "models": int(parity.candles["model"].nunique()) if len(parity.candles) else 0,
-            "older_model_in_force": int(parity.candles["older"].sum())
-            if len(parity.candles)
-            else 0,
+            "models": len(set(parity.candles["model"])),
+            "older_model_in_force": int(parity.candles["older"].sum()),
             "worst_difference": parity.worst,
             "tolerance": TOLERANCE,
             "holds": parity.holds,
         },
-        "history_kept": all(_kept(run.saved, history) for run in runs if run.saved is not None),
+        "history_kept": all(_kept(bot.saved, history) for bot in bots if bot.saved is not None),
     }
-    summary["problems"] = problems(summary, logs, from_backtest=from_backtest)
+    # The first life of a bot has to train first, unless a backtest did.
+    no_model = [message for log in logs[not from_backtest :] for message in log.no_model]
+    summary["problems"] = _problems(summary, from_backtest=from_backtest, no_model=no_model)
     return summary
 
 
-def candles_of(pair: str, frame: pd.DataFrame, run: BotRun, log: LogSummary) -> dict[str, Any]:
+def candles_of(pair: str, frame: pd.DataFrame, bot: Bot, log: LogSummary) -> dict[str, Any]:
     """What became of the candles of one pair that closed during one life of the bot.
 
     :return: `predicted`; `missed` after the first predicted one; `before_first`, closed between
         the start and that one; `lost`, predicted but not yet on disk when kill -9 came.
     """
-    kept = frame if run.saved is None else run.saved.get(pair, frame.iloc[:0])
+    kept = frame if bot.saved is None else bot.saved.get(pair, frame.iloc[:0])
     valid = kept.loc[kept["do_predict"] == 1, "date_pred"]
     opened = pd.to_datetime(valid, utc=True).to_numpy("datetime64[s]").astype(np.int64)
-    opened = opened[(opened + STEP >= run.started) & (opened + STEP <= run.ended)]
-    row = {"pair": pair, "killed": run.killed, "predicted": len(opened), "missed": 0, "lost": 0}
-    first_close = -(-run.started // STEP) * STEP
+    opened = opened[(opened + STEP >= bot.started) & (opened + STEP <= bot.ended)]
+    killed = bot.saved is not None
+    row = {"pair": pair, "killed": killed, "predicted": len(opened), "missed": 0, "lost": 0}
+    first_close = -(-bot.started // STEP) * STEP
     if len(opened) == 0 or not log.passes:
-        return row | {"before_first": int((run.ended - first_close) // STEP) + 1}
+        return row | {"before_first": int((bot.ended - first_close) // STEP) + 1}
     first, last = int(opened[0]), int(log.passes[-1][0] // STEP - 1) * STEP
-    if run.killed:
+    if killed:
         row["lost"] = max(0, (last - int(opened[-1])) // STEP)
         last = int(opened[-1])
     row["missed"] = (last - first) // STEP + 1 - len(opened)
     return row | {"before_first": int((first + STEP - first_close) // STEP)}
 
 
-def memory_curve(run: BotRun) -> dict[str, Any]:
+def memory_curve(bot: Bot) -> dict[str, Any]:
     """Resident memory in MB over the minutes since the start."""
-    samples = np.array(run.bot.memory)
-    if len(samples) == 0:
-        return {"peak": None, "end": None, "curve": []}
-    pick = np.unique(np.linspace(0, len(samples) - 1, _CURVE_POINTS).astype(int))
-    curve = [[round((t - run.started) / 60, 2), round(mb, 1)] for t, mb in samples[pick]]
-    return {"peak": round(samples[:, 1].max(), 1), "end": curve[-1][1], "curve": curve}
+    samples = [(round((t - bot.started) / 60, 2), round(mb, 1)) for t, mb in bot.memory]
+    peak, end = (max(mb for _, mb in samples), samples[-1][1]) if samples else (None, None)
+    # At most 120 points, the last one among them.
+    return {"peak": peak, "end": end, "curve": samples[:: -(len(samples) // 120 + 1)][::-1]}
 
 
 def read_trades(database: Path) -> dict[str, int]:
     """Number of dry-run trades: all, closed, short."""
     if not database.exists():
         return {"all": 0, "closed": 0, "short": 0}
-    query = "select count(*), coalesce(sum(is_open = 0), 0), coalesce(sum(is_short), 0) from trades"
-    with closing(sqlite3.connect(database)) as connection:
-        row = connection.execute(query).fetchone()
-    return dict(zip(("all", "closed", "short"), map(int, row), strict=True))
+    trades = pd.read_sql_query("select is_open, is_short from trades", f"sqlite:///{database}")
+    closed, short = (trades["is_open"] == 0).sum(), trades["is_short"].sum()
+    return {"all": len(trades), "closed": int(closed), "short": int(short)}
 
 
-def problems(
-    summary: dict[str, Any], logs: list[LogSummary], *, from_backtest: bool = False
+def _problems(
+    summary: dict[str, Any], *, from_backtest: bool, no_model: Sequence[str]
 ) -> list[str]:
     """What a good rehearsal does not show."""
-    found = [f"logged: {record}" for record in summary["errors"]]
-    if summary["trainings_failed"]:
-        found.append(f"{summary['trainings_failed']} trainings failed")
-    if not summary["trainings"] and not from_backtest:
-        found.append("no training ended")
     # A life that ends by kill -9 may leave nothing on disk; one that ends by SIGINT may not.
     never = [row["pair"] for row in summary["candles"] if not (row["predicted"] or row["killed"])]
-    if never:
-        found.append(f"never predicted: {', '.join(never)}")
-    if summary["candles_missed"]:
-        found.append(f"{summary['candles_missed']} candles were missed: see 'candles'")
-    if summary["trainings_too_early"]:
-        found.append(f"trained before their time: {summary['trainings_too_early']}")
-    if not summary["history_kept"]:
-        found.append("predictions saved before the kill are gone or changed")
-    if summary["trainings"] and from_backtest:
-        found.append("the bot trained although the backtest's models were not due")
-    # The first life of a bot has to train first, unless a backtest did.
-    later = logs if from_backtest else logs[1:]
-    again = [record for log in later for record in log.warnings if "No model ready" in record]
-    if again:
-        found.append(f"the saved model was not used: {again[0]}")
-    parity = summary["parity"]
-    if parity["candles"] and not parity["holds"]:
-        found.append(
-            f"live and backtest differ by {parity['worst_difference']:.1e} label scales; "
-            f"at most {TOLERANCE:.0e} is allowed"
-        )
-    return found
-
-
-def as_table(summary: dict[str, Any]) -> Table:
-    """The summary for a terminal."""
-    table = Table("What", "Figure", title="Rehearsal (generated market)")
-    trades, parity, peaks = summary["trades"], summary["parity"], summary["memory"]
-    for what, figure in (
-        ("minutes, pairs", f"{summary['minutes']}, {summary['pairs']}"),
-        ("candles predicted", summary["candles_predicted"]),
-        ("candles missed", summary["candles_missed"]),
-        ("predictions not yet saved at kill -9", summary["candles_lost_by_kill"]),
-        ("trainings, failed", f"{summary['trainings']}, {summary['trainings_failed']}"),
-        ("longest training", _seconds(summary["training_seconds_worst"])),
-        ("trades, closed, short", f"{trades['all']}, {trades['closed']}, {trades['short']}"),
-        ("pass over all pairs, median", _seconds(summary["pass_seconds_median"])),
-        ("pass over all pairs, worst", _seconds(summary["pass_seconds_worst"])),
-        ("latest end of a pass after a close", _seconds(summary["seconds_after_close_worst"])),
-        ("memory, peak and end", "; ".join(f"{m['peak']} and {m['end']} MB" for m in peaks)),
-        ("seconds to stop", ", ".join(f"{s:.1f}" for s in summary["stop_seconds"])),
-        ("warnings", sum(summary["warnings"].values())),
-        ("live against backtest, candles", f"{parity['candles']} of {parity['models']} models"),
-        ("live against backtest, worst", f"{parity['worst_difference']:.1e} label scales"),
-    ):
-        table.add_row(what, str(figure))
-    return table
+    parity, trainings = summary["parity"], summary["trainings"]
+    checks = {
+        f"{summary['trainings_failed']} trainings failed": summary["trainings_failed"],
+        "no training ended": not trainings and not from_backtest,
+        f"never predicted: {', '.join(never)}": never,
+        f"{summary['candles_missed']} candles were missed: see 'candles'": summary[
+            "candles_missed"
+        ],
+        f"trained before their time: {summary['trainings_too_early']}": summary[
+            "trainings_too_early"
+        ],
+        "predictions saved before the kill are gone or changed": not summary["history_kept"],
+        "the bot trained although the backtest's models were not due": trainings and from_backtest,
+        f"the saved model was not used: {', '.join(no_model[:1])}": no_model,
+        f"live and backtest differ by {parity['worst_difference']:.1e} label scales; "
+        f"at most {TOLERANCE:.0e} is allowed": parity["candles"] and not parity["holds"],
+    }
+    logged = [f"logged: {record}" for record in summary["errors"]]
+    return logged + [problem for problem, found in checks.items() if found]
 
 
 def _too_early(models: Path, retrain_hours: float) -> list[str]:
-    early = []
-    stamps: dict[str, list[int]] = {}
-    for file in models.glob("sub-train-*/*_model.*"):
-        base, _, stamp = file.parent.name.removeprefix("sub-train-").rpartition("_")
-        stamps.setdefault(base, []).append(int(stamp))
-    for base, times in stamps.items():
-        for before, after in pairwise(sorted(times)):
-            if after - before < retrain_hours * 3600:
-                early.append(f"{base}: {after - before} s after the one before")
-    return early
+    folders = sorted({file.parent.name for file in models.glob("sub-train-*/*_model.*")})
+    trained = [name.removeprefix("sub-train-").rpartition("_") for name in folders]
+    return [
+        f"{base}: {int(after) - int(before)} s after the one before"
+        for (base, _, before), (again, _, after) in pairwise(trained)
+        if base == again and int(after) - int(before) < retrain_hours * 3600
+    ]
 
 
 def _kept(saved: History, history: History) -> bool:
@@ -249,15 +190,3 @@ def _kept(saved: History, history: History) -> bool:
         if not np.array_equal(numbers.to_numpy(float), after[numbers.columns].to_numpy(float)):
             return False
     return True
-
-
-def _text(record: str) -> str:
-    return record.splitlines()[0].split(" - ", 2)[-1]
-
-
-def _median(values: list[float]) -> float | None:
-    return float(np.median(values)) if values else None
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s"

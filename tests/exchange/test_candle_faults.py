@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import PAIR, ROOT, load_plugin
+from conftest import PAIR
 from faulty_run import BTC
 from freqtrade.data.converter import ohlcv_to_dataframe
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
@@ -20,6 +20,7 @@ from test_exchange_live import client
 from freqai_lstm.exchange.faults import CANDLE_KINDS
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.market import generate_market
+from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
 
 
 # ------------------------------------------------------- what one run cannot show: long after
@@ -28,7 +29,7 @@ from freqai_lstm.market import generate_market
 @pytest.fixture(scope="module")
 def strategy() -> ModuleType:
     """The module of ScoreStrategy.py."""
-    return load_plugin(ROOT / "user_data/strategies/ScoreStrategy.py")
+    return load_plugin(STRATEGY_FILE)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.freqtrade_run import log_records
 from freqai_lstm.market import generate_market
 from freqai_lstm.rehearse.bot import Bot
-from freqai_lstm.rehearse.command import PAST_CANDLES, Rehearsal
+from freqai_lstm.rehearse.rehearsal import PAST_CANDLES, Rehearsal
 from freqai_lstm.rehearse.summary import read_history
 
 
@@ -187,7 +187,7 @@ def live_run(workdir: Path) -> FaultyRun:
     ):
         rehearsal.configs.append(exchange.write_config(rehearsal.workdir / "endpoints.json"))
         environment.setenv("FREQTRADE__API_SERVER__PASSWORD", run.password)
-        with rehearsal._bot() as bot:
+        with rehearsal.bot() as bot:
             _let_faults_come_and_go(run, bot, exchange)
             for path in ("plot_config", "status", "ping"):
                 run.answers[path] = run.rest(path)
@@ -210,13 +210,14 @@ def _let_faults_come_and_go(run: FaultyRun, bot: Bot, exchange: LoopbackExchange
             exchange.faults.clear(kind)
             run.off[kind] = time.time()
 
-    bot.wait_for(r"(BNB|BTC|ETH|SOL|XRP|DOGE)/USDT:USDT: trained \d+ epochs", count=6, timeout=300)
+    six = "BNB|BTC|ETH|SOL|XRP|DOGE"
+    bot.wait_for(rf"({six})/USDT:USDT: .*\btrained\b.* windows", count=6, timeout=300)
     # The pairs' own faults begin in the first half of a minute, with the next candle.
     if time.time() % 60 > 35:
         bot.watch(62 - time.time() % 60)
     minute = time.time() // 60 * 60
     for pair, kind in FAULT_OF.items():
-        start(kind, pair=pair, seconds=600 if kind == "stale" else None)
+        start(kind, pair=pair, seconds=600)  # how old stale candles are
     bot.watch(minute + 80 - time.time())
     stop("zero")  # after one candle; the others last two
     bot.watch(minute + 125 - time.time())
@@ -258,4 +259,4 @@ def _predicted_after(moment: float) -> Callable[[DataFrame], bool]:
 
 def _trained_again(run: FaultyRun, bot: Bot) -> bool:
     run.read_log(bot)
-    return all(run.said(rf"{pair}: trained \d+ epochs", run.off["delisted"]) for pair in PAIRS)
+    return all(run.said(rf"{pair}: .*\btrained\b.* windows", run.off["delisted"]) for pair in PAIRS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from datetime import datetime
@@ -11,13 +12,21 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
-from freqai_lstm.rehearse.bot import Bot, BotFailed, LogSummary
-from freqai_lstm.rehearse.command import MARKER, Rehearsal, RehearsalFailed, merged
+from freqai_lstm.rehearse.bot import Bot, BotFailed
+from freqai_lstm.rehearse.command import rehearse, verdict
+from freqai_lstm.rehearse.log import LogSummary
+from freqai_lstm.rehearse.narration import Narrator
 from freqai_lstm.rehearse.parity import Parity
-from freqai_lstm.rehearse.summary import BotRun, as_table, candles_of, read_history, summarize
+from freqai_lstm.rehearse.rehearsal import MARKER, Rehearsal, RehearsalFailed
+from freqai_lstm.rehearse.summary import candles_of, read_history, summarize
 
+
+# What the run below told, as a pipe would get it.
+CONSOLE = Console(file=io.StringIO(), log_path=False, width=200)
 
 # --------------------------------------------------------------------- the run, end to end
 
@@ -27,8 +36,10 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict
     """Two pairs, four minutes, retraining each minute, kill -9 during a training."""
     workdir = tmp_path_factory.mktemp("rehearsal") / "work"
     overrides = {"freqai": {"live_retrain_hours": 0.015}}
-    rehearsal = Rehearsal(workdir, minutes=4.25, pairs=2, kill="training", overrides=overrides)
-    return rehearsal, rehearsal.run(Console(quiet=True))
+    rehearsal = Rehearsal(
+        workdir, minutes=4.25, pairs=2, kill="training", overrides=overrides, console=CONSOLE
+    )
+    return rehearsal, rehearsal.run()
 
 
 @pytest.mark.slow
@@ -56,8 +67,8 @@ def test_restart_goes_on_where_it_was(rehearsal: tuple[Rehearsal, dict]) -> None
     run, summary = rehearsal
     assert summary["history_kept"]
     assert summary["trainings_too_early"] == []
-    assert "No model ready" in run.runs[0].bot.output()
-    assert "No model ready" not in run.runs[1].bot.output()
+    assert "No model ready" in run.bots[0].output()
+    assert "No model ready" not in run.bots[1].output()
     # The first candle that closes after the start is predicted.
     assert all(row["before_first"] <= 1 for row in summary["candles"] if not row["killed"])
 
@@ -91,7 +102,21 @@ def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
     assert stored["candles_predicted"] == summary["candles_predicted"]
     assert len(stored["memory"]) == 2
     assert all(life["peak"] >= life["end"] > 0 for life in stored["memory"])
-    assert as_table(summary).row_count >= 10
+
+
+@pytest.mark.slow
+def test_it_tells_what_happens(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Trainings, first predictions, minutes, kill -9, the end and warnings are told in order."""
+    run, summary = rehearsal
+    told = CONSOLE.file.getvalue()
+    order = ["2 pairs", "Trained BTC", "Killed", "First prediction", "Stopped"]
+    places = [told.index(order[0])]
+    for word in order[1:]:
+        places.append(told.index(word, places[-1]))
+    assert all(f"Trained {pair}" in told for pair in run.pairs)
+    assert "Warning: No model ready" in told
+    assert "Minute 1 of 4.25" in told
+    assert summary["first_prediction_seconds"][-1] > 0
 
 
 # ------------------------------------------------------------- from backtest to live, end to end
@@ -108,7 +133,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
     rehearsal = Rehearsal(
         workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True, overrides=ahead
     )
-    return rehearsal, rehearsal.run(Console(quiet=True))
+    return rehearsal, rehearsal.run()
 
 
 @pytest.mark.slow
@@ -117,14 +142,14 @@ def test_backtest_models_serve_from_the_first_candle(served: tuple[Rehearsal, di
     run, summary = served
     assert summary["problems"] == []
     assert summary["trainings"] == 0
-    lives = [LogSummary.read(life.bot.output()) for life in run.runs]
+    lives = [LogSummary.read(life.output()) for life in run.bots]
     history = read_history(run.models)
     for pair in run.pairs:
         predicted = history[pair].loc[history[pair]["do_predict"] == 1, "date_pred"]
         first_close = predicted.iloc[0].timestamp() + 60
         # The first pass took the newest candle there was, or its download did.
         assert lives[0].passes[0][0] - first_close < 120
-        assert first_close <= run.runs[0].started + 60
+        assert first_close <= run.bots[0].started + 60
 
 
 @pytest.mark.slow
@@ -165,17 +190,10 @@ def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     assert (own / "user_data" / "freqaimodels" / "LSTMRegressor.py").is_file()
 
 
-def test_merged_settings() -> None:
-    """Blocks are merged, values and lists replaced, the base stays as it was."""
-    base = {"a": {"b": 1, "c": [1]}, "d": 2}
-    assert merged(base, {"a": {"c": [2]}, "e": 3}) == {"a": {"b": 1, "c": [2]}, "d": 2, "e": 3}
-    assert base == {"a": {"b": 1, "c": [1]}, "d": 2}
-
-
 @pytest.fixture
 def bot(tmp_path: Path) -> Bot:
     """A handle on the real freqtrade command, which only lists its options and ends."""
-    return Bot(["trade", "--help"], log=tmp_path / "bot.log", cwd=tmp_path, sample_seconds=0.01)
+    return Bot(["trade", "--help"], log=tmp_path / "bot.log", cwd=tmp_path)
 
 
 @pytest.mark.slow
@@ -192,14 +210,14 @@ def test_bot_that_ends_by_itself_is_noticed(bot: Bot) -> None:
 def test_memory_of_a_bot_that_has_ended_is_no_sample(bot: Bot) -> None:
     """It has given its memory back: without a last sample of 0 the curve ends with what it had."""
     with bot:
-        process = psutil.Process(bot._process.pid)
+        bot.sample_memory()
+        (process,) = psutil.Process().children()
         while process.status() != psutil.STATUS_ZOMBIE:  # nobody has asked for its exit status
             time.sleep(0.01)
         assert process.memory_info().rss == 0
-        before = len(bot.memory)
-        bot._sample_memory(process.pid)
-    assert len(bot.memory) == before > 0
-    assert min(megabytes for _, megabytes in bot.memory) > 0
+        bot.sample_memory()
+    assert len(bot.memory) == 1
+    assert bot.memory[0][1] > 0
 
 
 LOG = """\
@@ -248,12 +266,44 @@ def history(minutes: list[int], invalid: tuple[int, ...] = ()) -> pd.DataFrame:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> BotRun:
+def run(tmp_path: Path) -> Bot:
     """A life of ten minutes that logged nothing."""
     bot = Bot(["trade"], log=tmp_path / "bot.log", cwd=tmp_path)
     bot.log.touch()
     bot.memory = [(STARTED, 100.0), (STARTED + 60, 200.0)]
-    return BotRun(bot, started=STARTED, ended=STARTED + 600)
+    bot.started, bot.ended = STARTED, STARTED + 600
+    return bot
+
+
+def test_news_are_told_once(run: Bot, tmp_path: Path) -> None:
+    """A record is told when it is whole, a kind of warning once, the last record at the end."""
+    console = Console(file=io.StringIO(), log_path=False, width=200)
+    narrator = Narrator(console, minutes=10)
+    run.ended = 0.0
+    for end in (300, len(LOG)):
+        run.log.write_text(LOG[:end])
+        narrator.follow(run)
+        narrator.follow(run)
+    told = console.file.getvalue()
+    assert told.count("Trained BTC/USDT:USDT in 9.0 s") == 1
+    assert told.count("Warning: No model ready for ETH") == 1
+    assert "NameError" not in told
+    run.ended = STARTED + 600
+    run.log.write_text(LOG + LOG)
+    narrator.follow(run)
+    told = console.file.getvalue()
+    assert "NameError" in told
+    assert told.count("Warning: No model ready for ETH") == 1
+    assert told.count("First prediction") == 0
+
+
+def test_first_prediction_needs_all_models() -> None:
+    """A pass in which a pair had no model is none that predicted; the next one is."""
+    line = "2026-11-22 08:54:0{},000 - freqtrade.freqai.freqai_interface - {} - {}\n"
+    passed = "Total time spent inferencing pairlist 1.69 seconds"
+    records = [(1, "WARNING", "No model ready for ETH"), (2, "INFO", passed), (4, "INFO", passed)]
+    log = LogSummary.read("".join(line.format(*record) for record in records))
+    assert log.first_prediction == datetime(2026, 11, 22, 8, 54, 4).timestamp()
 
 
 @pytest.fixture
@@ -262,21 +312,21 @@ def log() -> LogSummary:
     return LogSummary(passes=[(MINUTE + 60 * m + 2, 0.5) for m in range(1, 11)])
 
 
-def test_missed_candles_are_counted(run: BotRun, log: LogSummary) -> None:
+def test_missed_candles_are_counted(run: Bot, log: LogSummary) -> None:
     """Missed: after the first predicted candle, up to the last pass, and not predicted."""
     frame = history(list(range(-5, 10)), invalid=(-5, -4, -3, -2, -1, 0, 5))
     row = candles_of("BTC/USDT:USDT", frame, run, log)
     assert (row["predicted"], row["missed"], row["before_first"], row["lost"]) == (8, 1, 1, 0)
 
 
-def test_predictions_lost_by_a_kill_are_not_missed(run: BotRun, log: LogSummary) -> None:
+def test_predictions_lost_by_a_kill_are_not_missed(run: Bot, log: LogSummary) -> None:
     """What was predicted but not on disk when kill -9 came is counted apart."""
     run.saved = {"BTC": history([0, 1, 2, 3])}
     row = candles_of("BTC", history(list(range(10)), invalid=(4, 5, 6)), run, log)
     assert (row["predicted"], row["missed"], row["lost"]) == (4, 0, 6)
 
 
-def test_changed_history_is_a_problem(run: BotRun, tmp_path: Path) -> None:
+def test_changed_history_is_a_problem(run: Bot, tmp_path: Path) -> None:
     """Saved predictions that differ after the restart, and no parity, are reported."""
     run.saved = {"BTC": history([0, 1, 2])}
     after = {"BTC": history([0, 1, 2, 3])}
@@ -291,7 +341,7 @@ def test_changed_history_is_a_problem(run: BotRun, tmp_path: Path) -> None:
     assert not summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)["history_kept"]
 
 
-def test_pair_without_predictions_is_a_problem(run: BotRun, tmp_path: Path) -> None:
+def test_pair_without_predictions_is_a_problem(run: Bot, tmp_path: Path) -> None:
     """A pair of the whitelist that the bot never predicted is named, though nothing was logged."""
     pd.to_pickle({"BTC": history([2, 3])}, tmp_path / "historic_predictions.pkl")
     parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
@@ -301,13 +351,13 @@ def test_pair_without_predictions_is_a_problem(run: BotRun, tmp_path: Path) -> N
     assert "never predicted: ETH" in summary["problems"]
 
 
-def test_early_training_is_a_problem(run: BotRun, tmp_path: Path) -> None:
+def test_early_training_is_a_problem(run: Bot, tmp_path: Path) -> None:
     """Two models of a pair closer together than live_retrain_hours are named."""
     for base, stamp in (("BTC", 1000), ("BTC", 4000), ("ETH", 1000), ("ETH", 4700)):
         folder = tmp_path / f"sub-train-{base}_{stamp}"
         folder.mkdir()
         (folder / f"cb_{base.lower()}_{stamp}_model.keras").touch()
-    parity = Parity(pd.DataFrame(columns=["difference", "model"]))
+    parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
     summary = summarize(
         [run], tmp_path, tmp_path / "none", parity, pairs=["BTC"], retrain_hours=1.0
     )
@@ -329,3 +379,31 @@ def test_parity_needs_candles() -> None:
     assert not Parity(pd.DataFrame(columns=["difference"])).holds
     assert Parity(pd.DataFrame({"difference": [0.0, 1e-5]})).holds
     assert not Parity(pd.DataFrame({"difference": [0.0, np.inf]})).holds
+
+
+def test_verdict_names_problems_and_warnings(run: Bot, tmp_path: Path) -> None:
+    """The panel says passed or failed, with what failed and each warning in words."""
+    parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
+    arguments = ([run], tmp_path, tmp_path / "none", parity)
+    summary = summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)
+    summary["warnings"] = {"outdated history [ETH]": 3}
+    console = Console(file=io.StringIO(), width=120)
+    console.print(verdict(summary))
+    console.print(verdict(summary | {"problems": []}))
+    failed, passed = console.file.getvalue().split("╰", 1)
+    assert "Rehearsal failed" in failed
+    assert "never predicted: BTC" in failed
+    assert "3 ×: outdated history [ETH]" in failed
+    assert "Rehearsal passed" in passed
+    assert "Problem" not in passed
+
+
+def test_command_refuses_a_foreign_folder(tmp_path: Path) -> None:
+    """The command ends with exit code 1 and says on stderr which folder, and the way out."""
+    (tmp_path / "keep.txt").touch()
+    app = typer.Typer()
+    app.command()(rehearse)
+    result = CliRunner().invoke(app, ["--workdir", str(tmp_path)])
+    assert result.exit_code == 1
+    assert str(tmp_path) in result.stderr
+    assert "--workdir" in result.stderr
