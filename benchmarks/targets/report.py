@@ -19,7 +19,7 @@ def write_report(exam: Exam, figures: dict[str, Any], output: Path) -> list[Path
     :param figures: from `scores.measure`.
     :return: the files.
     """
-    figures = {"range": exam.timerange, "environment": environment(), **figures}
+    figures = {"range": exam.timerange, "environment": environment(), **_rounded(figures)}
     picture = output / f"{exam.name}.svg"
     write(output, exam.name, figures, as_markdown(exam, figures, picture.name))
     picture.write_text(draw(figures), encoding="utf-8")
@@ -130,6 +130,15 @@ def _short(label: str) -> str:
 def _formula(name: str) -> str:
     """What follows the first line of the formula's docstring."""
     return " ".join(str(LABELS[name].formula.__doc__).split("\n", 2)[2].split())
+
+
+def _rounded(value: Any) -> Any:
+    """Five decimals are more than the figures hold, and keep the JSON readable."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 5) if isinstance(value, float) else value
 
 
 def _number(value: float) -> str:
