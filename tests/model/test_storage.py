@@ -5,60 +5,43 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PAIR, STAMP
 from livebot import full_disk
 from pandas import DataFrame
 
+from freqai_lstm.model import drawer
+from freqai_lstm.model.storage import model_path
 
-PAIR = "BTC/USDT:USDT"
-STAMP = 1709251200
+
 ROWS = 260
 
 Make = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def pools() -> dict[Any, Any]:
-    """Networks of equal parameters, shared: building takes seconds."""
-    return {}
-
-
 @pytest.fixture
-def freqai(lstm: ModuleType, freqai_config: Make, pools: dict[Any, Any]) -> Callable[..., Any]:
-    """Make an LSTMRegressor; a second one on the same folder is a bot after its restart."""
-
-    def make(**config: Any) -> Any:
-        model = lstm.LSTMRegressor(config=freqai_config(**config))
-        model.pool = model.dd.pool = pools.setdefault(model.parameters, model.pool)
-        model.live = False
-        model.dd.set_pair_dict_info({"pair": PAIR})
-        return model
-
-    return make
-
-
-@pytest.fixture
-def saved(freqai: Make, learnable: Make, kitchen: Make) -> Callable[..., SimpleNamespace]:
+def saved(regressor: Make, learnable: Make, kitchen: Make) -> Callable[..., SimpleNamespace]:
     """Train and save a model; returns freqai, dk, frame, path of the archive, predictions."""
 
     def make(
         instance: Any = None, frame: DataFrame | None = None, stamp: int = STAMP, **config: Any
     ) -> SimpleNamespace:
-        instance = instance or freqai(**config)
+        instance = instance or regressor(**config)
         frame = learnable(ROWS) if frame is None else frame
         dk = kitchen(instance.config, frame, stamp=stamp)
         instance.model = instance.train(frame, PAIR, dk)
         instance.dd.pair_dict[PAIR]["trained_timestamp"] = stamp
         instance.dd.save_data(instance.model, PAIR, dk)
         predictions, _ = instance.predict(frame, dk)
-        path = instance.dd.model_path(dk)
+        path = model_path(dk, instance.dd.model_type)
         return SimpleNamespace(
             freqai=instance, dk=dk, frame=frame, path=path, predictions=predictions
         )
@@ -77,19 +60,20 @@ def load(freqai: Any, kitchen: Make, frame: DataFrame, *, live: bool = False) ->
 
 
 RESTARTED = """
-import json, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import conftest
-lstm = conftest.load_plugin(conftest.ROOT / "user_data/freqaimodels/LSTMRegressor.py")
+from freqai_lstm.plugins import MODEL_FILE
+lstm = conftest.load_plugin(MODEL_FILE)
 out = Path(sys.argv[2])
-config = conftest.freqai_config.__wrapped__(out)(model_save_type=sys.argv[3])
-frame = conftest.learnable.__wrapped__()(int(sys.argv[4]))
+config = conftest.make_config(out, model_save_type=sys.argv[3])
+frame = conftest.make_frame(int(sys.argv[4]))
 for live in (False, True):
     freqai = lstm.LSTMRegressor(config=config)
     freqai.live = live
     freqai.dd.set_pair_dict_info({"pair": conftest.PAIR})
-    dk = conftest.kitchen.__wrapped__()(config, frame, live=live)
+    dk = conftest.make_kitchen(config, frame, live=live)
     assert live or freqai.model_exists(dk)
     freqai.model = freqai.dd.load_data(conftest.PAIR, dk)
     freqai.predict(frame, dk)[0].to_pickle(out / f"{live}.pkl")
@@ -101,7 +85,7 @@ def test_fresh_process(saved: Make, tmp_path: Path, kind: str) -> None:
     """A fresh process, backtest or bot, finds the model and predicts bit for bit the same."""
     run = saved(model_save_type=kind)
     assert run.path.name == f"cb_btc_{STAMP}_model.{kind}"
-    script = [sys.executable, "-c", RESTARTED, str(Path(__file__).parent)]
+    script = [sys.executable, "-c", RESTARTED, str(Path(__file__).parents[1])]
     subprocess.run([*script, str(tmp_path), kind, str(ROWS)], check=True, cwd=tmp_path)
     for live in (False, True):
         again = pd.read_pickle(tmp_path / f"{live}.pkl")
@@ -109,9 +93,9 @@ def test_fresh_process(saved: Make, tmp_path: Path, kind: str) -> None:
         assert again.equals(run.predictions)
 
 
-def test_nothing_saved_yet(freqai: Make, learnable: Make, kitchen: Make) -> None:
+def test_nothing_saved_yet(regressor: Make, learnable: Make, kitchen: Make) -> None:
     """Without a saved model there is none: neither for a backtest nor for a bot."""
-    instance, frame = freqai(), learnable(ROWS)
+    instance, frame = regressor(), learnable(ROWS)
     assert not instance.model_exists(kitchen(instance.config, frame))
     assert instance.dd.load_data(PAIR, kitchen(instance.config, frame, live=True)) is None
 
@@ -130,19 +114,19 @@ def test_files_of_a_model(saved: Make) -> None:
     }
 
 
-def test_loaded_model_is_not_rebuilt(saved: Make, freqai: Make, kitchen: Make) -> None:
+def test_loaded_model_is_not_rebuilt(saved: Make, regressor: Make, kitchen: Make) -> None:
     """After a restart the loaded model uses the network that trainings use."""
     run = saved()
-    again = freqai()
+    again = regressor()
     load(again, kitchen, run.frame)
     assert again.model.network is run.freqai.model.network
     assert again.model.features == run.freqai.model.features
 
 
-def test_other_parameters_after_training(saved: Make, freqai: Make, kitchen: Make) -> None:
+def test_other_parameters_after_training(saved: Make, regressor: Make, kitchen: Make) -> None:
     """A model keeps its predictions when the configuration's parameters have changed since."""
     run = saved()
-    predictions = load(freqai(training={"units": 5, "seed": 9}), kitchen, run.frame)
+    predictions = load(regressor(training={"units": 5, "seed": 9}), kitchen, run.frame)
     assert predictions is not None
     assert predictions.equals(run.predictions)
 
@@ -164,7 +148,7 @@ def test_disk_full(saved: Make, kitchen: Make, learnable: Make) -> None:
 
 
 def test_disk_full_keeps_the_old_model_consistent(
-    saved: Make, freqai: Make, kitchen: Make, learnable: Make
+    saved: Make, regressor: Make, kitchen: Make, learnable: Make
 ) -> None:
     """After a failed write the old model is not read with the scalers of the new one."""
     run = saved()
@@ -175,7 +159,7 @@ def test_disk_full_keeps_the_old_model_consistent(
     size = run.path.stat().st_size
     with full_disk(size // 2), pytest.raises(OSError, match=r"File too large|errno"):
         run.freqai.dd.save_data(other, PAIR, dk)
-    predictions = load(freqai(), kitchen, run.frame)
+    predictions = load(regressor(), kitchen, run.frame)
     assert predictions is None or predictions.equals(run.predictions)
 
 
@@ -208,24 +192,21 @@ def test_pair_dictionary_is_replaced_whole(saved: Make) -> None:
 # --- damage ---
 
 
-def assert_set_aside(run: SimpleNamespace, lstm: ModuleType, caplog: Any) -> None:
+def assert_set_aside(run: SimpleNamespace, caplog: Any) -> None:
     """The archive is moved away and an error names it."""
     aside = run.path.with_name(f"{run.path.name}.damaged")
     assert not run.path.exists()
     assert aside.is_file()
-    (record,) = [r for r in caplog.records if r.name == lstm.__name__ and r.levelname == "ERROR"]
-    assert record.getMessage().startswith(f"The saved model {run.path} cannot be read (")
-    assert record.getMessage().endswith(
-        f"). It is set aside as {aside.name} and will be trained anew."
-    )
+    (record,) = [r for r in caplog.records if r.name == drawer.__name__ and r.levelname == "ERROR"]
+    for part in (str(run.path), aside.name, "trained anew"):
+        assert part in record.getMessage()
 
 
 @pytest.mark.parametrize("kind", ["keras", "joblib"])
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])
 def test_truncated(
-    lstm: ModuleType,
     saved: Make,
-    freqai: Make,
+    regressor: Make,
     kitchen: Make,
     caplog: pytest.LogCaptureFixture,
     kind: str,
@@ -234,15 +215,15 @@ def test_truncated(
     """A cut-off archive is reported by name, set aside, and the model is trained anew."""
     run = saved(model_save_type=kind)
     os.truncate(run.path, int(run.path.stat().st_size * share))
-    assert load(freqai(model_save_type=kind), kitchen, run.frame) is None
-    assert_set_aside(run, lstm, caplog)
+    assert load(regressor(model_save_type=kind), kitchen, run.frame) is None
+    assert_set_aside(run, caplog)
     again = saved(model_save_type=kind)
     assert again.predictions.equals(run.predictions)
-    assert load(freqai(model_save_type=kind), kitchen, run.frame) is not None
+    assert load(regressor(model_save_type=kind), kitchen, run.frame) is not None
 
 
 @pytest.mark.parametrize("kind", ["keras", "joblib"])
-def test_flipped_bits(saved: Make, freqai: Make, kitchen: Make, kind: str) -> None:
+def test_flipped_bits(saved: Make, regressor: Make, kitchen: Make, kind: str) -> None:
     """Wherever a bit is flipped, either the damage is found or it changed no prediction."""
     run = saved(model_save_type=kind)
     whole = run.path.read_bytes()
@@ -252,7 +233,7 @@ def test_flipped_bits(saved: Make, freqai: Make, kitchen: Make, kind: str) -> No
         damaged = bytearray(whole)
         damaged[place] ^= 1 << (place % 8)
         run.path.write_bytes(bytes(damaged))
-        predictions = load(freqai(model_save_type=kind), kitchen, run.frame)
+        predictions = load(regressor(model_save_type=kind), kitchen, run.frame)
         found += predictions is None
         assert predictions is None or predictions.equals(run.predictions), f"byte {place}"
     assert found > 15
@@ -262,9 +243,8 @@ def test_flipped_bits(saved: Make, freqai: Make, kitchen: Make, kind: str) -> No
     "name", ["metadata.json", "feature_pipeline.pkl", "label_pipeline.pkl", "history.feather"]
 )
 def test_damage_beside_the_archive(
-    lstm: ModuleType,
     saved: Make,
-    freqai: Make,
+    regressor: Make,
     kitchen: Make,
     caplog: pytest.LogCaptureFixture,
     name: str,
@@ -273,22 +253,22 @@ def test_damage_beside_the_archive(
     run = saved()
     beside = run.path.with_name(f"cb_btc_{STAMP}_{name}")
     beside.write_bytes(beside.read_bytes()[:20])
-    assert load(freqai(), kitchen, run.frame) is None
-    assert_set_aside(run, lstm, caplog)
+    assert load(regressor(), kitchen, run.frame) is None
+    assert_set_aside(run, caplog)
 
 
 def test_damage_live(
-    lstm: ModuleType, saved: Make, freqai: Make, kitchen: Make, caplog: pytest.LogCaptureFixture
+    saved: Make, regressor: Make, kitchen: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A bot that finds its model damaged goes on without one and trains the pair at once."""
     run = saved()
     os.truncate(run.path, 1000)
-    bot = freqai()
+    bot = regressor()
     assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == STAMP
     dk = kitchen(bot.config, run.frame, live=True)
     assert bot.dd.load_data(PAIR, dk) is None
     assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == 0
-    assert_set_aside(run, lstm, caplog)
+    assert_set_aside(run, caplog)
     assert bot.dd.load_data(PAIR, dk) is None
 
 
@@ -308,20 +288,18 @@ def test_purge(saved: Make) -> None:
 
 
 def test_failed_training_in_a_backtest(
-    lstm: ModuleType, freqai: Make, learnable: Make, kitchen: Make, caplog: pytest.LogCaptureFixture
+    regressor: Make, learnable: Make, kitchen: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failed training is an ERROR in the log, cannot trade, and is tried again next time."""
-    instance, frame = freqai(), learnable(48)
+    instance, frame = regressor(), learnable(48)
     dk = kitchen(instance.config, frame)
     assert not dk.check_if_backtest_prediction_is_valid(len(frame))
     instance._append_null_backtesting_predictions(dk, frame)
     assert dk.full_df["do_predict"].tolist() == [0] * 48
     assert not dk.check_if_backtest_prediction_is_valid(len(frame))
-    (record,) = [r for r in caplog.records if r.name == lstm.__name__ and r.levelname == "ERROR"]
-    assert record.getMessage() == (
-        f"{PAIR}: the training for sub-train-BTC_{STAMP} failed (see above). Its 48 candles have "
-        "do_predict 0 and cannot trade."
-    )
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    for part in (PAIR, f"sub-train-BTC_{STAMP}", "48 candles", "do_predict 0"):
+        assert part in record.getMessage()
 
 
 def test_training_thread(saved: Make, learnable: Make, kitchen: Make) -> None:
@@ -371,32 +349,46 @@ def test_training_thread(saved: Make, learnable: Make, kitchen: Make) -> None:
     assert not predictions.equals(run.predictions)
 
 
-def test_prediction_does_not_wait_for_a_training(lstm: ModuleType) -> None:
-    """The bot's first prediction with a network returns while a thread still trains on it."""
-    parameters = lstm.LSTMParameters.from_config({"units": 2, "num_lstm_layers": 1, "epochs": 2})
-    network = lstm.NetworkPool(parameters).fresh(3, 2, 1)
+# --- the archive ---
+
+OPEN_ARCHIVE = """
+import sys
+import numpy as np
+import keras
+model = keras.saving.load_model(sys.argv[1])
+assert model.optimizer is None
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
+"""
+
+
+def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
+    """Plain `keras.saving.load_model` opens it in a fresh process, and predicts the same.
+
+    It holds no optimizer, and Keras has nothing to warn about.
+    """
+    run = saved()
+    with zipfile.ZipFile(run.path) as archive, archive.open("model.weights.h5") as weights:
+        assert b"optimizer" not in weights.read()
+    model = run.freqai.model
     rng = np.random.default_rng(1)
-    matrix = rng.normal(size=(50, 2)).astype(np.float32)
-    ends = np.arange(2, 50, dtype=np.int32)
-    data = lstm.TrainingSet(
-        matrix, matrix[:, :1], np.ones(50, dtype=np.float32), ends, np.empty(0, dtype=np.int32)
+    matrix = rng.normal(size=(30, len(model.features))).astype(np.float32)
+    ends = np.arange(5, 30, dtype=np.int32)
+    np.save(tmp_path / "windows.npy", np.stack([matrix[end - 5 : end + 1] for end in ends]))
+    names = [str(path) for path in (run.path, tmp_path / "windows.npy", tmp_path / "out.npy")]
+    ran = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", OPEN_ARCHIVE, *names],
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
-    weights = network.model.get_weights()
-    training, predicted = threading.Event(), threading.Event()
-    waited: list[bool] = []
+    assert "UserWarning" not in ran.stderr
+    np.testing.assert_allclose(np.load(names[-1]), model.predict(matrix, ends), atol=1e-6)
 
-    def within_an_epoch(scalars: dict[str, float], epoch: int) -> None:
-        training.set()
-        if epoch == 0:
-            waited.append(predicted.wait(timeout=20))
 
-    thread = threading.Thread(
-        target=lstm.train_network, args=(network, data), kwargs={"summary": within_an_epoch}
-    )
-    thread.start()
-    training.wait()
-    first = network.predict(network.pack(weights), matrix, ends)
-    predicted.set()
-    thread.join()
-    assert waited == [True]
-    assert (network.predict(network.pack(weights), matrix, ends) == first).all()
+def test_size_does_not_depend_on_earlier_trainings(saved: Make) -> None:
+    """The archives of two trainings with one network are equally large, but for the packing."""
+    first = saved()
+    second = saved(first.freqai, stamp=STAMP + 1)
+    sizes = [run.path.stat().st_size for run in (first, second)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
