@@ -1,217 +1,256 @@
 """The charts of the evaluation page, as plotly figures with data but no page around them.
 
 Colours are legible on white and on near-black; text and grid take the page's colours, which the
-page sets when it is shown (freqai_lstm/evaluate/page.py).
+page sets when it is shown (page.html.j2).
 """
 
 from __future__ import annotations
 
-from itertools import cycle
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
-
-from freqai_lstm.evaluate.data import Window
-from freqai_lstm.evaluate.report import TITLES, rows_of
 
 
 COLOURS = {
     "model": "#3b82f6",
-    "persistence": "#9ca3af",
+    "flat": "#9ca3af",
+    "persistence": "#8b5cf6",
     "ridge": "#d97706",
     "lightgbm": "#16a34a",
-    "T": "#94a3b8",
 }
-PAIR_COLOURS = ("#3b82f6", "#d97706", "#16a34a", "#db2777", "#8b5cf6", "#0891b2", "#ca8a04")
-# Points that keep the page small enough to be sent around.
-LINE_POINTS, CLOUD_POINTS = 40_000, 2_500
+PAIR_COLOURS = ["#3b82f6", "#d97706", "#16a34a", "#db2777", "#8b5cf6", "#0891b2", "#ca8a04"]
+GREY, GREEN, RED = "#94a3b8", "#16a34a", "#dc2626"
+# Points of all curves together, and of one cloud: the page is to stay small enough to be sent.
+LINE_POINTS, CLOUD_POINTS = 24_000, 600
+PIXELS = {"template": "none", "color_discrete_sequence": PAIR_COLOURS}
 
 
-def figure(**layout: Any) -> go.Figure:
-    """An empty figure in the page's style."""
-    found = go.Figure()
-    found.update_layout(
+def styled(figure: go.Figure, height: int = 340, **layout: Any) -> go.Figure:
+    """The figure in the page's style, without a background of its own."""
+    figure.update_layout(
         template="none",
+        height=height,
         margin={"l": 48, "r": 8, "t": 8, "b": 40},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"namelength": -1},
-        **{"height": 340, **layout},
+        **layout,
     )
-    found.update_xaxes(automargin=True, zeroline=False)
-    found.update_yaxes(automargin=True)
-    return found
+    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True)
+    return figure
 
 
-def title(report: dict[str, Any], predictor: str) -> str:
-    """The predictor's name for people."""
-    return str(report["freqaimodel"]) if predictor == "model" else TITLES[predictor]
+def differences(report: dict[str, Any]) -> go.Figure:
+    """Difference in R² from each baseline, a row per target, with its interval."""
+    targets = list(report["targets"])
+    rows = pd.DataFrame(
+        [
+            {"target": target, "baseline": name, **skills["r2"]}
+            for target, of in report["targets"].items()
+            for name, skills in of["differences"].items()
+        ]
+    )
+    rows = rows.assign(plus=rows["high"] - rows["value"], minus=rows["value"] - rows["low"])
+    found = px.scatter(
+        rows,
+        x="value",
+        y="target",
+        color="baseline",
+        error_x="plus",
+        error_x_minus="minus",
+        hover_data=["word"],
+        color_discrete_map=COLOURS,
+        labels={"value": "R² of the model minus R² of the baseline"},
+        category_orders={"target": targets},
+    )
+    found.update_traces(marker_size=8, orientation="h")
+    styled(found, 110 + 46 * len(targets), scattermode="group", scattergap=0.35, yaxis_title=None)
+    ends = _skill_range(rows[["value", "low", "high"]].to_numpy().ravel(), lowest=-1.0)
+    return found.update_xaxes(range=ends, zeroline=True)
+
+
+def by_pair(of_target: dict[str, Any]) -> go.Figure:
+    """R² of every predictor, a group of bars per pair."""
+    rows = [
+        (short(pair), name, figures[name]["r2"])
+        for pair, figures in of_target["pairs"].items()
+        for name in of_target["predictors"]
+    ]
+    frame = pd.DataFrame(rows, columns=["pair", "predictor", "R²"])
+    found = px.bar(
+        frame, x="pair", y="R²", color="predictor", barmode="group", color_discrete_map=COLOURS
+    )
+    styled(found, xaxis_title=None)
+    # A hopeless baseline (R² of persistence, say) may lie far below zero; what counts is above.
+    return found.update_yaxes(range=_skill_range(frame["R²"], lowest=-0.5))
+
+
+def by_window(report: dict[str, Any], target: str) -> go.Figure:
+    """The model's R² window by window, a line per pair; the best baseline's mean as a line."""
+    means = report["targets"][target]["mean"]
+    best = max(list(means)[1:], key=lambda name: means[name]["r2"]["value"])
+    rows = pd.DataFrame(
+        [
+            (window["start"], short(window["pair"]), name, window["skill"][target][name]["r2"])
+            for window in report["windows"]
+            for name in ("model", best)
+        ],
+        columns=["window", "pair", "predictor", "R²"],
+    )
+    of_best = rows["predictor"] == best
+    lines = rows[~of_best]
+    mean = rows[of_best].groupby("window", as_index=False)["R²"].mean()
+    found = px.line(lines, x="window", y="R²", color="pair", markers=True, **PIXELS)
+    style = {"color": COLOURS[best], "dash": "dash"}
+    found.add_scatter(x=mean["window"], y=mean["R²"], name=f"{best}, mean of pairs", line=style)
+    styled(found, xaxis_title=None)
+    found.update_yaxes(range=_skill_range([*lines["R²"], *mean["R²"]], lowest=-2.0))
+    return found.update_xaxes(type="date", tickformat="%d %b\n%Y")
+
+
+def over_time(rows: pd.DataFrame, trades: pd.DataFrame, points: int) -> go.Figure:
+    """Prediction and realised value of one pair, and the candles on whose signal a trade began.
+
+    :param rows: date, realised, model, valid of one target and pair. Candles without a valid
+        prediction are a gap.
+    :param trades: freqtrade's, of this pair, with `signal`, the candle before the trade opened.
+    """
+    rows = rows.assign(model=rows["model"].where(rows["valid"]))
+    thin = thinned(rows[["date", "realised", "model"]], points)
+    found = go.Figure()
+    for column, name, colour in (
+        ("realised", "realised", GREY),
+        ("model", "predicted", COLOURS["model"]),
+    ):
+        line = {"color": colour, "width": 1.4}
+        values = thin[column].to_numpy("float32")
+        found.add_scatter(x=_milliseconds(thin["date"]), y=values, name=name, line=line)
+    if len(trades):
+        known = trades.merge(rows[["date", "model"]], left_on="signal", right_on="date")
+        won = known["profit_ratio"] > 0
+        found.add_scatter(
+            x=_milliseconds(known["signal"]),
+            y=known["model"].to_numpy("float32"),
+            name="entry",
+            mode="markers",
+            marker={
+                "symbol": np.where(known["is_short"], "triangle-down", "triangle-up").tolist(),
+                "size": 10,
+                "color": np.where(won, GREEN, RED).tolist(),
+                "line": {"width": 1, "color": "white"},
+            },
+            customdata=(100 * known["profit_ratio"]).round(2).tolist(),
+            hovertemplate="profit %{customdata} %",
+        )
+    return styled(found, 380, hovermode="x unified").update_xaxes(type="date")
 
 
 def thinned(rows: pd.DataFrame, points: int) -> pd.DataFrame:
-    """At most about `points` rows, in order, with every extreme of T and of the prediction kept.
+    """At most about `points` rows, in order, with every extreme of both curves kept.
 
     Of each stretch of candles the lowest and the highest of both stay: a peak that is thinned away
     would look like a candle on which nothing happened.
     """
     if len(rows) <= points:
         return rows
-    stretch = np.arange(len(rows)) // -(-len(rows) * 4 // points)
-    kept: set[int] = set()
     frame = rows.reset_index(drop=True)
-    for column in ("T", "model"):
+    stretch = frame.index // -(-len(rows) * 4 // points)
+    kept: set[int] = set()
+    for column in ("realised", "model"):
         values = frame[column].dropna().groupby(stretch[frame[column].notna()])
         kept |= set(values.idxmin()) | set(values.idxmax())
     return frame.loc[sorted(kept)]
 
 
-def over_time(rows: pd.DataFrame, trades: pd.DataFrame, points: int, step: pd.Timedelta) -> Any:
-    """T̂ and T of one pair in label scales, and the candles on whose signal a trade began.
+def calibrated(of_target: dict[str, Any], rows: pd.DataFrame) -> go.Figure:
+    """Realised values of similar predictions with their error, and the line of perfect calibration.
 
-    :param rows: of one pair. Candles without a prediction are a gap in T̂.
-    :param step: length of a candle; a trade opens with the candle after its signal.
+    :param rows: realised and model of one target, in standard deviations.
     """
-    scaled = pd.DataFrame(
-        {
-            "date": rows["date"],
-            "T": rows["T"] / rows["scale"],
-            "model": (rows["model"] / rows["scale"]).where(rows["valid"]),
-        }
-    )
-    found = figure(height=380, yaxis_title="score, in label scales", hovermode="x unified")
-    thin = thinned(scaled, points)
-    milliseconds = thin["date"].dt.as_unit("ms").astype("int64").to_numpy("float64")
-    for column, name, width in (("T", "T, realised", 2.4), ("model", "T̂, predicted", 1.2)):
-        found.add_scatter(
-            x=milliseconds,
-            y=thin[column].to_numpy("float32"),
-            name=name,
-            mode="lines",
-            line={"color": COLOURS[column], "width": width},
-            hovertemplate="%{y:.2f}",
-        )
-    at = scaled.set_index("date")["model"]
-    for short, symbol, name in ((False, "triangle-up", "long"), (True, "triangle-down", "short")):
-        chosen = trades[trades["is_short"] == short] if len(trades) else trades
-        opened = chosen["open_date"] if len(chosen) else pd.Series(dtype="datetime64[ns, UTC]")
-        signal = pd.DatetimeIndex(pd.to_datetime(opened, utc=True)) - step
-        height = at.reindex(signal)
-        inside = height.notna().to_numpy()
-        if not inside.any():
-            continue
-        chosen, height, signal = chosen[inside], height[inside], signal[inside]
-        won = chosen["profit_ratio"].to_numpy() > 0
-        found.add_scatter(
-            x=signal.as_unit("ms").asi8.astype("float64"),
-            y=height.to_numpy("float32"),
-            name=f"{name} entry",
-            mode="markers",
-            marker={
-                "symbol": symbol,
-                "size": 10,
-                "color": np.where(won, "#16a34a", "#dc2626").tolist(),
-                "line": {"width": 1, "color": "white"},
-            },
-            customdata=(100 * chosen["profit_ratio"]).round(2).tolist(),
-            hovertemplate=f"{name}, profit %{{customdata}} %",
-        )
-    found.update_xaxes(type="date")
-    return found
-
-
-def scatter(report: dict[str, Any], rows: pd.DataFrame) -> go.Figure:
-    """T against T̂, the mean T of similar T̂ with its error, and the line of perfect calibration.
-
-    :param rows: candles with a prediction, in label scales.
-    """
-    x, y = rows["model"].to_numpy("float64"), rows["T"].to_numpy("float64")
+    bins = pd.DataFrame(of_target["calibration"])
+    cloud = rows.sample(min(len(rows), CLOUD_POINTS), random_state=1).astype("float32")
     # Heavy tails: a few candles must not squeeze all others into a dot.
-    bins = pd.DataFrame(report["calibration"])
-    wide = float(max(np.quantile(np.abs(x), 0.995), bins["predicted"].abs().max(), 0.5)) * 1.1
-    high = float(max(np.quantile(np.abs(y), 0.99), bins["realised"].abs().max(), 0.5)) * 1.1
-    moved = np.flatnonzero((y != 0) | (np.abs(x) > 0.1))
-    drawn = np.random.default_rng(1).permutation(moved)[:CLOUD_POINTS]
-    found = figure(xaxis_title="T̂, predicted (label scales)", yaxis_title="T, realised", height=400)
-    found.add_scatter(
-        x=x[drawn].astype("float32"),
-        y=y[drawn].astype("float32"),
-        mode="markers",
-        name="one candle",
-        marker={"size": 4, "color": COLOURS["T"], "opacity": 0.45},
-        hoverinfo="skip",
+    inner = rows.quantile([0.01, 0.99])
+    x, y = (
+        [min(bins[a].min(), inner[b].min()) - 0.1, max(bins[a].max(), inner[b].max()) + 0.1]
+        for a, b in (("predicted", "model"), ("realised", "realised"))
     )
-    line = [-wide, wide]
-    found.add_scatter(
-        x=line, y=line, mode="lines", name="T̂ = T", line={"dash": "dot", "color": "#9ca3af"}
-    )
+    found = px.scatter(cloud, x="model", y="realised", color_discrete_sequence=[GREY], opacity=0.4)
+    found.update_traces(marker_size=4, name="one candle", showlegend=True, hoverinfo="skip")
     found.add_scatter(
         x=bins["predicted"],
         y=bins["realised"],
         error_y={"array": 2 * bins["error"], "thickness": 1},
-        mode="lines+markers",
-        name="mean T of similar T̂",
+        name="mean of similar predictions",
         line={"color": COLOURS["model"], "width": 2},
         customdata=bins["candles"],
-        hovertemplate="T̂ %{x:.2f}, T %{y:.2f}, %{customdata} candles<extra></extra>",
+        hovertemplate="%{x:.2f}, realised %{y:.2f}, %{customdata} candles<extra></extra>",
     )
-    found.update_xaxes(range=[-wide, wide])
-    found.update_yaxes(range=[-high, high])
-    return found
+    found.add_scatter(x=x, y=x, mode="lines", name="perfect", line={"dash": "dot", "color": GREY})
+    styled(found, 400, xaxis_title="predicted", yaxis_title="realised")
+    return found.update_xaxes(range=x).update_yaxes(range=y)
 
 
-def by_pair(report: dict[str, Any], measure: str, axis: str) -> go.Figure:
-    """One group of bars per pair and one for all, one bar per predictor."""
-    found = figure(yaxis_title=axis, barmode="group")
-    groups = {**{short(pair): of for pair, of in report["pairs"].items()}, "all": report["all"]}
-    for name in report["predictors"]:
-        found.add_bar(
-            x=list(groups),
-            y=[figures[name][measure] for figures in groups.values()],
-            name=title(report, name),
-            marker_color=COLOURS[name],
-            hovertemplate="%{y:.3f}",
-        )
-    values = [of[name][measure] for of in groups.values() for name in report["predictors"]]
-    found.update_yaxes(range=_skill_range(values))
-    return found
-
-
-def by_window(report: dict[str, Any], measure: str, axis: str) -> go.Figure:
-    """The model's skill window by window, a line per pair; the best baseline's mean as a line."""
-    found = figure(yaxis_title=axis)
-    windows = pd.DataFrame(report["windows"])
-    colours = pair_colours(report)
-    for pair, of_pair in windows.groupby("pair", sort=False):
-        found.add_scatter(
-            x=of_pair["start"],
-            y=[figures[measure] for figures in of_pair["model"]],
-            name=short(str(pair)),
-            mode="lines+markers",
-            line={"color": colours[str(pair)]},
-            hovertemplate="%{y:.3f}",
-        )
-    best = report["verdict"]["best_baseline"]
-    mean = windows[best].map(lambda figures: figures[measure]).groupby(windows["start"]).mean()
-    found.add_scatter(
-        x=list(mean.index),
-        y=mean.to_numpy(),
-        name=f"{TITLES[best]}, mean of pairs",
-        mode="lines",
-        line={"color": COLOURS["persistence"], "dash": "dash", "width": 2},
-        hovertemplate="%{y:.3f}",
+def learning_curves(report: dict[str, Any]) -> go.Figure | None:
+    """Training and validation loss by epoch, a line per training; None where none is known."""
+    rows = pd.DataFrame(
+        [
+            (short(window["pair"]), window["start"][:10], epoch, name, losses[key])
+            for window in report["windows"]
+            for epoch, losses in enumerate(window["training"].get("curves", []), start=1)
+            for key, name in (("val_loss", "validation"), ("loss", "training"))
+            if key in losses
+        ],
+        columns=["pair", "from", "epoch", "of", "loss"],
     )
-    values = [figures[measure] for figures in windows["model"]] + list(mean)
-    found.update_yaxes(range=_skill_range(values))
-    found.update_xaxes(type="date", tickformat="%d %b\n%Y")
-    return found
+    if rows.empty:
+        return None
+    found = px.line(
+        rows.assign(training=rows["pair"] + rows["from"] + rows["of"]),
+        x="epoch",
+        y="loss",
+        color="pair",
+        line_dash="of",
+        line_group="training",
+        hover_data=["from"],
+        **PIXELS,
+    )
+    # plotly's own ticks are either decades alone, often none at all here, or every digit.
+    ticks = [digit * 10.0**decade for decade in range(-9, 6) for digit in (1, 2, 5)]
+    found.update_traces(line_width=1.2)
+    return styled(found).update_yaxes(type="log", tickvals=ticks, tickformat=".2~g")
 
 
-def all_rows(windows: dict[str, list[Window]]) -> dict[str, pd.DataFrame]:
-    """The candles of every pair that has predictions."""
-    return {pair: rows_of(found) for pair, found in windows.items() if found}
+def overfitting(report: dict[str, Any]) -> go.Figure | None:
+    """R² of the labels, in validation against out of sample, a point per training."""
+    rows = pd.DataFrame(
+        [window["training"] | {"pair": short(window["pair"])} for window in report["windows"]]
+    )
+    if "validation_r2" not in rows:
+        return None
+    found = px.scatter(rows, x="validation_r2", y="unseen_r2", color="pair", **PIXELS)
+    values = rows[["validation_r2", "unseen_r2"]].to_numpy(float).ravel()
+    ends = _skill_range(values, lowest=-1.0)
+    found.add_scatter(x=ends, y=ends, name="no loss", line={"dash": "dot", "color": GREY})
+    styled(found, xaxis_title="R² in validation", yaxis_title="R² out of sample")
+    return found.update_xaxes(range=ends).update_yaxes(range=ends)
+
+
+def importance(report: dict[str, Any], most: int = 20) -> go.Figure | None:
+    """The groups of features whose displacement costs most R²."""
+    rows = pd.DataFrame(report["importance"][:most][::-1])
+    if rows.empty:
+        return None
+    rows["features"] = ["<br>".join(names[:8]) for names in rows["features"]]
+    labels = {"drop": "R² lost when displaced in time"}
+    found = px.bar(rows, x="drop", y="group", orientation="h", hover_data="features", labels=labels)
+    found.update_traces(marker_color=COLOURS["model"])
+    return styled(found, 60 + 24 * len(rows), yaxis_title=None)
 
 
 def short(pair: str) -> str:
@@ -219,12 +258,10 @@ def short(pair: str) -> str:
     return pair.split(":")[0]
 
 
-def pair_colours(report: dict[str, Any]) -> dict[str, str]:
-    """A colour for each pair, the same in every chart; with many pairs they repeat."""
-    return dict(zip(report["pairs"], cycle(PAIR_COLOURS), strict=False))
+def _milliseconds(dates: pd.Series) -> np.ndarray:
+    return dates.dt.as_unit("ms").astype("int64").to_numpy("float64")
 
 
-def _skill_range(values: list[float]) -> list[float]:
-    # A hopeless baseline (R² of persistence, say) may lie far below zero; what counts is above.
+def _skill_range(values: Any, lowest: float) -> list[float]:
     low, high = float(np.nanmin([*values, 0.0])), float(np.nanmax([*values, 0.0]))
-    return [max(low - 0.05, -0.5), 1.02 if high > 0.5 else high * 1.2 + 0.02]
+    return [max(low * 1.1 - 0.01, lowest), high * 1.1 + 0.01]

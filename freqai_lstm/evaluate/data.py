@@ -1,22 +1,31 @@
-"""FreqAI's saved predictions, window by window, beside the score that they were for."""
+"""FreqAI's saved predictions, window by window, beside the labels that came about.
+
+Predictions come from `backtesting_predictions/*.feather`, realised labels from the strategy's own
+`set_freqai_targets` on all stored candles. Everything that follows works on one long frame, a row
+per pair, target and candle; see `Predictions`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pandas as pd
 from freqtrade.configuration import TimeRange
 from freqtrade.exchange import timeframe_to_seconds
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 
-from freqai_lstm.evaluate.scores import NAN, r_squared
+from freqai_lstm.evaluate.scores import TARGET
 from freqai_lstm.evaluate.setup import EvaluationFailed, Setup, load_candles, models_folder
+
+
+KEYS = ["pair", "start", "date", "target"]
+# Places in the history at which it is tried how many candles later a label is settled.
+CUTS, FARTHEST = 6, 1_000
 
 
 @dataclass
@@ -25,18 +34,13 @@ class Window:
 
     `start` is where the training data end and the predictions begin, in seconds since 1970, as in
     FreqAI's file names; `end` the first second after the last predicted candle. `report` is what
-    the model noted about its training; empty for models that note nothing. `label_r2` is the R² of
-    the scaled labels on `rows`. `unlike_saved` is the largest difference, in label scales, between
-    the saved predictions and those of the saved model now, where that was tried.
+    the model noted about its training; empty for models that note nothing.
     """
 
     pair: str
     start: int
     end: int
-    rows: pd.DataFrame = field(repr=False)
     report: dict[str, Any] = field(default_factory=dict, repr=False)
-    label_r2: float = NAN
-    unlike_saved: float = NAN
 
     @property
     def name(self) -> str:
@@ -48,34 +52,55 @@ class Window:
         """`sub-train-BTC_1709251200`, below the identifier's folder."""
         return f"sub-train-{self.pair.split('/')[0]}_{self.start}"
 
-    def timerange(self, train_days: int = 0) -> TimeRange:
-        """The predicted candles or, given the days of training, the candles trained on."""
-        if train_days:
-            return TimeRange("date", "date", self.start - train_days * 86_400, self.start)
-        return TimeRange("date", "date", self.start, self.end)
+
+@dataclass
+class Predictions:
+    """What was read.
+
+    :param windows: in order of pair and time.
+    :param rows: a row per pair, start (of the window), date and target. realised: the label the
+        candle's prediction was for; model: the prediction; flat: the mean of the labels the model
+        was trained on; persistence: the last label settled when the prediction is made; scale:
+        standard deviation of the training labels, all in the unit of the label; valid: do_predict
+        is 1 and the prediction a number.
+    :param look_ahead: target → candles after which its value is settled; 0 is a label of the same
+        candle, None one that is not settled within a thousand candles, which has no persistence.
+    """
+
+    windows: list[Window]
+    rows: pd.DataFrame
+    look_ahead: dict[str, int | None]
+
+    @property
+    def targets(self) -> list[str]:
+        """The labels and, where the strategy has a score, T."""
+        return list(self.look_ahead)
 
 
 def prediction_files(folder: Path, pair: str) -> dict[int, Path]:
     """Saved predictions of a pair, by window start in seconds, in time order."""
     begin, end = f"cb_{pair.split('/')[0].lower()}_", "_prediction.feather"
-    found = {}
-    for path in (folder / "backtesting_predictions").glob(f"{begin}*{end}"):
-        start = path.name.removeprefix(begin).removesuffix(end)
-        if start.isdecimal():
-            found[int(start)] = path
-    return dict(sorted(found.items()))
+    files = (folder / "backtesting_predictions").glob(f"{begin}*{end}")
+    starts = {path.name.removeprefix(begin).removesuffix(end): path for path in files}
+    return dict(sorted((int(start), path) for start, path in starts.items() if start.isdecimal()))
 
 
-def saved_timerange(config: dict[str, Any]) -> str | None:
-    """The `--timerange` that covers all saved predictions of the configured pairs, or None."""
-    spans = [
-        _span(_read_predictions(path), config["timeframe"])
-        for pair in config["exchange"]["pair_whitelist"]
-        for path in prediction_files(models_folder(config), pair).values()
-    ]
-    if not spans:
-        return None
-    return f"{min(start for start, _ in spans)}-{max(end for _, end in spans)}"
+def saved_timerange(config: dict[str, Any]) -> str:
+    """The `--timerange` that covers all saved predictions of the configured pairs.
+
+    :raises EvaluationFailed: there are none.
+    """
+    pairs, folder = config["exchange"]["pair_whitelist"], models_folder(config)
+    files = [path for pair in pairs for path in prediction_files(folder, pair).values()]
+    if not files:
+        raise EvaluationFailed(
+            f"Expected saved predictions in {folder / 'backtesting_predictions'}, got none of "
+            f"{', '.join(pairs)}. Run `freqtrade backtesting` first, or check --userdir and "
+            "freqai.identifier."
+        )
+    dates = pd.concat([_read_file(path)["date"] for path in files])
+    last = int(dates.max().timestamp()) + timeframe_to_seconds(config["timeframe"])
+    return f"{int(dates.min().timestamp())}-{last}"
 
 
 def missing_windows(setup: Setup, scratch: Path) -> list[str]:
@@ -92,108 +117,118 @@ def missing_windows(setup: Setup, scratch: Path) -> list[str]:
     return missing
 
 
-def read_windows(
-    setup: Setup, advance: Callable[[str], None] = lambda pair: None
-) -> dict[str, list[Window]]:
-    """Read all saved predictions inside the timerange and put the realised score beside them.
+def read_predictions(setup: Setup) -> Predictions:
+    """Read all saved predictions inside the timerange and put the realised labels beside them.
 
-    :param advance: called with each pair that is done.
-    :return: per pair its windows in time order. Their `rows` have: date; T, the realised score the
-        candle's prediction was for; model, the predicted one; both in 1 / quote currency; scale,
-        the label scale, in that unit too; valid (do_predict is 1 and the prediction a number);
-        persistence, see `persistence`.
     :raises EvaluationFailed: no predictions, or predictions of something else.
     """
     limits = TimeRange.parse_timerange(setup.config["timerange"])
-    windows = {}
+    step = timeframe_to_seconds(setup.config["timeframe"])
+    windows, frames = [], []
+    look_ahead: dict[str, int | None] = {}
     for pair in setup.pairs:
         candles = load_candles(setup, pair)
-        dates = pd.DatetimeIndex(pd.to_datetime(candles["date"], utc=True))
-        labels = setup.formulas.targets(candles, setup.horizon).set_axis(dates)
-        now = setup.formulas.score(candles, setup.strategy.weights).set_axis(dates)
-        windows[pair] = [
-            window
-            for start, path in prediction_files(setup.folder, pair).items()
-            if (window := _read_window(setup, pair, start, path, labels, now, limits))
-        ]
-        advance(pair)
-    if not any(windows.values()):
+        labels = setup.labels(candles, pair)
+        look_ahead = look_ahead or _look_ahead(setup, candles, labels, pair)
+        labels.index = pd.DatetimeIndex(pd.to_datetime(candles["date"], utc=True))
+        for start, path in prediction_files(setup.folder, pair).items():
+            predicted = _read_file(path).set_index("date")
+            seconds = pd.DatetimeIndex(predicted.index).as_unit("s").asi8
+            inside = (seconds >= limits.startts) & (seconds < (limits.stopts or np.inf))
+            if inside.any():
+                window = Window(pair, start, int(seconds[inside][-1]) + step)
+                notes = setup.folder / window.folder / f"{window.name}_metadata.json"
+                if notes.is_file():
+                    metadata = json.loads(notes.read_text(encoding="utf-8"))
+                    window.report = metadata.get("training_report") or {}
+                rows = _rows(setup, predicted[inside], labels, look_ahead, path)
+                frames.append(rows.assign(pair=pair, start=start))
+                windows.append(window)
+    if not windows:
         raise EvaluationFailed(
             f"Expected predictions of {', '.join(setup.pairs)} in "
             f"{setup.folder / 'backtesting_predictions'} for {setup.config['timerange']}, got none."
             " Check --timerange, --userdir and freqai.identifier."
         )
-    return windows
+    return Predictions(windows, pd.concat(frames, ignore_index=True), look_ahead)
 
 
-def _read_window(
+def newest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of a candle that two windows predicted, the newest training's prediction."""
+    rows = rows.sort_values("start", kind="stable")
+    rows = rows.drop_duplicates(["pair", "target", "date"], keep="last")
+    return rows.sort_values(["target", "pair", "date"], kind="stable", ignore_index=True)
+
+
+def stacked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Frames of dates × targets as one long frame with a column per frame."""
+    long = {name: of.stack(future_stack=True) for name, of in frames.items()}  # noqa: PD013
+    return pd.DataFrame(long).rename_axis(["date", "target"]).reset_index()
+
+
+def persistence(labels: pd.Series, look_ahead: int | None) -> pd.Series:
+    """The last label that is settled when a prediction is made, as the forecast.
+
+    For a label of the same candle that would be the answer itself; there it is the one before.
+    """
+    return labels.shift(max(look_ahead, 1)) if look_ahead is not None else labels * np.nan
+
+
+def _look_ahead(
+    setup: Setup, candles: pd.DataFrame, labels: pd.DataFrame, pair: str
+) -> dict[str, int | None]:
+    """Candles after which each label no longer changes, from histories that end earlier."""
+    still_open = dict.fromkeys(labels, 0)
+    for end in np.linspace(len(candles) // 2, len(candles), CUTS + 1, dtype=int)[:-1]:
+        early = setup.labels(candles.iloc[:end], pair)
+        for name in labels:
+            known = labels[name].to_numpy()[:end]
+            close = 1e-9 * float(np.nanmax(np.abs(known), initial=0.0))
+            same = np.isclose(early[name], known, rtol=1e-6, atol=close, equal_nan=True)
+            settled = int(np.flatnonzero(same)[-1]) if same.any() else -FARTHEST
+            still_open[name] = max(still_open[name], int(end) - 1 - settled)
+    return {str(name): last if last < FARTHEST else None for name, last in still_open.items()}
+
+
+def _rows(
     setup: Setup,
-    pair: str,
-    start: int,
-    path: Path,
+    predicted: pd.DataFrame,
     labels: pd.DataFrame,
-    now: pd.Series,
-    limits: TimeRange,
-) -> Window | None:
-    formulas, weights = setup.formulas, setup.strategy.weights
-    predicted = _read_predictions(path)
-    wanted = [*formulas.LABELS, *(f"{label}_std" for label in formulas.LABELS), "do_predict"]
-    lacking = [column for column in wanted if column not in predicted]
+    look_ahead: Mapping[str, int | None],
+    path: Path,
+) -> pd.DataFrame:
+    targets = [str(name) for name in labels]
+    names = [name for name in targets if name != TARGET or setup.score is None]
+    lacking = [column for column in (*names, "do_predict") if column not in predicted]
     if lacking:
         raise EvaluationFailed(
             f"Expected predictions of {setup.config['strategy']} in {path}, got a file without "
             f"{', '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}: it was made with another "
             "strategy. Check --strategy and freqai.identifier, or choose a new identifier."
         )
-    dates = pd.DatetimeIndex(predicted["date"])
-    seconds = dates.as_unit("s").asi8
-    inside = (seconds >= limits.startts) & ((seconds < limits.stopts) | (limits.stopts == 0))
-    if not inside.any():
-        return None
-    predicted, dates = predicted[inside].reset_index(drop=True), dates[inside]
-    realised = labels.reindex(dates).reset_index(drop=True)
-    t_hat = formulas.weigh(predicted[list(formulas.LABELS)], weights)
-    rows = pd.DataFrame(
-        {
-            "date": dates,
-            "T": formulas.weigh(realised, weights),
-            "model": t_hat,
-            "scale": formulas.label_scale(predicted),
-            "valid": (predicted["do_predict"] == 1) & np.isfinite(t_hat),
-            "persistence": persistence(now, setup.horizon).reindex(dates).to_numpy(),
-        }
+    # FreqAI saves mean and standard deviation of the training labels beside each label.
+    model, flat, scale = (
+        predicted.reindex(columns=[f"{name}{what}" for name in names]).set_axis(names, axis=1)
+        for what in ("", "_mean", "_std")
     )
-    window = Window(pair, start, _span(predicted, setup.config["timeframe"])[1], rows)
-    window.report = _training_report(setup.folder / window.folder / f"{window.name}_metadata.json")
-    pipeline = setup.folder / window.folder / f"{window.name}_label_pipeline.pkl"
-    if pipeline.is_file():
-        usable = rows["valid"] & realised.notna().all(axis=1)
-        if usable.any():
-            with pipeline.open("rb") as file:
-                scaler = cloudpickle.load(file)
-            actual, _, _ = scaler.transform(realised[usable].reset_index(drop=True))
-            labels_hat = predicted.loc[usable, list(formulas.LABELS)].reset_index(drop=True)
-            guess, _, _ = scaler.transform(labels_hat)
-            window.label_r2 = r_squared(np.asarray(actual), np.asarray(guess))
-    return window
+    if setup.score is not None:
+        scale = scale.assign(T=setup.score.scale(predicted))
+        model, flat = (frame.assign(T=setup.score.weigh(frame)) for frame in (model, flat))
+    usable = (predicted["do_predict"] == 1) & np.isfinite(model.to_numpy()).all(axis=1)
+    last_known = {name: persistence(labels[name], look_ahead[name]) for name in targets}
+    frames = {
+        "realised": labels,
+        "model": model,
+        "flat": flat,
+        "persistence": pd.DataFrame(last_known),
+        "scale": scale,
+        "valid": pd.DataFrame(dict.fromkeys(labels, usable)),
+    }
+    rows = stacked({name: of.reindex(predicted.index) for name, of in frames.items()})
+    return rows.astype({"valid": bool})
 
 
-def persistence(now: pd.Series, horizon: int) -> pd.Series:
-    """The last score known when a prediction is made, as the forecast.
-
-    At the close of candle t the score of t is known, so it is the forecast of T_{t+h}. With h = 0
-    that would be the answer itself; there the score of the previous candle stands in.
-    """
-    return now if horizon else now.shift(1)
-
-
-def _training_report(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    return dict(json.loads(path.read_text(encoding="utf-8")).get("training_report") or {})
-
-
-def _read_predictions(path: Path) -> pd.DataFrame:
+def _read_file(path: Path) -> pd.DataFrame:
     try:
         predicted = pd.read_feather(path)
     except (OSError, ValueError) as error:
@@ -201,14 +236,4 @@ def _read_predictions(path: Path) -> pd.DataFrame:
             f"Expected FreqAI's predictions in {path}, got a file that cannot be read ({error}). "
             "Delete it; the next backtest makes it again."
         ) from error
-    if "date" not in predicted or predicted.empty:
-        raise EvaluationFailed(
-            f"Expected FreqAI's predictions in {path}, got a file without rows or dates. "
-            "Delete it; the next backtest makes it again."
-        )
     return predicted.assign(date=pd.to_datetime(predicted["date"], utc=True))
-
-
-def _span(predicted: pd.DataFrame, timeframe: str) -> tuple[int, int]:
-    first, last = predicted["date"].min(), predicted["date"].max()
-    return int(first.timestamp()), int(last.timestamp()) + timeframe_to_seconds(timeframe)

@@ -1,54 +1,58 @@
-"""How good predictions of the score are: the figures, on arrays whose rows are candles.
+"""What is particular to ScoreStrategy: T weighed from the labels, its sign, its entries.
 
-All functions take T (realised) and T̂ (predicted) of the same candles and know nothing of files,
-pairs or models. A figure that is not defined (a correlation with a constant, say) is NaN.
+Used only where the strategy's file has the names of FORMULAS. T is then one target more, measured
+like any label; ridge and LightGBM learn T itself, which is stronger than nine labels weighed
+afterwards, so the comparison leans to the baselines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from freqtrade.strategy import IStrategy
 from numpy.typing import NDArray
-from sklearn.metrics import r2_score
+
+from freqai_lstm.evaluate.metrics import Values, measure, share
 
 
-Values = NDArray[np.float64]
-NAN = float("nan")
-# T̂ nearer to zero than this, in label scales, is one bin of the calibration: most candles.
-CENTRE = 0.1
+TARGET = "T"
+# What is used of the strategy's file, so that labels, weights and units are its own.
+FORMULAS = ("LABELS", "weigh", "label_scale")
 
 
-def r_squared(actual: NDArray[Any], predicted: NDArray[Any]) -> float:
-    """1 - residual / total sum of squares, the latter about each column's mean.
+@dataclass(frozen=True)
+class Score:
+    """The strategy's own formulas with its current weights; the threshold in label scales."""
 
-    :param actual: shape (rows,) or (rows, labels); several labels count in the scale they have.
-    :return: NaN where `actual` does not vary.
-    """
-    if len(actual) == 0 or not np.ptp(actual, axis=0).any():
-        return NAN
-    return float(r2_score(actual, predicted, multioutput="variance_weighted"))
+    formulas: SimpleNamespace
+    weights: dict[str, float]
+    threshold: float
 
+    def weigh(self, labels: pd.DataFrame) -> pd.Series:
+        """T of realised labels, T̂ of predicted ones."""
+        return self.formulas.weigh(labels[list(self.formulas.LABELS)], self.weights)
 
-def correlation(t: Values, t_hat: Values) -> float:
-    """Pearson's; NaN where either side does not vary."""
-    if len(t) < 2 or not np.ptp(t) or not np.ptp(t_hat):
-        return NAN
-    return float(np.corrcoef(t, t_hat)[0, 1])
-
-
-def slope(t: Values, t_hat: Values) -> float:
-    """Slope of the regression of T on T̂: 1 is calibrated, below 1 the predictions are too bold."""
-    variance = float(np.var(t_hat)) if len(t_hat) else 0.0
-    if not variance or not np.ptp(t_hat):
-        return NAN
-    return float(np.mean((t - t.mean()) * (t_hat - t_hat.mean()))) / variance
+    def scale(self, predicted: pd.DataFrame) -> NDArray[np.float64]:
+        """The label scale of each candle, in the unit of T."""
+        return self.formulas.label_scale(predicted)
 
 
-def share(hits: NDArray[np.bool_]) -> float:
-    """Share of True; NaN of nothing."""
-    return float(hits.mean()) if len(hits) else NAN
+def find_score(strategy: IStrategy) -> Score | None:
+    """The score of a strategy, or None where its file has none."""
+    # freqtrade's resolver does not put the module into sys.modules; its functions know it.
+    for cls in type(strategy).__mro__:
+        for member in vars(cls).values():
+            names = getattr(member, "__globals__", {})
+            if all(name in names for name in FORMULAS) and hasattr(strategy, "threshold_buy"):
+                formulas = SimpleNamespace(**{name: names[name] for name in FORMULAS})
+                threshold = float(strategy.threshold_buy.value)
+                return Score(formulas, dict(strategy.weights), threshold)  # type: ignore[attr-defined]
+    return None
 
 
 def signals(values: Values, threshold: float) -> NDArray[np.int_]:
@@ -56,87 +60,54 @@ def signals(values: Values, threshold: float) -> NDArray[np.int_]:
     return (values > threshold).astype(int) - (values < -threshold).astype(int)
 
 
-def measure(t: Values, t_hat: Values, scale: Values, threshold: float) -> dict[str, Any]:
-    """All figures of one set of candles.
+def entry_figures(t: Values, t_hat: Values, threshold: float) -> dict[str, Any]:
+    """What T̂ is worth as a signal.
 
-    :param t: realised score, shape (candles,), in 1 / quote currency.
-    :param t_hat: predicted score, same shape and unit; every value a number.
-    :param scale: label scale of each candle, same unit.
+    :param t: realised score in label scales, shape (candles,); NaN gives no signal.
+    :param t_hat: predicted score, same shape and unit.
     :param threshold: `threshold_buy` of the strategy, in label scales.
-    :return: candles; r2; correlation; rmse in the unit of T; rmse_scaled in label scales;
-        sign_accuracy where T ≠ 0, and nonzero, the share of these candles; signals, how many
+    :return: sign_accuracy where T ≠ 0, and nonzero, the share of these candles; signals, how many
         candles T̂ would enter on; precision, the share of them where T lies beyond the threshold on
-        the same side; recall, the share of candles with T beyond it that T̂ would enter on; slope.
+        the same side; recall, the share of candles with T beyond it that T̂ would enter on.
     """
-    # Without a label scale there is no signal, as in the strategy.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        entered, due = signals(t_hat / scale, threshold), signals(t / scale, threshold)
-        scaled = (t - t_hat) / scale
+    entered, due = signals(t_hat, threshold), signals(t, threshold)
     right, moved = entered == due, t != 0
     return {
-        "candles": len(t),
-        "r2": r_squared(t, t_hat),
-        "correlation": correlation(t, t_hat),
-        "rmse": float(np.sqrt(np.mean((t - t_hat) ** 2))) if len(t) else NAN,
-        "rmse_scaled": float(np.sqrt(np.mean(scaled**2))) if len(t) else NAN,
         "sign_accuracy": share(np.sign(t[moved]) == np.sign(t_hat[moved])),
         "nonzero": share(moved),
         "signals": int((entered != 0).sum()),
         "precision": share(right[entered != 0]),
         "recall": share(right[due != 0]),
-        "slope": slope(t, t_hat),
     }
 
 
-def calibration(t: Values, t_hat: Values, scale: Values, per_side: int = 6) -> pd.DataFrame:
-    """Mean realised T of candles with similar T̂.
-
-    T is zero on most candles, so equal bins would say little: one bin holds |T̂| up to 0.1, and on
-    either side of it the candles are cut into up to `per_side` bins of equal number, 10 at least.
-
-    :return: per bin, in label scales: predicted (mean T̂), realised (mean T), error (standard
-        error of that mean) and candles; in order of predicted.
-    """
-    y, x = t / scale, t_hat / scale
-    known = np.isfinite(x) & np.isfinite(y)
-    y, x = y[known], x[known]
-    groups = [np.flatnonzero(np.abs(x) <= CENTRE)]
-    for side in (np.flatnonzero(x < -CENTRE), np.flatnonzero(x > CENTRE)):
-        ordered = side[np.argsort(x[side], kind="stable")]
-        groups += np.array_split(ordered, max(1, min(per_side, len(side) // 10)))
-    bins = [
-        {
-            "predicted": float(x[group].mean()),
-            "realised": float(y[group].mean()),
-            "error": float(y[group].std() / np.sqrt(len(group))),
-            "candles": len(group),
-        }
-        for group in groups
-        if len(group)
-    ]
-    columns = ["predicted", "realised", "error", "candles"]
-    return pd.DataFrame(bins, columns=columns).sort_values("predicted", ignore_index=True)
-
-
-def compare(rows: pd.DataFrame, predictors: list[str], threshold: float) -> dict[str, Any]:
-    """`measure` of each predictor over the same candles.
+def compare(rows: pd.DataFrame, predictors: Sequence[str], threshold: float) -> dict[str, Any]:
+    """Figures of each predictor of T over the same candles.
 
     :param rows: columns T, scale, valid and one per predictor. Only candles count that the model
         predicted (valid), that have a realised T, and for which every predictor has a value.
-    :param predictors: names of columns; a missing column is passed over.
     :return: predictor → figures; and "predicted", the share of all candles with a prediction.
     """
     names = [name for name in predictors if name in rows]
-    known = rows["valid"] & rows[["T", *names]].notna().all(axis=1)
-    t, scale = (rows.loc[known, name].to_numpy("float64") for name in ("T", "scale"))
-    found: dict[str, Any] = {
-        name: measure(t, rows.loc[known, name].to_numpy("float64"), scale, threshold)
+    known = rows[rows["valid"] & rows[["T", *names]].notna().all(axis=1)]
+    values = known[["T", *names]].astype("float64")
+    scaled = values.div(known["scale"].astype("float64"), axis=0)
+    figures = {
+        name: measure(values["T"].to_numpy(), values[name].to_numpy())
+        | entry_figures(scaled["T"].to_numpy(), scaled[name].to_numpy(), threshold)
         for name in names
     }
-    return {"predicted": share(rows["valid"].to_numpy(dtype=bool)), **found}
+    return {"predicted": share(rows["valid"].to_numpy(dtype=bool)), **figures}
 
 
-def in_label_scales(rows: pd.DataFrame, predictors: list[str]) -> pd.DataFrame:
-    """Scores of several pairs made comparable: each divided by its label scale, scale then 1."""
-    names = [name for name in ("T", *predictors) if name in rows]
-    return rows.assign(**{name: rows[name] / rows["scale"] for name in names}, scale=1.0)
+def score_figures(rows: pd.DataFrame, predictors: Sequence[str], score: Score) -> dict[str, Any]:
+    """The score's own section: `compare` for each pair, and for all of them in label scales."""
+    rows = rows.rename(columns={"realised": TARGET})
+    names = [TARGET, *predictors]
+    pooled = rows.assign(**rows[names].div(rows["scale"], axis=0), scale=1.0)
+    groups = {"All pairs": pooled, **dict(list(rows.groupby("pair")))}
+    return {
+        "threshold_buy": score.threshold,
+        "weights": score.weights,
+        "pairs": {of: compare(frame, predictors, score.threshold) for of, frame in groups.items()},
+    }

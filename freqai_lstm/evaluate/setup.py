@@ -10,7 +10,6 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -20,13 +19,9 @@ from freqtrade.data.dataprovider import DataProvider
 from freqtrade.data.history import load_pair_history
 from freqtrade.enums import CandleType, RunMode
 from freqtrade.exceptions import OperationalException
-from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.resolvers import StrategyResolver
-from freqtrade.strategy import IStrategy
 
-
-# What is used of ScoreStrategy.py, so that labels, weights and units are the strategy's own.
-FORMULAS = ("LABELS", "targets", "score", "weigh", "label_scale", "label_horizon")
+from freqai_lstm.evaluate.scores import Score, find_score
 
 
 class EvaluationFailed(RuntimeError):
@@ -35,34 +30,53 @@ class EvaluationFailed(RuntimeError):
 
 @dataclass
 class Setup:
-    """A configuration as freqtrade understands it, the strategy, and where things are."""
+    """A configuration as freqtrade understands it, the strategy, and where things are.
+
+    `score` is what a strategy makes of its labels, for ScoreStrategy and those derived from it.
+    """
 
     config: dict[str, Any]
-    strategy: Any  # an IStrategy with ScoreStrategy's weights and threshold_buy
-    formulas: SimpleNamespace
-    horizon: int
+    strategy: Any  # an IStrategy; the attributes of a score are no part of that class
     folder: Path  # <userdir>/models/<identifier>
+    score: Score | None = None
 
     @property
     def pairs(self) -> list[str]:
         return list(self.config["exchange"]["pair_whitelist"])
 
     @property
-    def threshold(self) -> float:
-        """`threshold_buy`, in units of the label scale."""
-        return float(self.strategy.threshold_buy.value)
+    def horizon(self) -> int:
+        """`label_period_candles`; 0 where the configuration has none."""
+        return int(self.config["freqai"]["feature_parameters"].get("label_period_candles", 0))
 
-    def scratch(self, folder: Path, **freqai: Any) -> dict[str, Any]:
-        """A configuration for FreqAI's classes that makes them write into `folder`.
-
-        :param freqai: replaces keys of the `freqai` block.
-        """
+    def scratch(self, folder: Path) -> dict[str, Any]:
+        """A configuration for FreqAI's classes that makes them write into `folder`."""
         config = copy.copy(self.config)
         config["user_data_dir"] = folder
-        config["freqai"] = copy.deepcopy(self.config["freqai"]) | freqai
+        config["freqai"] = copy.deepcopy(self.config["freqai"])
         if not config.get("freqaimodel_path"):
             config["freqaimodel_path"] = str(self.config["user_data_dir"] / "freqaimodels")
         return config
+
+    def labels(self, candles: pd.DataFrame, pair: str) -> pd.DataFrame:
+        """The strategy's labels of candles, one column each, and T where it has a score.
+
+        :param candles: with `date`; features may be among the columns.
+        :return: same index; named as FreqAI names the predictions.
+        :raises EvaluationFailed: the strategy makes no numeric label.
+        """
+        made = self.strategy.set_freqai_targets(candles.copy(), metadata={"pair": pair})
+        labels = made[[name for name in made if str(name).startswith("&")]]
+        text = [name for name in labels if not pd.api.types.is_numeric_dtype(labels[name])]
+        if text or not len(labels.columns):
+            got = f"text in {', '.join(map(str, text))}" if text else "none"
+            raise EvaluationFailed(
+                f"Expected numeric labels (columns that begin with '&') from set_freqai_targets of "
+                f"{self.config['strategy']}, got {got}. Only regressions are evaluated."
+            )
+        labels = labels.astype("float64")
+        labels.columns = [str(name).replace(":", "") for name in labels]
+        return labels if self.score is None else labels.assign(T=self.score.weigh(labels))
 
 
 def load_config(args: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +110,7 @@ def load_setup(config: dict[str, Any]) -> Setup:
     """Load the strategy, with the parameters of its `.json` file, and let it see the candles.
 
     :param config: from `load_config`, with a `timerange`.
-    :raises EvaluationFailed: there is no such strategy, or it has no score to compare with.
+    :raises EvaluationFailed: there is no such strategy, or it was trained for another horizon.
     """
     try:
         strategy = StrategyResolver.load_strategy(config)
@@ -105,15 +119,27 @@ def load_setup(config: dict[str, Any]) -> Setup:
         raise EvaluationFailed(
             f"freqtrade refuses the strategy or configuration: {error}"
         ) from error
-    formulas = _formulas(strategy)
     config["startup_candle_count"] = strategy.startup_candle_count
     strategy.dp = DataProvider(config, None)
-    horizon = _horizon(config, formulas)
-    # Weights and thresholds that a hyperopt run has saved. freqtrade's ft_bot_start would load the
-    # model too, and FreqAI then notes this configuration as that of the last run.
-    strategy.bot_start()
+    strategy.freqai_info = config["freqai"]
+    # Parameters that a hyperopt run has saved. freqtrade's ft_bot_start would load the model too,
+    # and FreqAI then notes this configuration as that of the last run.
+    try:
+        strategy.bot_start()
+    except ValueError as error:
+        raise EvaluationFailed(
+            f"{config['strategy']} refuses the configuration: {error}"
+        ) from error
     strategy.ft_load_hyper_params(False)
-    return Setup(config, strategy, formulas, horizon, models_folder(config))
+    setup = Setup(config, strategy, models_folder(config), find_score(strategy))
+    trained = trained_settings(config).get("feature_parameters", {}).get("label_period_candles")
+    if trained not in (None, setup.horizon):
+        raise EvaluationFailed(
+            f"Expected predictions {setup.horizon} candles ahead (label_period_candles of the "
+            f"configuration), got a folder {setup.folder} whose last run had {trained}. "
+            "Name the configuration of that run, or choose a new freqai.identifier."
+        )
+    return setup
 
 
 def models_folder(config: dict[str, Any]) -> Path:
@@ -129,73 +155,24 @@ def trained_settings(config: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")).get("freqai", {}))
 
 
-def load_candles(setup: Setup, pair: str) -> pd.DataFrame:
-    """All stored candles of the strategy's timeframe.
+def load_candles(setup: Setup, pair: str, timeframe: str | None = None) -> pd.DataFrame:
+    """All stored candles of a timeframe, the strategy's by default.
 
     :raises EvaluationFailed: there are none.
     """
-    config = setup.config
+    config, timeframe = setup.config, timeframe or setup.config["timeframe"]
+    kind = config.get("candle_type_def", CandleType.SPOT)
     candles = load_pair_history(
         pair,
-        config["timeframe"],
+        timeframe,
         config["datadir"],
         data_format=config["dataformat_ohlcv"],
-        candle_type=config.get("candle_type_def", CandleType.SPOT),
+        candle_type=kind,
     )
     if candles.empty:
-        raise EvaluationFailed(_no_candles(setup, pair, config["timeframe"]))
-    return candles
-
-
-def populate_features(setup: Setup, kitchen: FreqaiDataKitchen, pair: str) -> pd.DataFrame:
-    """Candles with features, made by the strategy through FreqAI as in a backtest.
-
-    :return: the candles of timerange and training before it, one row each.
-    :raises EvaluationFailed: candles of this pair, of a timeframe or of a correlated pair lack.
-    """
-    wanted = setup.config["freqai"]["feature_parameters"]
-    for other in {pair, *wanted.get("include_corr_pairlist", [])}:
-        for timeframe in wanted["include_timeframes"]:
-            if setup.strategy.dp.get_pair_dataframe(other, timeframe).empty:
-                raise EvaluationFailed(_no_candles(setup, other, timeframe))
-    candles = setup.strategy.dp.get_pair_dataframe(pair, setup.config["timeframe"])
-    return kitchen.use_strategy_to_populate_indicators(
-        setup.strategy, prediction_dataframe=candles, pair=pair
-    )
-
-
-def _formulas(strategy: IStrategy) -> SimpleNamespace:
-    # freqtrade's resolver does not put the module into sys.modules; its functions know it.
-    for cls in type(strategy).__mro__:
-        for member in vars(cls).values():
-            names = getattr(member, "__globals__", {})
-            if all(name in names for name in FORMULAS):
-                return SimpleNamespace(**{name: names[name] for name in FORMULAS})
-    raise EvaluationFailed(
-        f"Expected a strategy with a score (ScoreStrategy, or a class derived from it), got "
-        f"{type(strategy).__name__}, whose file has no {', '.join(FORMULAS)}. Check --strategy."
-    )
-
-
-def _horizon(config: dict[str, Any], formulas: SimpleNamespace) -> int:
-    try:
-        horizon = int(formulas.label_horizon(config))
-    except (KeyError, ValueError) as error:
-        raise EvaluationFailed(str(error)) from error
-    trained = trained_settings(config).get("feature_parameters", {}).get("label_period_candles")
-    if trained not in (None, horizon):
         raise EvaluationFailed(
-            f"Expected predictions {horizon} candles ahead (label_period_candles of the "
-            f"configuration), got a folder {models_folder(config)} whose last run had {trained}. "
-            "Name the configuration of that run, or choose a new freqai.identifier."
+            f"Expected {timeframe} candles ({kind}) of {pair} in {config['datadir']}, got none. "
+            "Name the right folder with --datadir, or run `freqtrade download-data "
+            f"--pairs {pair} --timeframes {timeframe}`."
         )
-    return horizon
-
-
-def _no_candles(setup: Setup, pair: str, timeframe: str) -> str:
-    kind = setup.config.get("candle_type_def", CandleType.SPOT)
-    return (
-        f"Expected {timeframe} candles ({kind}) of {pair} in {setup.config['datadir']}, got none. "
-        "Name the right folder with --datadir, or run `freqtrade download-data "
-        f"--pairs {pair} --timeframes {timeframe}`."
-    )
+    return candles

@@ -1,0 +1,66 @@
+"""Features of each pair, computed once, cut into windows as FreqAI's backtest cuts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from freqtrade.configuration import TimeRange
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+
+from freqai_lstm.evaluate.data import Window
+from freqai_lstm.evaluate.setup import Setup, load_candles
+
+
+class Features:
+    """Made by the strategy through FreqAI, one pair in memory at a time.
+
+    :param scratch: an empty folder for what FreqAI's classes write.
+    """
+
+    def __init__(self, setup: Setup, scratch: Path) -> None:
+        self.setup = setup
+        self.config = setup.scratch(scratch)
+        self._pair = ""
+        self._frame = pd.DataFrame()
+
+    def kitchen(self, window: Window) -> FreqaiDataKitchen:
+        """FreqAI's kitchen, which looks for the window's model where FreqAI has put it."""
+        kitchen = FreqaiDataKitchen(self.config, False, window.pair)
+        kitchen.data_path = self.setup.folder / window.folder
+        kitchen.model_filename = window.name
+        return kitchen
+
+    def training(self, window: Window) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Features and targets of the candles the window's model was trained on, none missing."""
+        kitchen = self.kitchen(window)
+        begin = window.start - self.config["freqai"]["train_period_days"] * 86_400
+        frame = self._of(window.pair)
+        frame = frame[frame["date"] < pd.Timestamp(window.start, unit="s", tz="UTC")]
+        # Labels that end after the training data are missing here, as they were for the model.
+        labels = self.setup.labels(frame, window.pair)
+        span = kitchen.buffer_timerange(TimeRange("date", "date", begin, window.start))
+        frame = kitchen.slice_dataframe(span, frame.join(labels))
+        frame = kitchen.remove_special_chars_from_feature_names(frame.copy())
+        kitchen.find_features(frame)
+        return kitchen.filter_features(frame, kitchen.training_features_list, list(labels))
+
+    def predicted(self, window: Window) -> pd.DataFrame:
+        """Candles of the window's predictions, with date and features."""
+        kitchen, span = self.kitchen(window), TimeRange("date", "date", window.start, window.end)
+        frame = kitchen.slice_dataframe(span, self._of(window.pair)).reset_index(drop=True)
+        return kitchen.remove_special_chars_from_feature_names(frame)
+
+    def _of(self, pair: str) -> pd.DataFrame:
+        if pair != self._pair:
+            wanted = self.config["freqai"]["feature_parameters"]
+            for other in {pair, *wanted.get("include_corr_pairlist", [])}:
+                for timeframe in wanted["include_timeframes"]:
+                    load_candles(self.setup, other, timeframe)  # says what is missing
+            setup, kitchen = self.setup, FreqaiDataKitchen(self.config, False, pair)
+            candles = setup.strategy.dp.get_pair_dataframe(pair, setup.config["timeframe"])
+            self._frame = kitchen.use_strategy_to_populate_indicators(
+                setup.strategy, prediction_dataframe=candles, pair=pair
+            )
+            self._pair = pair
+        return self._frame

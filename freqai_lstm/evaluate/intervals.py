@@ -1,0 +1,114 @@
+"""Is a difference in skill more than this range of candles can show? Bootstrap of whole weeks.
+
+Neighbouring candles are alike, and so are pairs on the same day. So whole weeks are drawn with
+replacement, the same weeks for every pair and every predictor, and the spread of a difference over
+the draws is its doubt. Below eight weeks the blocks are days, below eight days none is drawn.
+R² and correlations follow from sums per block, so a draw costs one matrix product. Ranks are those
+of the whole range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from freqai_lstm.evaluate.metrics import NAN
+
+
+DRAWS, SEED, LEVEL = 2_000, 1, 95
+FEWEST_BLOCKS = 8
+# Differences below this are of no use, however sure: an R² of 0.0001 is a correlation of 0.01.
+MARGIN = 1e-4
+# Where both know this much, the label is arithmetic of the features and rounding is compared.
+SATURATED = 0.99
+SKILLS = ("r2", "correlation", "rank_correlation")
+WORDS = ("better", "worse", "no difference that this range can show", "nothing to decide")
+BETTER, WORSE, UNDECIDED, EXACT = WORDS
+
+
+def blocks_of(dates: pd.Series) -> tuple[NDArray[np.int_], str]:
+    """The block of each candle, counted from the first candle, and the block's length in words."""
+    days = ((dates - dates.min()) // pd.Timedelta(days=1)).to_numpy(dtype=int)
+    weeks = days // 7
+    if len(np.unique(weeks)) >= FEWEST_BLOCKS:
+        return weeks, "weeks"
+    return days, "days"
+
+
+def drawn_skills(rows: pd.DataFrame, predictors: Sequence[str], skill: str) -> NDArray[np.float64]:
+    """Skill on the range and on every draw of its blocks, as the mean over the pairs.
+
+    :param rows: pair, date, realised and one column per predictor, nothing missing.
+    :param skill: one of SKILLS.
+    :return: shape (1 + DRAWS, predictors); row 0 is the range as it is. Without enough blocks
+        there are no draws.
+    """
+    blocks, _ = blocks_of(rows["date"])
+    names = ["realised", *predictors]
+    of_pair = rows.groupby("pair", sort=False)[names]
+    # Centred per pair, so that the sums below do not cancel for labels far from zero.
+    values = of_pair.rank() if skill == "rank_correlation" else rows[names].copy()
+    values = values.sub(values["realised"].groupby(rows["pair"]).transform("mean"), axis=0)
+    y, predicted = values["realised"].to_numpy(), values[list(predictors)].to_numpy()
+    n = len(predictors)
+    errors = (y[:, None] - predicted) ** 2
+    products = (predicted, predicted**2, predicted * y[:, None])
+    sums = np.column_stack([np.ones(len(y)), y, y**2, errors, *products])
+    kinds, index = np.unique(blocks, return_inverse=True)
+    counts = np.ones((1, len(kinds)))
+    if len(kinds) >= FEWEST_BLOCKS:
+        even = np.full(len(kinds), 1 / len(kinds))
+        drawn = np.random.default_rng(SEED).multinomial(len(kinds), even, size=DRAWS)
+        counts = np.vstack([counts, drawn])
+    found = []
+    for positions in rows.groupby("pair", sort=False).indices.values():
+        per_block = np.zeros((len(kinds), sums.shape[1]))
+        np.add.at(per_block, index[positions], sums[positions])
+        rest = counts @ per_block
+        size, sum_y, sum_yy = (rest[:, [column]] for column in range(3))
+        sum_ee, sum_p, sum_pp, sum_py = (rest[:, 3 + n * k : 3 + n * (k + 1)] for k in range(4))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total = sum_yy - sum_y**2 / size
+            if skill == "r2":
+                found.append(1 - sum_ee / np.where(total > 0, total, NAN))
+            else:
+                spread = sum_pp - sum_p**2 / size
+                spread = np.where(spread > 1e-12 * sum_pp, spread, NAN)
+                # A constant prediction orders nothing: no correlation, but no missing skill either.
+                found.append(
+                    np.nan_to_num((sum_py - sum_p * sum_y / size) / np.sqrt(total * spread))
+                )
+    return np.nanmean(np.stack(found), axis=0)
+
+
+def interval(draws: NDArray[np.float64]) -> dict[str, float]:
+    """Value on the range and its 95 % interval.
+
+    :param draws: shape (1 + draws,), from `drawn_skills`.
+    :return: value, low, high; the latter NaN without draws.
+    """
+    tail = (100 - LEVEL) / 2
+    low, high = np.nanpercentile(draws[1:], [tail, 100 - tail]) if len(draws) > 1 else (NAN, NAN)
+    return {"value": float(draws[0]), "low": float(low), "high": float(high)}
+
+
+def compare_skills(draws: NDArray[np.float64]) -> dict[str, Any]:
+    """The difference between two predictors, with its interval and a word for it.
+
+    :param draws: shape (1 + draws, 2), skill of the model and of a baseline.
+    :return: value, low, high, word (one of WORDS).
+    """
+    found = interval(draws[:, 0] - draws[:, 1])
+    if draws[0].min() > SATURATED:
+        word = EXACT
+    elif found["low"] > 0 and found["value"] > MARGIN:
+        word = BETTER
+    elif found["high"] < 0 and found["value"] < -MARGIN:
+        word = WORSE
+    else:
+        word = UNDECIDED
+    return {**found, "word": word}

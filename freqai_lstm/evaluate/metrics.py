@@ -1,0 +1,79 @@
+"""Figures of predictions beside what came about: plain arrays in, numbers out.
+
+A row is a candle. A figure that is not defined (a correlation with a constant, say) is NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import r2_score
+
+
+Values = NDArray[np.float64]
+NAN = float("nan")
+# Bins of the calibration as quantiles of the prediction: narrow at both ends, where signals are.
+QUANTILES = (0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 0.99, 1)
+
+
+def r_squared(actual: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """1 - residual / total sum of squares, the latter about each column's mean.
+
+    :param actual: shape (rows,) or (rows, labels); several labels count in the scale they have.
+    :return: NaN where `actual` does not vary.
+    """
+    if len(actual) == 0 or not np.ptp(actual, axis=0).any():
+        return NAN
+    return float(r2_score(actual, predicted, multioutput="variance_weighted"))
+
+
+def correlation(actual: Values, predicted: Values) -> float:
+    """Pearson's; NaN where either side does not vary."""
+    if len(actual) < 2 or not np.ptp(actual) or not np.ptp(predicted):
+        return NAN
+    return float(np.corrcoef(actual, predicted)[0, 1])
+
+
+def share(hits: NDArray[np.bool_]) -> float:
+    """Share of True; NaN of nothing."""
+    return float(hits.mean()) if len(hits) else NAN
+
+
+def measure(actual: Values, predicted: Values) -> dict[str, float]:
+    """All figures of one predictor on one set of candles.
+
+    :param actual: realised label, shape (candles,), every value a number.
+    :param predicted: the same shape and unit.
+    :return: candles; r2; correlation; rank_correlation (Spearman's, a trader's IC); slope of actual
+        on predicted (1 is calibrated, below 1 the predictions are too bold); rmse in the unit of
+        the label.
+    """
+    linear = correlation(actual, predicted)
+    defined = np.isfinite(linear)
+    return {
+        "candles": len(actual),
+        "r2": r_squared(actual, predicted),
+        "correlation": linear,
+        "rank_correlation": float(spearmanr(actual, predicted)[0]) if defined else NAN,
+        "slope": linear * float(np.std(actual) / np.std(predicted)) if defined else NAN,
+        "rmse": float(np.sqrt(np.mean((actual - predicted) ** 2))) if len(actual) else NAN,
+    }
+
+
+def calibration(actual: Values, predicted: Values) -> pd.DataFrame:
+    """Mean realised value of candles with similar predictions, by quantiles of the prediction.
+
+    :return: per bin predicted and realised (means), error (standard error of realised) and
+        candles, in order of predicted.
+    """
+    values = pd.DataFrame({"predicted": predicted, "realised": actual})
+    edges = np.unique(np.quantile(predicted, QUANTILES)) if len(values) else np.array([0.0])
+    bins = np.clip(np.searchsorted(edges, predicted, side="right"), 1, max(len(edges) - 1, 1))
+    groups = values.groupby(bins)
+    found = groups.mean()
+    found["error"] = groups["realised"].std(ddof=0) / np.sqrt(groups.size())
+    return found.assign(candles=groups.size()).reset_index(drop=True)
