@@ -4,8 +4,8 @@ One compiled network serves every training and every prediction of its shape. Bu
 graph takes seconds and its memory is never quite given back, so a training resets the weights
 instead of building a new network, and what a training returns is only the weights.
 
-Windows are never copied out. Rows stay in one 2-D matrix; a window is the number of its last row,
-and TensorFlow gathers `conv_width` rows for one batch at a time.
+Windows are never copied out. Rows stay in 2-D matrices; a window is the number of its last row, and
+TensorFlow gathers `conv_width` rows for one batch at a time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from freqai_lstm.model.candles import COLUMNS, unit_free
 from freqai_lstm.model.devices import load_tensorflow
-from freqai_lstm.model.network import RIDGE
+from freqai_lstm.model.network import RESIDUAL, RIDGE
 from freqai_lstm.model.parameters import LSTMParameters
-from freqai_lstm.model.windows import Floats, Rows
+from freqai_lstm.model.windows import Floats, Inputs, Rows
 
 
 MAX_GATHERED = 2**23  # numbers in the windows of one prediction: 32 MB
@@ -42,7 +43,7 @@ class CompiledNetwork:
         self.model = model
         self.parameters = parameters
         self.lock = threading.RLock()
-        self.conv_width, self.features = model.input_shape[1:]
+        self.conv_width, self.features = model.inputs[0].shape[1:]
         self.labels = model.output_shape[-1]
         self._shapes = [tuple(v.shape) for v in model.weights]
         self._sizes = [int(np.prod(shape)) for shape in self._shapes]
@@ -71,24 +72,39 @@ class CompiledNetwork:
         """Put in the ridge regression: kernel (features, labels), bias (labels,)."""
         self.model.get_layer(RIDGE).set_weights([kernel, bias])
 
-    def predict(self, weights: Any, matrix: Any, ends: Rows) -> Floats:
+    def scale_residual(self, shares: Floats) -> None:
+        """Multiply each label's learned residual by its share, of shape (labels,)."""
+        layer = self.model.get_layer(RESIDUAL)
+        layer.set_weights([layer.get_weights()[0] * shares])
+
+    def predict(self, weights: Any, inputs: Inputs, ends: Rows) -> Floats:
         """Predict the windows that end at `ends`, with the given weights.
 
         :param weights: array or tensor of shape (numbers,).
-        :param matrix: array or tensor of shape (rows, features).
         :return: array of shape (windows, labels).
         """
-        weights, rows = self.tf.constant(weights), self.tf.constant(matrix)
+        given = [self.tf.constant(part) for part in (weights, *inputs)]
         batch = min(MOST_WINDOWS, max(1, MAX_GATHERED // (self.conv_width * self.features)))
         parts = [
-            self._predict(weights, rows, self.tf.constant(ends[start : start + batch])).numpy()
+            self._predict(*given, self.tf.constant(ends[start : start + batch])).numpy()
             for start in range(0, len(ends), batch)
         ]
         return np.concatenate(parts) if parts else np.empty((0, self.labels), dtype=np.float32)
 
-    def _windows(self, matrix: Any, ends: Any) -> Any:
-        offsets = self.tf.range(1 - self.conv_width, 1)
-        return self.tf.gather(matrix, ends[:, None] + offsets)  # (batch, conv_width, features)
+    def _windows(self, inputs: Inputs, ends: Any) -> list[Any]:
+        """The model's inputs: (batch, conv_width, features) and (batch, conv_width, channels)."""
+        rows = ends[:, None] + self.tf.range(1 - self.conv_width, 1)  # (batch, conv_width)
+        windows = [self.tf.gather(inputs.features, rows)]
+        if len(self.model.inputs) > 1:
+            windows.append(unit_free(self.tf, self.tf.gather(inputs.candles, rows)))
+        return windows
+
+    def _rows_signature(self) -> list[Any]:
+        tf = self.tf
+        return [
+            tf.TensorSpec((None, self.features), tf.float32),
+            tf.TensorSpec((None, len(COLUMNS)), tf.float32),
+        ]
 
     def _prediction_function(self) -> Callable:
         tf, model = self.tf, self.model
@@ -98,14 +114,14 @@ class CompiledNetwork:
             autograph=False,
             input_signature=[
                 tf.TensorSpec((sum(self._sizes),), tf.float32),
-                tf.TensorSpec((None, self.features), tf.float32),
+                *self._rows_signature(),
                 tf.TensorSpec((None,), tf.int32),
             ],
         )
-        def predict(vector: Any, matrix: Any, ends: Any) -> Any:
+        def predict(vector: Any, features: Any, candles: Any, ends: Any) -> Any:
             parts = zip(tf.split(vector, self._sizes), self._shapes, strict=True)
             weights = [tf.reshape(part, shape) for part, shape in parts]
-            windows = self._windows(matrix, ends)
+            windows = self._windows(Inputs(features, candles), ends)
             return model.stateless_call(weights, unused, windows, training=False)[0]
 
         return predict.get_concrete_function()
@@ -117,11 +133,12 @@ class CompiledNetwork:
 
         :param weights: start from these instead of the fresh ones (continual learning).
         """
-        _, optimizer, optimizer_values = self._training_function()
         for variable, value in zip(self.model.variables, self._first_values, strict=True):
             variable.assign(value)
-        for variable, value in zip(optimizer.variables, optimizer_values, strict=True):
-            variable.assign(value)
+        if self._training is not None:
+            _, optimizer, first_values = self._training
+            for variable, value in zip(optimizer.variables, first_values, strict=True):
+                variable.assign(value)
         if weights is not None:
             self.set_weights(weights)
 
@@ -134,18 +151,18 @@ class CompiledNetwork:
     def learning_rate(self, rate: float) -> None:
         self._training_function()[1].learning_rate = rate
 
-    def train(self, features: Any, labels: Any, weights: Any, ends: Rows) -> float:
+    def train(self, inputs: Inputs, labels: Any, weights: Any, ends: Rows) -> float:
         """Train on each window once, in the given order; return the sum of the windows' losses.
 
         It is one call into TensorFlow: no Python between batches, and the bot's own thread keeps
         the interpreter to itself meanwhile.
 
-        :param features: tensor of shape (rows, features)
+        :param inputs: tensors
         :param labels: tensor of shape (rows, labels)
         :param weights: tensor of shape (rows,)
         """
         epoch, _, _ = self._training_function()
-        return float(epoch(features, labels, weights, self.tf.constant(ends)))
+        return float(epoch(*inputs, labels, weights, self.tf.constant(ends)))
 
     def loss(self, labels: Floats, predictions: Floats) -> Floats:
         """Return the loss of each window, shape (windows,), the same that training minimises."""
@@ -166,10 +183,11 @@ class CompiledNetwork:
         loss = self.keras.losses.get(self.parameters.loss)
 
         def step(start: Any, total: Any, data: tuple) -> tuple[Any, Any]:
-            features, labels, weights, ends = data
+            features, candles, labels, weights, ends = data
             batch = ends[start : start + batch_size]
             with tf.GradientTape() as tape:
-                predicted = model(self._windows(features, batch), training=True)
+                windows = self._windows(Inputs(features, candles), batch)
+                predicted = model(windows, training=True)
                 losses = loss(tf.gather(labels, batch), predicted) * tf.gather(weights, batch)
                 mean = tf.reduce_mean(losses)
             optimizer.apply(tape.gradient(mean, learned), learned)
@@ -178,14 +196,14 @@ class CompiledNetwork:
         @tf.function(
             autograph=False,
             input_signature=[
-                tf.TensorSpec((None, self.features), tf.float32),
+                *self._rows_signature(),
                 tf.TensorSpec((None, self.labels), tf.float32),
                 tf.TensorSpec((None,), tf.float32),
                 tf.TensorSpec((None,), tf.int32),
             ],
         )
         def epoch(*data: Any) -> Any:
-            count = tf.shape(data[3])[0]
+            count = tf.shape(data[-1])[0]
             _, total = tf.while_loop(
                 lambda start, _: start < count,
                 lambda start, total: step(start, total, data),

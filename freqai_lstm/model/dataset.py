@@ -13,6 +13,7 @@ from datasieve.pipeline import Pipeline
 from freqtrade.exceptions import OperationalException
 from numpy.typing import NDArray
 
+from freqai_lstm.model.inputs import InputMaker
 from freqai_lstm.model.scaling import LabelScale
 from freqai_lstm.model.windows import TrainingSet, split_windows
 
@@ -59,12 +60,13 @@ def transform(
 
 
 def training_set(
-    train: Block, validation: Block | None, conv_width: int, horizon: int
+    train: Block, validation: Block | None, inputs: InputMaker, conv_width: int, horizon: int
 ) -> TrainingSet:
     """Join both blocks in time order and find their windows.
 
     Windows whose candle has weight 0 are left out.
 
+    :param inputs: makes the network's inputs from features and candle numbers.
     :param horizon: `feature_parameters.label_period_candles`.
     :raises OperationalException: every training candle has weight 0.
     """
@@ -75,10 +77,11 @@ def training_set(
         return np.concatenate([np.asarray(getattr(block, name)) for block in blocks])
 
     candles, weights = joined("candles"), joined("weights")
+    rows, valid = inputs(joined("features"), candles)
     is_validation = np.concatenate(
         [np.full(len(block.candles), block is validation) for block in blocks]
     )
-    train_ends, validation_ends = split_windows(candles, is_validation, conv_width, horizon)
+    train_ends, validation_ends = split_windows(candles, valid, is_validation, conv_width, horizon)
     if len(train_ends) and not (weights[train_ends] > 0).any():
         raise OperationalException(
             "freqai.feature_parameters.weight_factor leaves every training candle with weight 0. "
@@ -87,7 +90,7 @@ def training_set(
     train_ends = train_ends[weights[train_ends] > 0]
     mean = weights[train_ends].mean() if len(train_ends) else 1.0
     return TrainingSet(
-        features=joined("features").astype(np.float32),
+        inputs=rows,
         labels=joined("labels").astype(np.float32),
         weights=weights / mean,
         label_scales=joined("label_scales"),

@@ -44,6 +44,8 @@ class LSTMParameters(BaseModel):
     min_learning_rate: float = Field(1e-5, ge=0, le=1)
     seed: int = Field(1, ge=0, le=2**31 - 1)
     label_scale_feature: str = LABEL_SCALE
+    candle_channel: bool = True
+    calendar: bool = True
     device: Literal["auto", "cpu", "gpu"] = "auto"
     gpu_memory_limit_mb: int = Field(0, ge=0)
 
@@ -94,6 +96,8 @@ def allowed(name: str) -> str:
     schema = LSTMParameters.model_json_schema()["properties"][name]
     if "enum" in schema:
         return "one of " + ", ".join(map(repr, schema["enum"]))
+    if schema["type"] == "boolean":
+        return "true or false"
     if schema["type"] == "string":
         return "the name of a feature of the strategy, or '' for none"
     kind = "a whole number" if schema["type"] == "integer" else "a number"
@@ -106,9 +110,9 @@ _LOW = {"minimum": "from", "exclusiveMinimum": "above"}
 _HIGH = {"maximum": "to", "exclusiveMaximum": "and below"}
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return " Did you mean '…'?" for the known name that is nearest, '' where none is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
@@ -120,6 +124,8 @@ _MORE_KEYS = {
         "multitarget_parallel_training",
         "extra_returns_per_train",
         "allow_changed_fingerprint",
+        "override_exchange_checks",
+        "live_trained_timestamp",
     },
     "freqai.feature_parameters": {
         "use_DBSCAN_to_remove_outliers",
@@ -185,7 +191,7 @@ def _check_keys(freqai: Mapping[str, Any]) -> None:
         for key in freqai.get(name, {}) if name else freqai:
             if key in known:
                 continue
-            near = nearest(key, known)
+            near = nearest(key, known, cutoff=0.75)
             if near:
                 raise OperationalException(f"{block} has no key '{key}'.{near}")
             if key in LSTMParameters.model_fields:

@@ -8,98 +8,111 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from freqai_lstm.model.windows import Floats, Rows, TrainingSet, without_shared_labels
+from freqai_lstm.model.windows import Floats, Rows, TrainingSet
 
 
+FOLDS = 5  # blocks of time; each is predicted from the others
 PENALTIES = np.logspace(1, -9, 21)  # on the mean of squares; features have a spread near 1
-# With `test_size` 0 the newest fifth of the training windows chooses the penalty.
-HELD_OUT_SHARE = 0.2
+
+Loss = Callable[[Floats, Floats], Floats]
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Hold a linear prediction: `features @ kernel + bias`.
+    """Hold a linear prediction, `features @ kernel + bias`, and how it was chosen.
 
-    `kernel` of shape (features, labels), `bias` of shape (labels,). `penalty` is None for the flat
-    prediction, the labels' medians.
+    `kernel` of shape (features, labels), `bias` of shape (labels,). `penalties` of shape (labels,),
+    infinite where no penalty beat the flat prediction, which is the label's median.
+    `out_of_fold` of shape (rows, labels): what a ridge regression predicts that has not seen the
+    row's block of time; the network learns what that leaves over.
     """
 
     kernel: Floats
     bias: Floats
-    penalty: float | None = None
+    penalties: NDArray[np.float64]
+    out_of_fold: Floats
+    medians: Floats  # (labels,)
 
     def predict(self, features: Floats) -> Floats:
         """Predict rows of shape (rows, features); return (rows, labels)."""
         return features @ self.kernel + self.bias
 
 
-def flat(data: TrainingSet) -> Ridge:
-    """Return the prediction that knows nothing: each label's weighted median, from no feature."""
-    ends, (features, labels) = data.train_ends, (data.features.shape[1], data.labels.shape[1])
-    median = np.zeros(labels)
-    if len(ends) and data.weights[ends].sum() > 0:
-        median = np.quantile(
-            data.labels[ends], 0.5, axis=0, weights=data.weights[ends], method="inverted_cdf"
-        )
-    return Ridge(np.zeros((features, labels), np.float32), median.astype(np.float32))
+def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
+    """Fit a ridge regression on all windows, with a penalty for each label.
 
+    A label's penalty is the one with the least loss in blocked cross-validation: every block of
+    time is predicted from the others, without windows whose labels reach into it. No penalty of one
+    label touches another. Labels that are linear in the features are met exactly; where nothing can
+    be known, the prediction is the label's median. The intercept is penalised too: of labels that
+    are mostly zero, a mean that a few large ones make is no good prediction.
 
-def fit_ridge(data: TrainingSet, loss: Callable[[Floats, Floats], Floats]) -> Ridge:
-    """Fit the ridge regression with the penalty that has the least loss on held-out windows.
-
-    Labels that are linear in the features are met exactly; where little can be known, the
-    prediction is nearly or wholly flat. The intercept is penalised too: of labels that are mostly
-    zero, a mean that a few large ones make is no good prediction.
-
-    :param loss: loss of each window from (labels, predictions), see `CompiledNetwork.loss`.
+    :param loss: loss of each row from (labels, predictions), both of shape (rows, 1).
     """
-    start = flat(data)
-    fitted, held_out = data.train_ends, data.validation_ends
-    if len(held_out) == 0 and len(fitted):
-        newest = np.arange(len(fitted)) >= len(fitted) * (1 - HELD_OUT_SHARE)
-        fitted, held_out = without_shared_labels(fitted, data.candles, newest, data.horizon)
-    if len(held_out) == 0 or len(fitted) == 0:
-        return start
-    candidates = [start, *_solve(data, fitted, start.bias, PENALTIES)]
-    losses = [
-        np.average(
-            loss(data.labels[held_out], ridge.predict(data.features[held_out])),
-            weights=data.weights[held_out],
-        )
-        for ridge in candidates
-    ]
-    best = candidates[int(np.argmin(losses))]  # of equals the first: the strongest penalty
-    if len(data.validation_ends) or best.penalty is None:
-        return best
-    return _solve(data, data.train_ends, start.bias, np.array([best.penalty]))[0]
+    ends = np.sort(np.concatenate([data.train_ends, data.validation_ends]))
+    medians = np.quantile(
+        data.labels[ends], 0.5, axis=0, weights=data.weights[ends], method="inverted_cdf"
+    ).astype(np.float32)
+    losses = np.zeros((len(PENALTIES) + 1, data.labels.shape[1]))
+    blocks = []
+    for block in np.array_split(ends, FOLDS):
+        # Shape (penalties, rows, labels); the first is the flat prediction.
+        candidates = _design(data, block) @ _solve(data, _others(data, ends, block), medians)
+        candidates += medians
+        losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]
+        blocks.append(candidates)
+    best = losses.argmin(axis=0)  # (labels,); of equals the first: the strongest penalty
+    labels = np.arange(len(best))
+    out_of_fold = np.zeros_like(data.labels)
+    out_of_fold[ends] = np.concatenate(blocks, axis=1)[best, :, labels].T
+    kernels = _solve(data, ends, medians)[best, :, labels].T  # (features + 1, labels)
+    return Ridge(
+        kernels[:-1].astype(np.float32),
+        (kernels[-1] + medians).astype(np.float32),
+        np.concatenate([[np.inf], PENALTIES])[best],
+        out_of_fold,
+        medians,
+    )
 
 
-def _solve(
-    data: TrainingSet, ends: Rows, median: Floats, penalties: NDArray[np.float64]
-) -> list[Ridge]:
-    """Solve the normal equations for every penalty; none where features are not finite."""
-    features, labels = data.features.shape[1], data.labels.shape[1]
+def _others(data: TrainingSet, ends: Rows, block: Rows) -> Rows:
+    """The windows outside a block of time whose labels do not overlap with those inside."""
+    candles = data.candles[ends]
+    first, last = data.candles[block[0]], data.candles[block[-1]]
+    return ends[(candles + data.horizon < first) | (candles > last + data.horizon)]
+
+
+def _design(data: TrainingSet, ends: Rows) -> NDArray[np.float64]:
+    features = data.inputs.features[ends].astype(float)
+    return np.pad(features, ((0, 0), (0, 1)), constant_values=1)  # (windows, features + 1)
+
+
+def _solve(data: TrainingSet, ends: Rows, medians: Floats) -> NDArray[np.float64]:
+    """Solve the normal equations for every penalty, of shape (penalties + 1, features + 1, labels).
+
+    The first is the flat prediction; all are, where features are not finite: the epochs then
+    diverge, and the training says so.
+    """
+    features, labels = data.inputs.features.shape[1], data.labels.shape[1]
     total = data.weights[ends].sum()
-    # Summed up in blocks of rows: no float64 copy of the whole matrix.
+    solved = np.zeros((len(PENALTIES) + 1, features + 1, labels))
     gram, moments = np.zeros((features + 1, features + 1)), np.zeros((features + 1, labels))
-    for block in np.array_split(ends, len(ends) // 2048 + 1):
-        x = np.pad(data.features[block].astype(float), ((0, 0), (0, 1)), constant_values=1)
-        weighted = (x * (data.weights[block, None] / total)).T  # (features + 1, rows)
+    # Summed up in blocks of rows: no float64 copy of the whole matrix.
+    for part in np.array_split(ends, len(ends) // 2048 + 1):
+        x = _design(data, part)
+        weighted = (x * (data.weights[part, None] / total)).T  # (features + 1, rows)
         with np.errstate(invalid="ignore", over="ignore"):  # looked at below
             gram += weighted @ x
-            moments += weighted @ (data.labels[block] - median)
-    if not (np.isfinite(gram).all() and np.isfinite(moments).all()):
-        return []  # the epochs diverge too, and training then says so
-    values, vectors = np.linalg.eigh(gram)
-    moments = vectors.T @ moments
-    solved = []
-    for penalty in penalties:
-        kernel = vectors @ (moments / (values.clip(0) + penalty)[:, None])
-        solved.append(
-            Ridge(
-                kernel[:-1].astype(np.float32),
-                (median + kernel[-1]).astype(np.float32),
-                float(penalty),
-            )
-        )
+            moments += weighted @ (data.labels[part] - medians)
+    if np.isfinite(gram).all() and np.isfinite(moments).all():
+        values, vectors = np.linalg.eigh(gram)
+        moments = vectors.T @ moments
+        for number, penalty in enumerate(PENALTIES, start=1):
+            solved[number] = vectors @ (moments / (values.clip(0) + penalty)[:, None])
     return solved
+
+
+def _loss_per_label(loss: Loss, data: TrainingSet, ends: Rows, predicted: Floats) -> Floats:
+    actual, weights = data.labels[ends], data.weights[ends, None]  # (windows, labels), (windows, 1)
+    each = loss(actual.reshape(-1, 1), predicted.astype(np.float32).reshape(-1, 1))
+    return (each.reshape(actual.shape) * weights).sum(axis=0)

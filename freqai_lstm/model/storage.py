@@ -25,7 +25,7 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.pool import NetworkPool
-from freqai_lstm.model.windows import Floats, Rows
+from freqai_lstm.model.windows import Floats, Inputs, Rows
 
 
 HISTORY = "history"  # the last training candles, which the first windows after them begin in
@@ -44,9 +44,9 @@ class TrainedLSTM:
     report: dict[str, Any] = field(default_factory=dict)  # of Training.run
     tb_logger: Any = None  # FreqAI's get_init_model sets it
 
-    def predict(self, matrix: Floats, ends: Rows) -> Floats:
-        """Predict the windows of (rows, features) that end at `ends`; return (windows, labels)."""
-        return self.network.predict(self.weights, matrix, ends)
+    def predict(self, inputs: Inputs, ends: Rows) -> Floats:
+        """Predict the windows that end at `ends`; return (windows, labels)."""
+        return self.network.predict(self.weights, inputs, ends)
 
 
 @dataclass(frozen=True)

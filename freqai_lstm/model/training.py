@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -11,22 +11,21 @@ import numpy as np
 from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model.compiled import CompiledNetwork
-from freqai_lstm.model.parameters import KEY, LSTMParameters
-from freqai_lstm.model.ridge import Ridge, fit_ridge, flat
-from freqai_lstm.model.windows import Floats, TrainingSet
+from freqai_lstm.model.parameters import KEY
+from freqai_lstm.model.ridge import Ridge, fit_ridge
+from freqai_lstm.model.windows import Floats, Inputs, TrainingSet
 
 
 logger = logging.getLogger(__name__)
 
-# A ridge regression that leaves less than this share of the flat prediction's loss is exact, but
-# for rounding of 32 bit numbers.
+# A ridge regression that leaves less than this share of the medians' loss is exact, but for
+# rounding of 32 bit numbers.
 EXACT = 1e-6
 SECONDS_BETWEEN_LINES = 15.0
 WINDOWS_AT_ONCE = (
     8192  # trained in one call: some seconds at the most, so that lines can be on time
 )
-# What ReduceLROnPlateau of Keras takes for an improvement.
-LEAST_IMPROVEMENT = 1e-4
+LEAST_IMPROVEMENT = 1e-4  # as in ReduceLROnPlateau of Keras
 
 Scalars = dict[str, float]
 
@@ -39,16 +38,19 @@ class Plateau:
         self.best, self.waited = np.inf, 0
 
     def reached(self, value: float) -> bool:
-        """Take the next epoch's value."""
+        """Take the next epoch's value; begin to count again once the plateau is reached."""
         if value < self.best - self.least_improvement:
             self.best, self.waited = value, 0
-        else:
-            self.waited += 1
-        return self.waited >= self.patience
+            return False
+        self.waited += 1
+        if self.waited < self.patience:
+            return False
+        self.waited = 0
+        return True
 
 
 class Training:
-    """Train one network on one training set; `run` returns the weights and a report.
+    """Train one network on one training set.
 
     Epoch 0 is the ridge regression alone, in the log, the report and TensorBoard alike.
 
@@ -65,125 +67,128 @@ class Training:
         on_epoch: Callable[[Scalars, int], None] = lambda scalars, epoch: None,
     ) -> None:
         self.network, self.data, self.name, self.on_epoch = network, data, name, on_epoch
-        self.parameters: LSTMParameters = network.parameters
+        self.parameters = network.parameters
         self.curves: list[Scalars] = []
-        self.best_epoch = 0
-        self.best_weights: Floats | None = None
         self._started = self._said = perf_counter()
 
     def run(self, start_from: Floats | None = None) -> tuple[Floats, dict[str, Any]]:
         """Train with early stopping on the validation loss and a learning rate that steps down.
 
-        Without validation windows all epochs run and the training loss steers the learning rate.
+        The network learns what the ridge regression, which has not seen a window's block of time,
+        leaves over. Of each label it adds the share that serves best on the validation windows,
+        nothing where it does not help: a label about which nothing can be known neither takes part
+        nor ends the training of the others. Without validation windows all epochs run, the training
+        loss steers the learning rate, and the network adds all it has learned.
 
         :param start_from: weights to continue from (continual learning); None for fresh ones. The
             ridge regression is solved anew all the same, since the scalers are fitted anew.
         :return: (weights of shape (numbers,), report); the report holds `epochs`, `best_epoch`,
             `loss`, `validation_loss`, `validation_r2`, `ridge_validation_loss`,
-            `ridge_validation_r2`, `flat_validation_loss` (None without validation), `kept`
-            ('network', 'ridge' or 'flat'), `exact` and `curves`, one dict per epoch from 0.
+            `ridge_validation_r2` (None without validation), `shares` of the network, one a label,
+            `penalties` of the ridge regression (None: the median is predicted), `exact`, and
+            `curves`, one dict per epoch from 0.
         :raises OperationalException: the loss is no finite number any more.
         """
         network, data = self.network, self.data
         with network.lock:
+            ridge = fit_ridge(data, network.loss)
+            shares, best_epoch = np.zeros(data.labels.shape[1], np.float32), 0
             network.reset(start_from)
-            ridge, flat_ridge = fit_ridge(data, network.loss), flat(data)
+            exact = start_from is None and self._is_exact(ridge)
+            weights = network.weights()
+            if len(data.validation_ends) or exact:
+                shares, best_epoch, weights = self._run_validated(ridge, weights, exact=exact)
+            else:
+                residuals = data.labels - ridge.out_of_fold
+                for best_epoch, loss in self._epochs(residuals):
+                    self._note({"loss": loss}, best_epoch)
+                    self._lower_rate(loss)
+                shares, weights = np.ones_like(shares), network.weights()
+            network.set_weights(weights)
+            network.scale_residual(shares)
             network.set_ridge(ridge.kernel, ridge.bias)
-            if len(data.validation_ends) == 0:
-                self._run_all_epochs()
-                return network.weights(), self._report("network", None)
-            flat_loss = self._loss_of(flat_ridge)
-            ridge_loss = self._loss_of(ridge)
-            exact = start_from is None and ridge_loss <= EXACT * flat_loss
-            self._keep_best(self._validate(), 0)
-            if not exact:
-                self._run_until_no_better()
-            kept = "network" if self.best_epoch or start_from is not None else "ridge"
-            if self.curves[self.best_epoch]["val_loss"] > flat_loss:
-                logger.warning(
-                    f"{self.name}: the model validates worse than predicting each label's median "
-                    f"(loss {self.curves[self.best_epoch]['val_loss']:.4f} against "
-                    f"{flat_loss:.4f}); the medians are predicted."
-                )
-                kept = "flat"
-                network.reset()
-                network.set_ridge(flat_ridge.kernel, flat_ridge.bias)
-                self.best_weights = network.weights()
-            assert self.best_weights is not None
-            return self.best_weights, self._report(kept, flat_loss, exact=exact)
+            return network.weights(), self._report(ridge, shares, best_epoch, exact=exact)
 
-    def _run_until_no_better(self) -> None:
-        p, network = self.parameters, self.network
-        stop = Plateau(p.early_stopping_patience)
-        stop.reached(self.curves[0]["val_loss"])
-        lower_rate = Plateau(p.lr_patience, LEAST_IMPROVEMENT)
-        for epoch, loss in self._epochs():
-            scalars = self._validate()
-            self._check_finite(scalars["val_loss"], epoch)
-            scalars |= {"loss": loss, "learning_rate": network.learning_rate}
-            self._keep_best(scalars, epoch)
+    def _is_exact(self, ridge: Ridge) -> bool:
+        ends = np.concatenate([self.data.train_ends, self.data.validation_ends])
+        loss, labels = self.network.loss, self.data.labels[ends]
+        medians = np.broadcast_to(ridge.medians, labels.shape)
+        left = loss(labels, ridge.out_of_fold[ends]).mean()
+        return bool(left <= EXACT * loss(labels, medians).mean())
+
+    def _run_validated(
+        self, ridge: Ridge, weights: Floats, *, exact: bool
+    ) -> tuple[Floats, int, Floats]:
+        """Train until no better; return (shares, best epoch, its weights)."""
+        stop = Plateau(self.parameters.early_stopping_patience)
+        shares, scalars = self._validate(ridge, weights)
+        self._note(scalars, 0)
+        best = (shares, 0, weights)
+        if exact:
+            return best
+        stop.reached(scalars["val_loss"])
+        for epoch, loss in self._epochs(self.data.labels - ridge.out_of_fold):
+            weights = self.network.weights()
+            shares, scalars = self._validate(ridge, weights)
+            self._note({"loss": loss} | scalars, epoch)
+            if scalars["val_loss"] < self.curves[best[1]]["val_loss"]:
+                best = (shares, epoch, weights)
             if stop.reached(scalars["val_loss"]):
                 break
-            if lower_rate.reached(scalars["val_loss"]):
-                self._lower_rate()
-                lower_rate.waited = 0
+            self._lower_rate(scalars["val_loss"])
+        return best
 
-    def _run_all_epochs(self) -> None:
-        lower_rate = Plateau(self.parameters.lr_patience, LEAST_IMPROVEMENT)
-        for epoch, loss in self._epochs():
-            self._check_finite(loss, epoch)
-            self.best_epoch = epoch
-            self._note({"loss": loss, "learning_rate": self.network.learning_rate}, epoch)
-            if lower_rate.reached(loss):
-                self._lower_rate()
-                lower_rate.waited = 0
-
-    def _epochs(self) -> Any:
+    def _epochs(self, residuals: Floats) -> Iterator[tuple[int, float]]:
         """Train epoch by epoch; yield (epoch from 1, mean loss)."""
-        p, tf, data = self.parameters, self.network.tf, self.data
-        tensors = [tf.constant(m) for m in (data.features, data.labels, data.weights)]
+        p, constant, data = self.parameters, self.network.tf.constant, self.data
+        inputs = Inputs(*map(constant, data.inputs))
+        labels, weights = constant(residuals), constant(data.weights)
+        self._plateau = Plateau(p.lr_patience, LEAST_IMPROVEMENT)
         order = np.random.default_rng(p.seed)
         at_once = max(1, WINDOWS_AT_ONCE // p.batch_size) * p.batch_size
         for epoch in range(1, p.epochs + 1):
             shuffled, total = order.permutation(data.train_ends), 0.0
             for start in range(0, len(shuffled), at_once):
-                total += self.network.train(*tensors, shuffled[start : start + at_once])
-                self._say(epoch - 1 + min(1.0, (start + at_once) / len(shuffled)))
+                part = shuffled[start : start + at_once]
+                total += self.network.train(inputs, labels, weights, part)
+                self._say(epoch - 1 + (start + len(part)) / len(shuffled))
+            if not np.isfinite(total):
+                raise OperationalException(
+                    f"{self.name}: the loss became {total} in epoch {epoch}: the training "
+                    f"diverged. Lower {KEY}.learning_rate (now {p.learning_rate:g}), or look for "
+                    "extreme values in features and labels."
+                )
             yield epoch, total / len(shuffled)
 
-    def _lower_rate(self) -> None:
+    def _lower_rate(self, loss: float) -> None:
         p, rate = self.parameters, self.network.learning_rate
-        if rate > p.min_learning_rate:
+        if self._plateau.reached(loss) and rate > p.min_learning_rate:
             self.network.learning_rate = max(rate * p.lr_factor, p.min_learning_rate)
 
-    def _validate(self) -> Scalars:
+    def _validate(self, ridge: Ridge, weights: Floats) -> tuple[Floats, Scalars]:
+        """The share of the network that serves each label best, and the scores with it."""
         data, ends = self.data, self.data.validation_ends
-        predicted = self.network.predict(self.network.weights(), data.features, ends)
+        if len(ends) == 0:
+            return np.zeros(data.labels.shape[1], np.float32), {}
+        actual, out_of_fold = data.labels[ends], ridge.out_of_fold[ends]
+        learned = self.network.predict(weights, data.inputs, ends)  # (windows, labels)
+        counts = data.weights[ends, None]
+        fit = (counts * learned * (actual - out_of_fold)).sum(axis=0)
+        size = (counts * learned**2).sum(axis=0)
+        shares = np.clip(np.divide(fit, size, out=np.zeros_like(fit), where=size > 0), 0, 1)
+        scores = self._scores(out_of_fold + shares * learned)
+        return shares.astype(np.float32), scores
+
+    def _scores(self, predicted: Floats) -> Scalars:
+        data, ends = self.data, self.data.validation_ends
         actual, scales = data.labels[ends], data.label_scales[ends, None]
         loss = np.average(self.network.loss(actual, predicted), weights=data.weights[ends])
         return {"val_loss": float(loss), "val_r2": r_squared(actual * scales, predicted * scales)}
 
-    def _loss_of(self, ridge: Ridge) -> float:
-        ends = self.data.validation_ends
-        losses = self.network.loss(self.data.labels[ends], ridge.predict(self.data.features[ends]))
-        return float(np.average(losses, weights=self.data.weights[ends]))
-
-    def _keep_best(self, scalars: Scalars, epoch: int) -> None:
-        self._note(scalars, epoch)
-        if epoch == 0 or scalars["val_loss"] < self.curves[self.best_epoch]["val_loss"]:
-            self.best_epoch, self.best_weights = epoch, self.network.weights()
-
     def _note(self, scalars: Scalars, epoch: int) -> None:
+        scalars = scalars | {"learning_rate": self.network.learning_rate} if epoch else scalars
         self.curves.append({"epoch": epoch, **scalars})
         self.on_epoch(scalars, epoch)
-
-    def _check_finite(self, loss: float, epoch: int) -> None:
-        if not np.isfinite(loss):
-            raise OperationalException(
-                f"{self.name}: the loss became {loss} in epoch {epoch}: the training diverged. "
-                f"Lower {KEY}.learning_rate (now {self.parameters.learning_rate:g}), or look for "
-                "extreme values in features and labels."
-            )
 
     def _say(self, done: float) -> None:
         now = perf_counter()
@@ -191,29 +196,30 @@ class Training:
             return
         self._said = now
         left = (now - self._started) / done * (self.parameters.epochs - done)
-        best = ""
-        if self.curves and "val_loss" in self.curves[0]:
-            loss = self.curves[self.best_epoch]["val_loss"]
-            best = f", best validation loss {loss:.4f} in epoch {self.best_epoch}"
+        losses = [scalars["val_loss"] for scalars in self.curves if "val_loss" in scalars]
+        best = f", best validation loss {min(losses):.4f}" if losses else ""
+        if losses:
+            best += f" in epoch {losses.index(min(losses))}"
         logger.info(
             f"{self.name}: {done:.1f} of at most {self.parameters.epochs} epochs{best}, "
             f"at most {left:.0f} s still."
         )
 
-    def _report(self, kept: str, flat_loss: float | None, *, exact: bool = False) -> dict[str, Any]:
-        validated = flat_loss is not None
-        best = self.curves[self.best_epoch if validated else -1]
-        ridge = self.curves[0] if validated else {}
+    def _report(
+        self, ridge: Ridge, shares: Floats, best_epoch: int, *, exact: bool
+    ) -> dict[str, Any]:
+        by_epoch = {int(scalars["epoch"]): scalars for scalars in self.curves}
+        best, start = by_epoch.get(best_epoch, {}), by_epoch.get(0, {})
         return {
-            "epochs": len(self.curves) - validated,
-            "best_epoch": self.best_epoch,
+            "epochs": max(by_epoch, default=0),
+            "best_epoch": best_epoch,
             "loss": best.get("loss"),
             "validation_loss": best.get("val_loss"),
             "validation_r2": best.get("val_r2"),
-            "ridge_validation_loss": ridge.get("val_loss"),
-            "ridge_validation_r2": ridge.get("val_r2"),
-            "flat_validation_loss": flat_loss,
-            "kept": kept,
+            "ridge_validation_loss": start.get("val_loss"),
+            "ridge_validation_r2": start.get("val_r2"),
+            "shares": [float(share) for share in shares],
+            "penalties": [float(p) if np.isfinite(p) else None for p in ridge.penalties],
             "exact": exact,
             "curves": self.curves,
         }

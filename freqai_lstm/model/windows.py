@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,13 @@ def window_ends(candles: NDArray[np.int64], valid: NDArray[np.bool_], conv_width
     )
 
 
+class Inputs(NamedTuple):
+    """Hold what a network sees of each row; windows are gathered from it. Arrays or tensors."""
+
+    features: Any  # (rows, features), scaled, with the calendar
+    candles: Any  # (rows, 5), see candles.py
+
+
 @dataclass
 class TrainingSet:
     """Hold the rows of one training as matrices, and the windows to learn from.
@@ -55,7 +63,7 @@ class TrainingSet:
     windows reach back into training rows.
     """
 
-    features: Floats  # (rows, features)
+    inputs: Inputs
     labels: Floats  # (rows, labels), scaled
     weights: Floats  # (rows,), mean 1 over the training windows
     label_scales: NDArray[np.float64]  # (rows,), what labels were divided by before scaling
@@ -65,36 +73,27 @@ class TrainingSet:
     horizon: int  # candles after which a label is known
 
 
-def without_shared_labels(
-    ends: Rows, candles: NDArray[np.int64], later: NDArray[np.bool_], horizon: int
-) -> tuple[Rows, Rows]:
-    """Split windows by time and leave out earlier ones whose label reaches into the later part.
-
-    The label of candle t is known at t + horizon. The left-out rows still serve as history.
-
-    :param later: array of shape (windows,), True for the later part.
-    :return: (ends of the earlier part, ends of the later part).
-    """
-    if not later.any():
-        return ends, ends[:0]
-    boundary = candles[ends[later]].min()
-    return ends[~later & (candles[ends] + horizon < boundary)], ends[later]
-
-
 def split_windows(
-    candles: NDArray[np.int64], is_validation: NDArray[np.bool_], conv_width: int, horizon: int
+    candles: NDArray[np.int64],
+    valid: NDArray[np.bool_],
+    is_validation: NDArray[np.bool_],
+    conv_width: int,
+    horizon: int,
 ) -> tuple[Rows, Rows]:
-    """Split complete windows into training and validation.
+    """Split complete windows into training and validation, without labels that both share.
 
+    The label of candle t is known at t + horizon. Windows of the earlier part whose label reaches
+    into the later part are left out of the earlier part; their rows still serve as history.
+
+    :param valid: array of shape (rows,), see `window_ends`.
     :param is_validation: array of shape (rows,), True for validation rows (one block of time,
         usually the newest; the oldest with `reverse_train_test_order`).
     :param horizon: `feature_parameters.label_period_candles`.
     :return: (training ends, validation ends).
     """
-    ends = window_ends(candles, np.ones(len(candles), dtype=bool), conv_width)
-    later_is_validation = bool(is_validation[-1]) if len(is_validation) else True
-    later = is_validation[ends] == later_is_validation
-    if later.all():
-        return (ends[:0], ends) if later_is_validation else (ends, ends[:0])
-    before, after = without_shared_labels(ends, candles, later, horizon)
-    return (before, after) if later_is_validation else (after, before)
+    ends = window_ends(candles, valid, conv_width)
+    if is_validation.any() and not is_validation.all():
+        later = is_validation == is_validation[-1]
+        boundary = candles[later].min()
+        ends = ends[later[ends] | (candles[ends] + horizon < boundary)]
+    return ends[~is_validation[ends]], ends[is_validation[ends]]

@@ -42,16 +42,14 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import dataset, fingerprint, scaling  # noqa: E402
+from freqai_lstm.model.candles import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
+from freqai_lstm.model.inputs import InputMaker  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
 from freqai_lstm.model.pool import NetworkPool  # noqa: E402
 from freqai_lstm.model.storage import HISTORY, TrainedLSTM, model_path  # noqa: E402
 from freqai_lstm.model.training import Training  # noqa: E402
-from freqai_lstm.model.windows import (  # noqa: E402
-    TrainingSet,
-    candle_numbers,
-    window_ends,
-)
+from freqai_lstm.model.windows import TrainingSet, window_ends  # noqa: E402
 
 
 logger = logging.getLogger(__name__)
@@ -172,7 +170,7 @@ class LSTMRegressor(BaseRegressionModel):
             self._unusable = error
             raise
         # FreqAI passes a backtest window alone to `predict`; its first windows begin in these rows.
-        keep = [*dk.training_features_list, "date"]
+        keep = self._columns(dk)
         last = unfiltered_df[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
         dk.data_dictionary[HISTORY] = last
         network = self.pool.network(self.CONV_WIDTH, len(names), len(dk.label_list))
@@ -183,7 +181,7 @@ class LSTMRegressor(BaseRegressionModel):
         seconds = perf_counter() - started
         dk.data["network_features"] = names
         dk.data["training_report"] = report | {"seconds": seconds}
-        logger.info(_summary(pair, report, data, seconds))
+        logger.info(_summary(pair, dk.label_list, report, data, seconds))
         if not self._fingerprint_is_kept and self._fingerprint is not None:
             fingerprint.write(Path(self.full_path), self._fingerprint)
             self._fingerprint_is_kept = True
@@ -217,7 +215,8 @@ class LSTMRegressor(BaseRegressionModel):
         scale = scaling.LabelScale.fit(name, parts["train_features"], self.horizon)
         dk.data["label_scale"] = asdict(scale) if scale else None
         # Only rows, not their index, survive the pipeline: each carries its candle with it.
-        candles = pd.Series(candle_numbers(frame["date"], self.base_tf_seconds), index=frame.index)
+        inputs = InputMaker(frame, self.base_tf_seconds, self.parameters)
+        candles = pd.Series(inputs.candles, index=frame.index)
         blocks: list[dataset.Block] = []
         for part in ("train", "test"):
             keys = [f"{part}_{kind}" for kind in ("features", "labels", "weights")]
@@ -238,18 +237,17 @@ class LSTMRegressor(BaseRegressionModel):
                 f"{pair}: the outlier steps removed every training row. Loosen DI_threshold, "
                 "svm_params or use_DBSCAN_to_remove_outliers in freqai.feature_parameters."
             )
-        data = dataset.training_set(
-            blocks[0], blocks[1] if len(blocks) > 1 else None, self.CONV_WIDTH, self.horizon
-        )
+        validation = blocks[1] if len(blocks) > 1 else None
+        data = dataset.training_set(blocks[0], validation, inputs, self.CONV_WIDTH, self.horizon)
         self._check_windows(data, frame, pair)
-        return data, [str(name) for name in blocks[0].features.columns]
+        return data, inputs.names([str(name) for name in blocks[0].features.columns])
 
     def _check_windows(self, data: TrainingSet, frame: DataFrame, pair: str) -> None:
         found, width = len(data.train_ends), self.CONV_WIDTH
         if found < FEW_WINDOWS:
             line = (
                 f"{pair}: {found} training windows of {width} consecutive candles in "
-                f"{len(data.features)} rows"
+                f"{len(data.candles)} rows"
             )
             if found < FEWEST_WINDOWS:
                 raise OperationalException(
@@ -341,7 +339,7 @@ class LSTMRegressor(BaseRegressionModel):
         dk.find_features(unfiltered_df)
         _check_columns(dk)
         names = dk.training_features_list
-        frame = unfiltered_df[[*names, "date"]]
+        frame = unfiltered_df[self._columns(dk)]
         asked = len(frame)
         history = None if dk.live else dk.data_dictionary.get(HISTORY)
         if history is not None:
@@ -363,11 +361,12 @@ class LSTMRegressor(BaseRegressionModel):
             DataFrame(np.where(finite, values, 0.0), columns=names), outlier_check=True
         )
         dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
-        valid &= np.asarray(inliers) == 1
-        candles = candle_numbers(frame["date"], self.base_tf_seconds)
-        ends = window_ends(candles, valid, self.CONV_WIDTH)
+        maker = InputMaker(frame, self.base_tf_seconds, self.parameters)
+        inputs, priced = maker(features.to_numpy(), maker.candles)
+        valid &= priced & (np.asarray(inliers) == 1)
+        ends = window_ends(maker.candles, valid, self.CONV_WIDTH)
         ends = ends[ends >= offset]
-        predicted = self.model.predict(features.to_numpy(np.float32), ends)
+        predicted = self.model.predict(inputs, ends)
         sound = np.isfinite(predicted).all(axis=1)
         if not sound.all():
             logger.error(
@@ -375,6 +374,11 @@ class LSTMRegressor(BaseRegressionModel):
                 "have do_predict 0."
             )
         rows = ends[sound] - offset
+        if len(rows) == 0 and not dk.live:
+            logger.warning(
+                f"{dk.pair}: none of {asked} candles could be predicted. Look for missing features "
+                "and candles, and for strict outlier settings (DI_threshold, SVM, DBSCAN)."
+            )
         labels = np.full((asked, len(dk.label_list)), np.nan)
         if len(rows):
             scaled = DataFrame(predicted[sound].astype(np.float64), columns=dk.label_list)
@@ -390,6 +394,11 @@ class LSTMRegressor(BaseRegressionModel):
             else np.zeros(asked)
         )
         return DataFrame(labels, columns=dk.label_list), dk.do_predict
+
+    def _columns(self, dk: FreqaiDataKitchen) -> list[str]:
+        """What a prediction needs of the strategy's frame."""
+        prices = CANDLE_COLUMNS if self.parameters.candle_channel else []
+        return [*dk.training_features_list, "date", *prices]
 
     # --- what of FreqAI needs mending ---
 
@@ -513,12 +522,24 @@ def _check_columns(dk: FreqaiDataKitchen) -> None:
         )
 
 
-def _summary(pair: str, report: dict[str, Any], data: TrainingSet, seconds: float) -> str:
+def _summary(
+    pair: str, labels: list[str], report: dict[str, Any], data: TrainingSet, seconds: float
+) -> str:
     """The line that ends a training in the log."""
     if report["exact"]:
         return (
             f"{pair}: the straight line explains all of it; no LSTM was trained "
             f"(ridge regression, {len(data.train_ends)} windows, {seconds:.1f} s)."
+        )
+    unknown = [
+        label
+        for label, share, penalty in zip(labels, report["shares"], report["penalties"], strict=True)
+        if share == 0 and penalty is None
+    ]
+    if unknown:
+        logger.warning(
+            f"{pair}: nothing validates better than the median of {', '.join(unknown)}; it is "
+            "predicted."
         )
     line = (
         f"{pair}: trained {report['epochs']} epochs on {len(data.train_ends)} windows in "

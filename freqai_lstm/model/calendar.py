@@ -1,0 +1,51 @@
+"""Time of day and of the week as cycles, which are known for every candle without doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freqai_lstm.model.windows import Floats
+
+
+DAY, WEEK = 86_400, 7 * 86_400
+# (length of the cycle in seconds, how many harmonics)
+CYCLES = {"day": (DAY, 3), "week": (WEEK, 2)}
+
+
+def calendar_names(timeframe_seconds: int) -> list[str]:
+    """Name the columns of `calendar`; cycles that a timeframe cannot show are left out."""
+    return [
+        f"{wave}_{cycle}_{number}"
+        for cycle, _, number in _cycles(timeframe_seconds)
+        for wave in ("sin", "cos")
+    ]
+
+
+def calendar(candles: NDArray[np.int64], timeframe_seconds: int) -> Floats:
+    """Return sine and cosine of each candle's place in the day and in the week.
+
+    A tree can split an hour given as a whole number; a linear model and a small network cannot bend
+    it. Sine and cosine join the cycle's end to its beginning.
+
+    :param candles: array of shape (rows,), from `candle_numbers`; days and weeks are those of UTC.
+    :return: array of shape (rows, columns), columns as in `calendar_names`: ten for candles of up
+        to 4 hours, the week alone for those of a day, none for longer ones.
+    """
+    stamps = candles * timeframe_seconds
+    columns = [np.empty((len(stamps), 0))]
+    for _, length, number in _cycles(timeframe_seconds):
+        # 1970 began on a Thursday; where the week begins does not matter to a sine.
+        angle = 2 * np.pi * number * (stamps % length) / length
+        columns.append(np.column_stack([np.sin(angle), np.cos(angle)]))
+    return np.hstack(columns).astype(np.float32)
+
+
+def _cycles(timeframe_seconds: int) -> list[tuple[str, int, int]]:
+    """Every (cycle, seconds, harmonic) of which a candle is less than half a wave."""
+    return [
+        (name, length, number)
+        for name, (length, harmonics) in CYCLES.items()
+        for number in range(1, harmonics + 1)
+        if 2 * timeframe_seconds * number < length
+    ]

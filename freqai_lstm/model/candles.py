@@ -1,0 +1,65 @@
+"""The candle channel: open, high, low, close and volume as windows without units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from freqtrade.exceptions import OperationalException
+
+from freqai_lstm.model.windows import Floats
+
+
+COLUMNS = ["open", "high", "low", "close", "volume"]
+CHANNELS = 6  # open, high, low, close, body, volume of unit_free
+LIMIT = 6.0  # channels are clipped to this, so that no single candle rules a window
+FLAT = 1e-6  # volatility below this is rounding of 32 bit numbers
+LEAST_VOLUME = 0.01  # of the window's mean: the logarithm of no volume at all
+
+
+def candle_rows(frame: pd.DataFrame) -> Floats:
+    """Return log prices, relative to the frame's first close, and volume.
+
+    :param frame: candles as the strategy has them.
+    :return: array of shape (rows, 5); not finite where a price is missing, zero or below.
+    :raises OperationalException: a column is missing.
+    """
+    missing = [column for column in COLUMNS if column not in frame]
+    if missing:
+        raise OperationalException(
+            f"The candle channel needs the columns {', '.join(COLUMNS)} of the strategy's frame. "
+            f"Missing: {', '.join(missing)}. Keep them, or set "
+            "freqai.model_training_parameters.candle_channel to false."
+        )
+    values = frame[COLUMNS].to_numpy(dtype=float, copy=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values[:, :4] = np.log(values[:, :4])
+    closes = values[:, 3]
+    known = closes[np.isfinite(closes)]
+    # 32 bits hold the small differences of prices only near zero.
+    values[:, :4] -= known[0] if len(known) else 0.0
+    return values.astype(np.float32)
+
+
+def unit_free(tf: Any, windows: Any) -> Any:
+    """Free windows of the pair's price and volume, the same way for every pair.
+
+    Prices are relative to the window's last close, in units of the window's volatility (its mean
+    absolute return, which heavy tails move less than a standard deviation does); the body is
+    close - open in that unit; volume is the logarithm of its share of the window's mean.
+
+    :param windows: tensor of shape (windows, conv_width, 5), from `candle_rows`.
+    :return: tensor of shape (windows, conv_width, 6), each within ±6.
+    """
+    prices, close, volume = windows[:, :, :4], windows[:, :, 3:4], windows[:, :, 4:]
+    returns = close[:, 1:] - close[:, :-1]  # (windows, conv_width - 1, 1)
+    volatility = tf.reduce_mean(tf.abs(returns), axis=1, keepdims=True) + FLAT  # (windows, 1, 1)
+    mean_volume = tf.reduce_mean(volume, axis=1, keepdims=True)
+    share = tf.math.divide_no_nan(volume, mean_volume)
+    channels = [
+        (prices - close[:, -1:]) / volatility,
+        (close - windows[:, :, :1]) / volatility,
+        tf.math.log(share + LEAST_VOLUME),
+    ]
+    return tf.clip_by_value(tf.concat(channels, axis=2), -LIMIT, LIMIT)

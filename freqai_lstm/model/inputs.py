@@ -1,0 +1,50 @@
+"""The network's inputs, made the same way in training, backtest and live."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from freqai_lstm.model.calendar import calendar, calendar_names
+from freqai_lstm.model.candles import COLUMNS, candle_rows
+from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.windows import Floats, Inputs, candle_numbers
+
+
+class InputMaker:
+    """Make `Inputs` from scaled features, for the candles of one frame.
+
+    :param frame: candles with their dates, as FreqAI hands them over.
+    """
+
+    def __init__(
+        self, frame: pd.DataFrame, timeframe_seconds: int, parameters: LSTMParameters
+    ) -> None:
+        self.timeframe_seconds, self.parameters = timeframe_seconds, parameters
+        self.candles = candle_numbers(frame["date"], timeframe_seconds)  # (frame rows,)
+        self._rows: Floats = np.zeros((len(frame), len(COLUMNS)), np.float32)
+        if parameters.candle_channel:
+            self._rows = candle_rows(frame)
+
+    def names(self, features: list[str]) -> list[str]:
+        """Name the columns of `Inputs.features`, of which the first are the given ones."""
+        added = calendar_names(self.timeframe_seconds) if self.parameters.calendar else []
+        return [*features, *added]
+
+    def __call__(
+        self, features: NDArray, candles: NDArray[np.int64]
+    ) -> tuple[Inputs, NDArray[np.bool_]]:
+        """Add candles and calendar to the features of some of the frame's candles.
+
+        :param features: array of shape (rows, features), scaled.
+        :param candles: array of shape (rows,): which candle each row is.
+        :return: (inputs, valid): valid of shape (rows,), False where a price is missing or zero.
+        """
+        rows = self._rows[np.searchsorted(self.candles, candles)]  # (rows, 5)
+        parts = [np.asarray(features, dtype=np.float32)]
+        if self.parameters.calendar:
+            parts.append(calendar(candles, self.timeframe_seconds))
+        valid = np.isfinite(rows).all(axis=1)
+        rows = np.where(valid[:, None], rows, np.float32(0))
+        return Inputs(np.hstack(parts), rows), valid
