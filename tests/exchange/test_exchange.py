@@ -237,10 +237,9 @@ def test_folder_without_candles_is_refused(tmp_path: Path) -> None:
 def test_command_line_serves_until_interrupted(datadir: Path, tmp_path: Path) -> None:
     """`freqai-lstm exchange` writes the configuration, serves, and ends on Ctrl-C."""
     config = tmp_path / "endpoints.json"
-    run = "import typer; from freqai_lstm.exchange.command import exchange; typer.run(exchange)"
-    command = [sys.executable, "-c", run, "--datadir", str(datadir), "--port", "0"]
+    command = [sys.executable, "-m", "freqai_lstm", "exchange", "--datadir", str(datadir)]
     with subprocess.Popen(
-        [*command, "--write-config", str(config)],
+        [*command, "--port", "0", "--write-config", str(config)],
         stdout=subprocess.PIPE,
         text=True,
         # Where the tests run in the background, children inherit that SIGINT is ignored.

@@ -44,11 +44,10 @@ def load(
 
 def test_same_seed_gives_the_same_bytes(datadir: Path, tmp_path: Path) -> None:
     """Another process with the same arguments writes bit-identical files."""
-    run = "import typer; from freqai_lstm.market import market; typer.run(market)"
     options = ["--datadir", str(tmp_path), "--start", "2024-01-01", "--end", "2024-04-01"]
     options += [part for pair in PAIRS for part in ("--pairs", pair)]
     subprocess.run(
-        [sys.executable, "-c", run, *options],
+        [sys.executable, "-m", "freqai_lstm", "market", *options],
         # Python's own hash() differs between processes; this one must differ for sure.
         env={**os.environ, "PYTHONHASHSEED": "12345"},
         check=True,

@@ -52,7 +52,7 @@ NAMED_BY = {
     "zero": r"XRP/USDT:USDT.* candles miss features",
     "error": r"candle \(OHLCV\) data for \w+/USDT:USDT, 1m.*503 Service Unavailable",
     "hang": r"candle \(OHLCV\) data for DOGE/USDT:USDT.*RequestTimeout",
-    "little history": r"ADA/USDT:USDT: \d+ training windows? .* at least \d+ are needed",
+    "little history": r"ADA/USDT:USDT: \d+ (of \d+ )?training (windows?|candles?)\b",
 }
 # What an ERROR may say here. The last one is freqtrade's, when Ctrl-C meets it writing a trade.
 SIGINT_IN_COMMIT = r"Error during cleanup .* KeyboardInterrupt During handling"

@@ -169,7 +169,7 @@ def test_served_labels_were_relative(served: tuple[Rehearsal, dict]) -> None:
     stored = list(run.models.glob("sub-train-*/*_metadata.json"))
     assert stored
     for file in stored:
-        assert json.loads(file.read_text())["label_size"]["feature"] == "%-label_size"
+        assert json.loads(file.read_text())["label_scale"]["feature"] == "%-label_scale"
 
 
 # ------------------------------------------------------------------------------- its parts
