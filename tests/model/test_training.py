@@ -230,6 +230,7 @@ def test_start_from() -> None:
     assert continued["curves"][1]["loss"] < 0.5 * fresh["curves"][1]["loss"]
     assert continued["curves"][0]["val_loss"] < 0.5 * fresh["curves"][0]["val_loss"]
     assert continued["kept"] == "network"
+    assert continued["ridge_validation_loss"] == pytest.approx(fresh["ridge_validation_loss"])
     again, _ = train(network, data)
     assert (weights == again).all()
 

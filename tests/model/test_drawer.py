@@ -18,6 +18,8 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from livebot import FIRST, SECOND, LiveBot, candles, full_disk
 from pandas import DataFrame
 
+from freqai_lstm.model import drawer
+
 
 @pytest.fixture
 def bot(lstm: ModuleType, freqai_config: Callable[..., dict]) -> LiveBot:
@@ -39,6 +41,21 @@ def test_pair_stays_due_when_its_model_could_not_be_saved(bot: LiveBot) -> None:
     bot.train(SECOND)
     assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == SECOND
     assert bot.dd.model_dictionary[PAIR] is not old
+
+
+def test_failed_purge_does_not_make_the_pair_due_again(
+    bot: LiveBot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new model that was saved counts, though an old one could not be removed."""
+
+    def fail(self: FreqaiDataDrawer) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(FreqaiDataDrawer, "purge_old_models", fail)
+    bot.train(FIRST)
+    assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == FIRST
+    (error,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert "not yours" in error
 
 
 def test_interrupted_writes_leave_the_old_files_whole(bot: LiveBot) -> None:
@@ -69,7 +86,7 @@ def test_interrupted_writes_leave_the_old_files_whole(bot: LiveBot) -> None:
 
 
 def test_history_that_cannot_be_saved_does_not_end_the_training_thread(
-    bot: LiveBot, lstm: ModuleType, caplog: pytest.LogCaptureFixture
+    bot: LiveBot, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A full disk costs one ERROR line; the last saved history stays, the next save succeeds."""
     dd = bot.dd
@@ -79,7 +96,7 @@ def test_history_that_cannot_be_saved_does_not_end_the_training_thread(
     dd.historic_predictions = {PAIR: DataFrame({"&-a": np.random.default_rng(1).random(9999)})}
     with full_disk(4000):
         dd.save_historic_predictions_to_disk()
-    errors = [r for r in caplog.records if r.name == lstm.__name__ and r.levelname == "ERROR"]
+    errors = [r for r in caplog.records if r.name == drawer.__name__ and r.levelname == "ERROR"]
     assert ["could not be saved" in error.getMessage() for error in errors] == [True]
     assert dd.historic_predictions_path.read_bytes() == before
     assert not list(bot.freqai.full_path.glob("~*"))

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from conftest import PAIR
+from freqtrade.freqai.freqai_interface import IFreqaiModel
 from livebot import FIRST, SECOND, LiveBot, candles
 
 
@@ -125,6 +126,26 @@ def test_clock_that_was_set_back(
         bot.freqai._after_live_pass(PAIR, [])
     assert abs(bot.dd.pair_dict[PAIR]["trained_timestamp"] - time.time()) < HOUR
     assert caplog.text.count("the clock has been set back") == 1
+
+
+def test_stale_last_pair_does_not_keep_the_history_from_being_saved(
+    start: Callable[..., LiveBot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history is saved with the next candle, though the whitelist's last pair had none."""
+    bot = start()
+    freqai, saved = bot.freqai, []
+    # Of FreqAI's own part of `start` only the frame matters here.
+    monkeypatch.setattr(IFreqaiModel, "start", lambda self, frame, metadata, strategy: frame)
+    monkeypatch.setattr(bot.dd, "save_new_predictions", saved.append)
+    bot.strategy.dp.current_whitelist = lambda: [PAIR, "STALE/USDT:USDT"]
+    for rows, saves in ((ROWS, 0), (ROWS, 0), (ROWS + 1, 1), (ROWS + 1, 1), (ROWS + 2, 2)):
+        freqai.start(candles(rows), {"pair": PAIR}, bot.strategy)
+        assert len(saved) == saves
+    bot.dd.set_pair_dict_info({"pair": "STALE/USDT:USDT"})
+    freqai.start(candles(ROWS + 2), {"pair": "STALE/USDT:USDT"}, bot.strategy)
+    assert len(saved) == 3, "the last pair of the whitelist"
+    freqai.start(candles(ROWS + 3), {"pair": PAIR}, bot.strategy)
+    assert len(saved) == 3
 
 
 def test_retraining_changes_the_model_between_candles(start: Callable[..., LiveBot]) -> None:
