@@ -205,6 +205,38 @@ class Training:
             f"at most {left:.0f} s still."
         )
 
+    def log_summary(self, labels: list[str], report: dict[str, Any], seconds: float) -> None:
+        """Write the lines that end a training in the log.
+
+        :param labels: names of the labels.
+        :param report: what `run` returned.
+        :param seconds: what the training took, with the preparation of its rows.
+        """
+        windows = f"{len(self.data.train_ends)} windows in {seconds:.1f} s"
+        if report["exact"]:
+            logger.info(
+                f"{self.name}: trained on {windows}: the straight line explains all of it; no LSTM "
+                "was trained."
+            )
+            return
+        parts = zip(labels, report["shares"], report["penalties"], strict=True)
+        unknown = [label for label, share, penalty in parts if share == 0 and penalty is None]
+        if unknown:
+            logger.warning(
+                f"{self.name}: nothing validates better than the median of {', '.join(unknown)}; "
+                "it is predicted."
+            )
+        if report["validation_loss"] is None:
+            result = f"no validation; loss {report['loss']:.4f}"
+        else:
+            result = (
+                f"best validation loss {report['validation_loss']:.4f} in epoch "
+                f"{report['best_epoch']}, R² {report['validation_r2']:.3f} (ridge regression alone "
+                f"{report['ridge_validation_r2']:.3f}) on {len(self.data.validation_ends)} "
+                "validation windows"
+            )
+        logger.info(f"{self.name}: trained {report['epochs']} epochs on {windows}; {result}.")
+
     def _report(
         self, ridge: Ridge, shares: Floats, best_epoch: int, *, exact: bool
     ) -> dict[str, Any]:

@@ -7,9 +7,7 @@ mending for that. The LSTM itself is in the package freqai-lstm (`freqai_lstm/mo
 takes whatever `%` features and numeric `&` labels the strategy makes.
 """
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter, time
@@ -37,25 +35,24 @@ try:
 except ModuleNotFoundError as missing:
     raise ImportError(
         "LSTMRegressor needs the package freqai-lstm in freqtrade's environment: pip install "
-        "freqai-lstm (or the path of its repository)"
+        '"freqai-lstm @ PATH_OR_URL_OF_ITS_REPOSITORY"'
     ) from missing
 check_release("LSTMRegressor.py", RELEASE)
 
-from freqai_lstm.model import dataset, fingerprint, scaling  # noqa: E402
+from freqai_lstm.model import checks, dataset, fingerprint, scaling  # noqa: E402
 from freqai_lstm.model.candles import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
 from freqai_lstm.model.inputs import InputMaker  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
 from freqai_lstm.model.pool import NetworkPool  # noqa: E402
 from freqai_lstm.model.storage import HISTORY, TrainedLSTM, model_path  # noqa: E402
+from freqai_lstm.model.tensorboard import scalars_writer  # noqa: E402
 from freqai_lstm.model.training import Training  # noqa: E402
 from freqai_lstm.model.windows import TrainingSet, window_ends  # noqa: E402
 
 
 logger = logging.getLogger(__name__)
 
-# With fewer training windows a pair gets no model; with fewer than the second number, a warning.
-FEWEST_WINDOWS, FEW_WINDOWS = 20, 100
 # What no training of the command can work with: a backtest ends at the first one.
 UNUSABLE = (scaling.UnusableFeature, dataset.TextLabels)
 
@@ -112,11 +109,10 @@ class LSTMRegressor(BaseRegressionModel):
         if self.live and self._unsaved is not None and newest != self._unsaved:
             self._save_predictions()  # the last pair of the whitelist had no new candle
         dataframe = super().start(dataframe, metadata, strategy)
-        whitelist = strategy.dp.current_whitelist()
         if self.live:
             self._unsaved = newest
-            self._after_live_pass(pair, whitelist)
-        elif self._failed and self.pair_it == len(whitelist):
+            self._after_live_pass(pair, strategy.dp.current_whitelist())
+        elif self._failed and self.pair_it == self.total_pairs:
             logger.error(
                 f"{len(self._failed)} trainings failed, and their candles have do_predict 0: "
                 f"{', '.join(self._failed)}."
@@ -175,13 +171,13 @@ class LSTMRegressor(BaseRegressionModel):
         dk.data_dictionary[HISTORY] = last
         network = self.pool.network(self.CONV_WIDTH, len(names), len(dk.label_list))
         start_from = self._weights_to_continue(network.weights().shape, names, dk)
-        with self._tensorboard(dk) as on_epoch:
+        with scalars_writer(Path(dk.data_path), active=self.activate_tensorboard) as on_epoch:
             training = Training(network, data, name=pair, on_epoch=on_epoch)
             weights, report = training.run(start_from)
         seconds = perf_counter() - started
         dk.data["network_features"] = names
         dk.data["training_report"] = report | {"seconds": seconds}
-        logger.info(_summary(pair, dk.label_list, report, data, seconds))
+        training.log_summary(dk.label_list, report, seconds)
         if not self._fingerprint_is_kept and self._fingerprint is not None:
             fingerprint.write(Path(self.full_path), self._fingerprint)
             self._fingerprint_is_kept = True
@@ -201,11 +197,7 @@ class LSTMRegressor(BaseRegressionModel):
         features, labels = dk.filter_features(
             frame, dk.training_features_list, dk.label_list, training_filter=True
         )
-        if len(features) < FEWEST_WINDOWS:
-            raise OperationalException(
-                f"{pair}: {len(features)} of {len(frame)} training candles have all features and "
-                f"labels; at least {FEWEST_WINDOWS} are needed. {self._remedy(frame)}"
-            )
+        checks.check_rows(len(features), frame, pair, self.freqai_info)
         parts = dk.make_train_test_datasets(features, labels)
         if not self.freqai_info.get("fit_live_predictions_candles", 0) or not self.live:
             dk.fit_labels()
@@ -239,50 +231,8 @@ class LSTMRegressor(BaseRegressionModel):
             )
         validation = blocks[1] if len(blocks) > 1 else None
         data = dataset.training_set(blocks[0], validation, inputs, self.CONV_WIDTH, self.horizon)
-        self._check_windows(data, frame, pair)
+        checks.check_windows(data, frame, pair, self.freqai_info)
         return data, inputs.names([str(name) for name in blocks[0].features.columns])
-
-    def _check_windows(self, data: TrainingSet, frame: DataFrame, pair: str) -> None:
-        found, width = len(data.train_ends), self.CONV_WIDTH
-        if found < FEW_WINDOWS:
-            line = (
-                f"{pair}: {found} training windows of {width} consecutive candles in "
-                f"{len(data.candles)} rows"
-            )
-            if found < FEWEST_WINDOWS:
-                raise OperationalException(
-                    f"{line}; at least {FEWEST_WINDOWS} are needed. {self._remedy(frame)}"
-                )
-            logger.warning(f"{line}: so few teach little. {self._remedy(frame)}")
-        if len(data.validation_ends) == 0:
-            asked = self.data_split_parameters.get("test_size", 0.1) != 0
-            logger.log(
-                logging.WARNING if asked else logging.INFO,
-                f"{pair}: no validation windows of {width} candles, so early stopping is off and "
-                f"all {self.parameters.epochs} epochs run"
-                + (
-                    ": raise freqai.data_split_parameters.test_size."
-                    if asked
-                    else " (test_size 0)."
-                ),
-            )
-
-    def _remedy(self, frame: DataFrame) -> str:
-        """What to do about too few training candles: earlier candles, or other settings."""
-        days = self.freqai_info.get("train_period_days", 0)
-        first, last = frame["date"].iloc[0], frame["date"].iloc[-1]
-        wanted = last - pd.Timedelta(days=days)
-        if first > wanted + pd.Timedelta(days=1):
-            return (
-                f"Its candles begin at {first:%Y-%m-%d}; the {days} training days begin at "
-                f"{wanted:%Y-%m-%d}. Download earlier ones, and the start-up candles of the "
-                f"longest timeframe before them: freqtrade download-data --timerange "
-                f"{wanted:%Y%m%d}-{first:%Y%m%d} --prepend."
-            )
-        return (
-            "Raise freqai.train_period_days, lower freqai.conv_width, or look for missing candles, "
-            "a feature or label that is always missing, and strict outlier settings."
-        )
 
     def _weights_to_continue(
         self, shape: tuple[int, ...], names: list[str], dk: FreqaiDataKitchen
@@ -301,28 +251,6 @@ class LSTMRegressor(BaseRegressionModel):
         )
         return None
 
-    @contextlib.contextmanager
-    def _tensorboard(
-        self, dk: FreqaiDataKitchen
-    ) -> Iterator[Callable[[dict[str, float], int], None]]:
-        """Write one scalar per metric and epoch to `<sub-train>/tensorboard`, where switched on."""
-        if not self.activate_tensorboard:
-            yield lambda scalars, epoch: None
-            return
-        import tensorflow as tf
-
-        writer = tf.summary.create_file_writer(str(Path(dk.data_path) / "tensorboard"))
-
-        def write(scalars: dict[str, float], epoch: int) -> None:
-            with writer.as_default():
-                for name, value in scalars.items():
-                    tf.summary.scalar(name, value, step=epoch)
-
-        try:
-            yield write
-        finally:
-            writer.close()
-
     # --- prediction ---
 
     def predict(
@@ -337,7 +265,7 @@ class LSTMRegressor(BaseRegressionModel):
             complete, valid window have prediction NaN and `do_predict` 0.
         """
         dk.find_features(unfiltered_df)
-        _check_columns(dk)
+        checks.check_columns(dk)
         names = dk.training_features_list
         frame = unfiltered_df[self._columns(dk)]
         asked = len(frame)
@@ -506,49 +434,3 @@ class LSTMRegressor(BaseRegressionModel):
     def _save_predictions(self) -> None:
         self.dd.save_new_predictions(self.base_tf_seconds)
         self._unsaved = None
-
-
-def _check_columns(dk: FreqaiDataKitchen) -> None:
-    """The strategy must furnish the features and labels that the model was trained on."""
-    for what, now in (("feature", dk.training_features_list), ("label", dk.label_list)):
-        then = dk.data.get("training_features_list" if what == "feature" else "label_list")
-        if then is None or list(then) == list(now):
-            continue
-        new, missing = sorted(set(now) - set(then)), sorted(set(then) - set(now))
-        how = f"new: {new[:5]}, missing: {missing[:5]}" if new or missing else "another order"
-        raise OperationalException(
-            f"{dk.pair}: the strategy's {what}s are not those the model was trained on ({how}). "
-            f"Choose a new freqai.identifier to train anew, or restore the {what}s."
-        )
-
-
-def _summary(
-    pair: str, labels: list[str], report: dict[str, Any], data: TrainingSet, seconds: float
-) -> str:
-    """The line that ends a training in the log."""
-    if report["exact"]:
-        return (
-            f"{pair}: the straight line explains all of it; no LSTM was trained "
-            f"(ridge regression, {len(data.train_ends)} windows, {seconds:.1f} s)."
-        )
-    unknown = [
-        label
-        for label, share, penalty in zip(labels, report["shares"], report["penalties"], strict=True)
-        if share == 0 and penalty is None
-    ]
-    if unknown:
-        logger.warning(
-            f"{pair}: nothing validates better than the median of {', '.join(unknown)}; it is "
-            "predicted."
-        )
-    line = (
-        f"{pair}: trained {report['epochs']} epochs on {len(data.train_ends)} windows in "
-        f"{seconds:.1f} s"
-    )
-    if report["validation_loss"] is None:
-        return f"{line}; no validation; loss {report['loss']:.4f}."
-    return (
-        f"{line}; best validation loss {report['validation_loss']:.4f} in epoch "
-        f"{report['best_epoch']}, R² {report['validation_r2']:.3f} (ridge regression alone "
-        f"{report['ridge_validation_r2']:.3f}) on {len(data.validation_ends)} validation windows."
-    )
