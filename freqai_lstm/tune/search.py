@@ -1,201 +1,227 @@
-"""The trials of a search: their objective, the run on the held-out windows, and tidying up."""
+"""A search: its objective, its trials until there are enough, and the held-out windows.
+
+Optuna's heartbeat finds trials whose worker was killed and puts them back into the queue; a trial
+that Ctrl-C ended is put back here. Either becomes a new trial with the same parameters.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
-from rich.console import Console
 
 from freqai_lstm.evaluate.setup import EvaluationFailed, Setup
 from freqai_lstm.freqtrade_run import FreqtradeFailed
-from freqai_lstm.tune.report import Watch, progress_bar
-from freqai_lstm.tune.space import Parameter, TuneFailed, Value, defaults, suggest
-from freqai_lstm.tune.study import finished, join_study, place
-from freqai_lstm.tune.trial import Span, WalkForward
-from freqai_lstm.tune.worker import Worker
+from freqai_lstm.tune.score import difference, score
+from freqai_lstm.tune.space import PARAMETERS, Space, TuneFailed, Value
+from freqai_lstm.tune.trial import WalkForward, Window
 
 
 # So many failed trials in a row are no accident of their parameters.
 MOST_FAILURES = 3
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FAILURES = (FreqtradeFailed, EvaluationFailed)
+retries = RetryHeartbeatStaleTrialCallback.retry_history
 
 
-@dataclass(frozen=True)
+@dataclass
 class Search:
-    """What is searched, on which windows, and how trials are run."""
+    """What is searched, on which windows, and how trials are run.
 
+    :param identifier: FreqAI's, as configured.
+    :param trials: how many the study shall have.
+    :param say: shows a line of text.
+    """
+
+    name: str
     setup: Setup
     identifier: str
-    space: list[Parameter]
-    searched: list[Span]
-    held_out: list[Span]
-    name: str
+    space: Space
+    searched: list[Window]
+    held_out: list[Window]
     walk: WalkForward
+    trials: int
+    say: Callable[[str], None]
+    poll_seconds: float = 2.0
+    current: int = -1  # number of the trial
+    windows_done: int = 0  # by this process
+    started: float = field(default_factory=time.monotonic)
 
     @property
-    def freqai(self) -> dict[str, Any]:
-        """The `freqai` block as configured."""
-        return dict(self.setup.config["freqai"])
+    def defaults(self) -> dict[str, Value]:
+        """The searched parameters as configured."""
+        freqai = self.setup.config["freqai"]
+        return {name: PARAMETERS[name].configured(freqai) for name in self.space}
 
     @property
-    def prefix(self) -> str:
-        """What the identifiers of all trials begin with."""
-        return f"{self.identifier}-tune-{self.name}-"
-
     def settings(self) -> dict[str, Any]:
-        """What all workers of the study must agree on."""
+        """What all workers of the study must agree on, as JSON gives it back."""
         config = self.setup.config
         ignored = ("identifier", "enabled", "model_save_type", "activate_tensorboard")
-        return {
-            "freqai": {k: v for k, v in sorted(self.freqai.items()) if k not in ignored},
-            "freqaimodel": config["freqaimodel"],
-            "held_out": [list(window) for window in self.held_out],
+        settings = {
+            **{key: config[key] for key in ("freqaimodel", "strategy", "timeframe")},
+            "freqai": {k: v for k, v in sorted(config["freqai"].items()) if k not in ignored},
+            "held_out": self.held_out,
+            "metric": self.walk.metric,
             "pairs": self.setup.pairs,
-            "searched": [list(window) for window in self.searched],
-            "space": {parameter.name: parameter.describe() for parameter in self.space},
-            "strategy": config["strategy"],
-            "timeframe": config["timeframe"],
-            "weights": dict(self.setup.strategy.weights),
+            "searched": self.searched,
+            "space": {name: tried.model_dump() for name, tried in self.space.items()},
+            "weights": self.setup.score and self.setup.score.weights,
         }
+        return dict(json.loads(json.dumps(settings)))
 
+    def run(self, study: optuna.Study) -> FrozenTrial:
+        """Run trials until as many have ended as wanted, also by other workers; return the best.
 
-class Trials:
-    """The objective of the search, and a look at the study after each trial."""
+        The first has the configured parameters. Failed ones do not count. Workers that ask for the
+        last trial at the same moment each get one, so there may be one too many for each of them.
 
-    def __init__(self, search: Search, study: optuna.Study, watch: Watch) -> None:
-        self.search, self.study, self.watch = search, study, watch
+        :raises TuneFailed: nothing works.
+        """
+        study.enqueue_trial(self.defaults, skip_if_exists=True)
+        counted = (*ENDED, TrialState.RUNNING)
+        enough = MaxTrialsCallback(self.trials, counted)
+        callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = [self.after_trial, enough]
+        while True:
+            optuna.storages.fail_stale_trials(study)
+            if len(study.get_trials(deepcopy=False, states=counted)) < self.trials:
+                try:
+                    study.optimize(self.objective, catch=FAILURES, callbacks=callbacks)
+                except (UpdateFinishedTrialError, ValueError):
+                    # Optuna's answers to a trial that ended before: this worker was taken for
+                    # dead, its heartbeat held up, and another one has the trial now.
+                    if not any(self.current in retries(trial) for trial in study.trials):
+                        raise
+            elif study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                time.sleep(self.poll_seconds)
+            else:
+                return study.best_trial
 
     def objective(self, trial: Trial) -> float:
-        """Score of one trial; pruned where it is behind the others."""
-        values = suggest(trial, self.search.space)
-        last = len(self.search.searched) - 1
-        score = 0.0
-        with _identifier(trial, self.search, self.search.prefix) as identifier:
-            runs = self.search.walk.run(values, identifier, self.search.searched)
-            for step, found in enumerate(runs):
-                score = found.score
-                trial.report(score, step)
-                trial.set_user_attr("pairs", found.pairs)
-                trial.set_user_attr("predicted", found.predicted)
-                self.watch.update()
-                if step < last and trial.should_prune():
-                    raise optuna.TrialPruned
-        return score
+        """Run one trial, which is pruned where it is behind the others after a window."""
+        self.current = trial.number
+        values = {name: tried.suggest(trial, name) for name, tried in self.space.items()}
+        stopped = trial.user_attrs.get("stopped")
+        identifier = stopped or self._identifier(trial.number)
+        # A trial that takes this one up after a kill must not inherit it: freqtrade may live on.
+        trial.set_user_attr("stopped", None)
+        trial.set_user_attr("worker", f"{socket.gethostname()} {os.getpid()}")
+        for number in retries(trial.study.trials[trial.number]):
+            self.walk.remove(self._identifier(number))
+        if not stopped:
+            self.walk.remove(identifier)  # of a deleted study by the same name
+        keep = False
+        try:
+            return self._run(trial, values, identifier)
+        except KeyboardInterrupt:
+            keep = True
+            trial.study.enqueue_trial(trial.params, {"stopped": identifier})
+            raise
+        except FAILURES as error:
+            trial.set_user_attr("error", str(error)[:2000])
+            raise
+        finally:
+            if not keep:
+                self.walk.remove(identifier)
 
-    def look(self) -> None:
-        """Show what is new, and end a search in which nothing works.
+    def _run(self, trial: Trial, values: dict[str, Value], identifier: str) -> float:
+        found, count = {"score": 0.0}, len(self.searched)
+        self.say(f"Trial {trial.number} starts: window 1 of {count}.")
+        for step, rows in enumerate(self.walk.run(values, identifier, self.searched), 1):
+            found = score(rows, self.walk.metric)
+            trial.report(found["score"], step)
+            self.windows_done += 1
+            left = timedelta(seconds=round(self._seconds_left(trial.study)))
+            name = f"Trial {trial.number}, window {step} of {count}"
+            self.say(f"{name}: {found['score']:.3f}. About {left} left.")
+            if step < count and trial.should_prune():
+                raise optuna.TrialPruned
+        return found["score"]
 
-        :raises TuneFailed: the configured parameters failed, or several trials in a row did.
+    def _seconds_left(self, study: optuna.Study) -> float:
+        """Estimate the seconds for the study's other windows, run by as many workers as now."""
+        trials = study.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
+        each, running = len(self.searched), [t for t in trials if t.state == TrialState.RUNNING]
+        done = sum(len(t.intermediate_values) for t in running) + each * (
+            len(trials) - len(running)
+        )
+        seconds = (time.monotonic() - self.started) / self.windows_done
+        return seconds * max(0, self.trials * each - done) / max(1, len(running))
+
+    def after_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Show a trial that ended, and end a study in which nothing works; a callback of Optuna.
+
+        :raises TuneFailed: the first trial failed, or several in a row.
         """
-        self.watch.update()
-        done = finished(self.study)
-        failed = [trial for trial in done if "error" in trial.user_attrs]
-        in_a_row = failed and failed[-MOST_FAILURES:] == done[-MOST_FAILURES:]
-        if in_a_row and (len(done) == 1 or len(failed) >= MOST_FAILURES):
-            log = self.search.walk.work / f"{self.search.prefix}{failed[-1].number}.log"
+        done = [t for t in study.get_trials(deepcopy=False) if t.state in ENDED or failed(t)]
+        self.say(f"{describe(trial)}  ({len(done)} of {self.trials} done)")
+        last = done[-MOST_FAILURES:]
+        if all(map(failed, last)) and (len(done) == 1 or len(last) == MOST_FAILURES):
+            log = self.walk.folder / f"{self._identifier(last[-1].number)}.log"
             raise TuneFailed(
-                f"Expected trials that run, got {len(failed)} that failed, the last with:\n"
-                f"{failed[-1].user_attrs['error']}\nfreqtrade's output on the machine it ran on: "
-                f"{log}. Correct the cause and name another --study."
+                f"Expected trials that run, got {len(last)} that failed one after the other, the "
+                f"last with:\n{last[-1].user_attrs['error']}\nfreqtrade's output, on the machine "
+                f"it ran on: {log}. Correct the cause; the same command goes on."
             )
 
+    def compare(self, best: FrozenTrial) -> dict[str, Any]:
+        """Run the best trial's and the configured parameters on the held-out windows.
 
-def hold_out(
-    search: Search,
-    study: optuna.Study,
-    storage: optuna.storages.BaseStorage,
-    member: dict[str, Any],
-    console: Console,
-) -> dict[str, dict[str, Any]]:
-    """Best and defaults on the held-out windows, shared out among the workers like the search."""
-    best = best_trial(study)
-    plain = defaults(search.space, search.freqai)
-    if "label_period_candles" in plain:
-        plain["label_period_candles"] = best.params["label_period_candles"]
-    values: list[tuple[str, dict[str, Value]]] = [("best", best.params)]
-    if best.params != plain:
-        values.append(("defaults", plain))
-    name = f"{study.study_name}-holdout-{best.number}"
-    held = join_study(storage, name, search.settings(), trials=len(values))
-    with progress_bar(console) as progress:
-        watch = Watch(held, len(values), len(search.held_out), console, progress)
+        Where the horizon was searched both have the best trial's: scores of different horizons are
+        scores of different questions.
 
-        def objective(trial: Trial) -> float:
-            frozen = next(t for t in held.get_trials(deepcopy=False) if t.number == trial.number)
-            role, parameters = values[place(held, frozen)]
-            prefix = f"{search.prefix}holdout-{best.number}-"
-            with _identifier(trial, search, prefix) as identifier:
-                runs = search.walk.run(parameters, identifier, search.held_out)
-                for step, found in enumerate(runs):
-                    trial.report(found.score, step)
-                    watch.update()
-            trial.set_user_attr("role", role)
-            trial.set_user_attr("pairs", found.pairs)
-            trial.set_user_attr("predicted", found.predicted)
-            return found.score
-
-        Worker(held, len(values), **member).work(objective, after=watch.update)
-    complete = held.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    found = {
-        trial.user_attrs["role"]: {
-            "score": trial.value,
-            "pairs": trial.user_attrs["pairs"],
-            "predicted": trial.user_attrs["predicted"],
+        :return: "best" and "defaults" as of `score`; "difference" as of `difference`.
+        """
+        plain = self.defaults
+        if "label_period_candles" in plain:
+            plain["label_period_candles"] = best.params["label_period_candles"]
+        rows = {}
+        for role, values in {"best": best.params, "defaults": plain}.items():
+            # With the process: another one on this machine may compare too.
+            identifier = self._identifier(f"held-out-{role}-{os.getpid()}")
+            try:
+                for step, found in enumerate(self.walk.run(values, identifier, self.held_out), 1):
+                    rows[role] = found
+                    self.say(f"Held out, {role}: window {step} of {len(self.held_out)}.")
+            finally:
+                self.walk.remove(identifier)
+        metric = self.walk.metric
+        return {role: score(found, metric) for role, found in rows.items()} | {
+            "difference": difference(rows["best"], rows["defaults"], metric)
         }
-        for trial in complete
-    }
-    if len(found) < len(values):
-        raise TuneFailed(
-            f"Expected {len(values)} runs on the held-out windows, got {len(found)}: the others "
-            "ended their workers too often. Look for what ends them, then extend the search."
-        )
-    return {"defaults": found["best"]} | found
+
+    def _identifier(self, trial: int | str) -> str:
+        return f"{self.identifier}-tune-{self.name}@{trial}"  # no study's name has an @
 
 
-@contextlib.contextmanager
-def _identifier(trial: Trial, search: Search, prefix: str) -> Iterator[str]:
-    """The trial's own identifier; what it left on disk stays only when it was stopped."""
-    identifier = trial.user_attrs.get("resume")
-    if identifier is None:
-        # What is there can only be of a deleted study by the same name.
-        identifier = f"{prefix}{trial.number}"
-        search.walk.remove(identifier, always=True)
-    trial.set_user_attr("resume", None)
-    try:
-        yield identifier
-    except KeyboardInterrupt:
-        trial.set_user_attr("resume", identifier)
-        raise
-    except BaseException:
-        search.walk.remove(identifier)
-        raise
-    search.walk.remove(identifier)
+def failed(trial: FrozenTrial) -> bool:
+    """Return whether a trial failed with an error of its own, was not killed or stopped."""
+    return "error" in trial.user_attrs
 
 
-def best_trial(study: optuna.Study) -> FrozenTrial:
-    try:
-        return study.best_trial
-    except ValueError as error:
-        raise TuneFailed(
-            f"Expected a trial of {study.study_name} that was run to its end, got none. See the "
-            "errors above; --trials with a higher number goes on."
-        ) from error
+def describe(trial: FrozenTrial) -> str:
+    """Describe a trial that ended, in a line."""
+    if failed(trial):
+        lines = trial.user_attrs["error"].strip().splitlines() or ["without a message"]
+        return f"Trial {trial.number} failed: {lines[-1]}"
+    values = ", ".join(f"{name} {shown(value)}" for name, value in trial.params.items())
+    how = ", pruned" if trial.state == TrialState.PRUNED else ""
+    return f"Trial {trial.number}: {shown(trial.value)}{how}. {values}"
 
 
-def remove_leftovers(search: Search, study: optuna.Study) -> None:
-    """Folders of trials whose worker was killed on this machine."""
-    if search.walk.keep_models or study.get_trials(
-        deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)
-    ):
-        return
-    pattern = re.compile(re.escape(search.prefix) + r"(holdout-\d+-)?\d+")
-    for folder in search.setup.folder.parent.glob("*"):
-        if pattern.fullmatch(folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
+def shown(value: Any) -> str:
+    """Show a number with three digits that matter, or the text itself; a dash for nothing."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

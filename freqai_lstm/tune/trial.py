@@ -1,14 +1,7 @@
 """One trial: a walk-forward run of the real `freqtrade backtesting`, window by window.
 
 Each window of FreqAI (`backtest_period_days`) is a backtest of its own with the trial's identifier,
-which gives the trainings and predictions that one long backtest would. What a window gave is on
-disk, so a trial that was stopped goes on after its last finished window.
-
-The score of some windows: per pair Pearson's correlation of T̂ with T over all their candles, then
-the mean over the pairs. A candle without a prediction counts as T̂ = 0, no signal, which is how the
-strategy takes it, so leaving hard candles out does not pay. Where every candle is predicted it is
-`correlation_mean_of_pairs` of the evaluation. A correlation with a constant is not defined and
-counts as 0.
+which gives the trainings and predictions that one long backtest would.
 """
 
 from __future__ import annotations
@@ -21,36 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from freqtrade.configuration import TimeRange
 from freqtrade.exceptions import OperationalException
 
-from freqai_lstm.evaluate.data import missing_windows, prediction_files, read_windows
-from freqai_lstm.evaluate.report import rows_of
-from freqai_lstm.evaluate.scores import correlation, share
-from freqai_lstm.evaluate.setup import (
-    Setup,
-    load_candles,
-    load_config,
-    load_setup,
-    models_folder,
-)
+from freqai_lstm.evaluate.setup import Setup, load_candles, load_config, load_setup, models_folder
 from freqai_lstm.freqtrade_run import FreqtradeFailed, run_freqtrade
-from freqai_lstm.tune.space import Parameter, TuneFailed, Value, fragment
+from freqai_lstm.tune.score import Metric, read_forecasts
+from freqai_lstm.tune.space import Space, TuneFailed, Value, fragment
 
 
 DAY = 86_400
-Span = tuple[int, int]  # first second and first second after it
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How good the predictions were: score (mean of pairs), per pair, share of candles with one."""
-
-    score: float
-    pairs: dict[str, float]
-    predicted: float
+Window = tuple[int, int]  # first second and first second after it
 
 
 @dataclass(frozen=True)
@@ -58,99 +33,75 @@ class WalkForward:
     """What all trials share.
 
     :param arguments: freqtrade's argument names → values, without a timerange.
-    :param work: folder for the trials' configurations and for logs of those that failed.
-    :param scratch: an empty folder for what FreqAI's classes write.
-    :param endpoints: configuration of a loopback exchange.
-    :param keep_models: keep everything FreqAI saves; else only predictions, until `remove`.
+    :param metric: what a score is.
+    :param folder: for the trials' configurations and the logs of those that failed.
+    :param exchange: configuration files of a loopback exchange, if there is one.
     """
 
     arguments: Mapping[str, Any]
-    work: Path
-    scratch: Path
-    endpoints: Path | None = None
-    keep_models: bool = False
+    metric: Metric
+    folder: Path
+    exchange: Sequence[str] = ()
 
     def run(
-        self, values: Mapping[str, Value], identifier: str, windows: Sequence[Span]
-    ) -> Iterator[Scores]:
-        """Train and predict one window after the other; after each, the scores of all so far.
+        self, values: Mapping[str, Value], identifier: str, windows: Sequence[Window]
+    ) -> Iterator[pd.DataFrame]:
+        """Train and predict one window after the other; after each, yield the forecasts so far.
 
+        FreqAI uses predictions again that it finds below the identifier, so a run that was stopped
+        goes on after its last finished window.
+
+        :return: as of `read_forecasts`.
         :raises FreqtradeFailed: a backtest or a training in it failed; its output is in the log.
         :raises EvaluationFailed: the predictions cannot be read.
         """
         settings = fragment(values, identifier)
-        if not self.keep_models:
-            settings["freqai"] |= {"save_backtest_models": False, "activate_tensorboard": False}
-        self.work.mkdir(parents=True, exist_ok=True)
-        path = self.work / f"{identifier}.json"
+        settings["freqai"] |= {"save_backtest_models": False, "activate_tensorboard": False}
+        path = self.folder / f"{identifier}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
-        configs = [*self.arguments["config"], str(path)]
-        found: dict[str, list[pd.DataFrame]] = {}
+        arguments = {**self.arguments, "config": [*self.arguments["config"], str(path)]}
         for start, stop in windows:
-            span = {"config": configs, "timerange": f"{start}-{stop}"}
-            setup = load_setup(load_config({**self.arguments, **span}))
-            _remove_damaged(setup)
-            if missing_windows(setup, self.scratch):
-                self._backtest(setup, configs, identifier)
-            for pair, read in read_windows(setup).items():
-                if read:
-                    found.setdefault(pair, []).append(rows_of(read))
-            yield scores({pair: pd.concat(frames) for pair, frames in found.items()})
+            try:
+                self._backtest(arguments, f"{start}-{stop}")
+            except KeyboardInterrupt:
+                # FreqAI would stumble over a prediction that is half written.
+                predictions = self._models(identifier) / "backtesting_predictions"
+                for half in predictions.glob(f"*_{start}_prediction.feather"):
+                    half.unlink()
+                raise
+            except FreqtradeFailed as error:
+                path.with_suffix(".log").write_text(error.run.output, encoding="utf-8")
+                raise
+            timerange = f"{windows[0][0]}-{stop}"
+            yield read_forecasts(load_setup(load_config({**arguments, "timerange": timerange})))
 
-    def remove(self, identifier: str, *, always: bool = False) -> None:
-        """Remove what FreqAI saved under an identifier, unless models are kept."""
-        if always or not self.keep_models:
-            folder = models_folder(
-                {
-                    "user_data_dir": self.arguments["user_data_dir"],
-                    "freqai": {"identifier": identifier},
-                }
-            )
-            shutil.rmtree(folder, ignore_errors=True)
-            (self.work / f"{identifier}.json").unlink(missing_ok=True)
+    def remove(self, identifier: str) -> None:
+        """Remove what FreqAI saved under an identifier."""
+        shutil.rmtree(self._models(identifier), ignore_errors=True)
+        (self.folder / f"{identifier}.json").unlink(missing_ok=True)
 
-    def _backtest(self, setup: Setup, configs: Sequence[str], identifier: str) -> None:
-        args = ["backtesting", *(part for path in configs for part in ("-c", path))]
-        if self.endpoints is not None:
-            args += ["-c", str(self.endpoints)]
-        args += ["--userdir", str(self.arguments["user_data_dir"])]
-        args += ["--datadir", str(setup.config["datadir"])]
-        args += ["--timerange", setup.config["timerange"], "--cache", "none", "--export", "none"]
-        for name in ("strategy", "strategy_path", "freqaimodel", "freqaimodel_path"):
-            if self.arguments.get(name):
-                args += [f"--{name.replace('_', '-')}", str(self.arguments[name])]
-        try:
-            run_freqtrade(args)
-        except FreqtradeFailed as error:
-            log = self.work / f"{identifier}.log"
-            log.write_text(error.run.output, encoding="utf-8")
-            raise
+    def _models(self, identifier: str) -> Path:
+        user = self.arguments["user_data_dir"]
+        return models_folder({"user_data_dir": user, "freqai": {"identifier": identifier}})
 
-
-def scores(rows: Mapping[str, pd.DataFrame]) -> Scores:
-    """The figures of the module's docstring.
-
-    :param rows: pair → candles with T, model (T̂) and valid, as of `evaluate_data.read_windows`.
-    """
-    pairs, valid = {}, []
-    for pair, frame in rows.items():
-        known = frame[frame["T"].notna()]
-        usable = known["valid"].to_numpy(dtype=bool)
-        t_hat = np.where(usable, known["model"].to_numpy("float64"), 0.0)
-        found = correlation(known["T"].to_numpy("float64"), t_hat)
-        pairs[pair] = float(np.nan_to_num(found))
-        valid.append(usable)
-    mean = float(np.mean(list(pairs.values()))) if pairs else 0.0
-    return Scores(mean, pairs, share(np.concatenate(valid)) if valid else 0.0)
+    def _backtest(self, arguments: Mapping[str, Any], timerange: str) -> None:
+        command = ["backtesting", "--timerange", timerange, "--cache", "none", "--export", "none"]
+        for path in (*arguments["config"], *self.exchange):
+            command += ["--config", path]
+        for name, value in arguments.items():
+            if name != "config":
+                command += [f"--{name.replace('_', '-')}", str(value)]
+        run_freqtrade(command)
 
 
 def split_windows(
     timerange: str, window_days: float, holdout_days: float | None
-) -> tuple[list[Span], list[Span]]:
-    """FreqAI's windows of a timerange: those to search on, and the held-out ones after them.
+) -> tuple[list[Window], list[Window]]:
+    """Cut a timerange into FreqAI's windows: those to search on, and the held-out ones after them.
 
     :param holdout_days: at least so many days are held out, in whole windows; None: a quarter.
-    :raises TuneFailed: the timerange is open, or one of the two would be empty.
+    :raises TuneFailed: the timerange is open, or leaves no window to search on.
     """
     try:
         parsed = TimeRange.parse_timerange(timerange)
@@ -165,7 +116,7 @@ def split_windows(
     windows = [(start, min(start + step, last)) for start in range(first, last, step)]
     held = (last - first) / 4 if holdout_days is None else holdout_days * DAY
     searched = [window for window in windows if window[1] <= last - held]
-    if not searched or held < 0:
+    if not searched:
         raise TuneFailed(
             f"Expected at least one window of {window_days:g} days (backtest_period_days) to "
             f"search on before the last {held / DAY:g} days, got {len(windows)} windows in "
@@ -174,35 +125,21 @@ def split_windows(
     return searched, windows[len(searched) :]
 
 
-def check_candles(setup: Setup, space: Sequence[Parameter], start: int) -> None:
-    """See to it that the longest training has its days before the first window.
+def check_candles(setup: Setup, space: Space, start: int) -> None:
+    """Check that the longest training has its days before the first window.
 
+    :param start: of the first window, in seconds.
     :raises TuneFailed: a pair's candles begin later.
     """
-    searched = [p for p in space if p.name == "train_period_days"]
-    days = setup.config["freqai"]["train_period_days"]
-    for parameter in searched:
-        days = max(*map(float, parameter.choices or (parameter.low, parameter.high)))
-    needed = start - int(days * DAY)
+    days, tried = setup.config["freqai"]["train_period_days"], space.get("train_period_days")
+    if tried is not None:
+        days = max(tried.choices or [tried.high])
+    needed = datetime.fromtimestamp(start - days * DAY, UTC)
     for pair in setup.pairs:
-        first = int(load_candles(setup, pair)["date"].min().timestamp())
+        first = load_candles(setup, pair)["date"].min()
         if first > needed:
             raise TuneFailed(
-                f"Expected candles of {pair} from {_day(needed)}, the longest training "
-                f"({days:g} days) before the first window, got candles from {_day(first)}. "
+                f"Expected candles of {pair} from {needed:%Y-%m-%d}, the longest training "
+                f"({days:g} days) before the first window, got candles from {first:%Y-%m-%d}. "
                 "Download more, start --timerange later, or narrow train_period_days (--ranges)."
             )
-
-
-def _day(second: int) -> str:
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d}"
-
-
-def _remove_damaged(setup: Setup) -> None:
-    """Delete predictions that a killed run left half written: FreqAI would stumble over them."""
-    for pair in setup.pairs:
-        for path in prediction_files(setup.folder, pair).values():
-            try:
-                pd.read_feather(path)
-            except (OSError, ValueError):
-                path.unlink()
