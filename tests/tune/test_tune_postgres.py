@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
@@ -47,23 +48,33 @@ def database() -> Iterator[str]:
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip('psycopg is not installed (pip install "psycopg[binary]")')
     # Root may not run a cluster, and no other user may look into pytest's folders.
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if not os.getuid() else {}
+    account = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    user: dict[str, Any] = {} if os.getuid() else account
     data = Path(tempfile.mkdtemp(prefix="tune-postgres-"))
     server = None
     try:
         if user:
             shutil.chown(data, "postgres", "postgres")
-        initdb = [folder / "initdb", "-D", data, "-U", "tuner", "-A", "trust", "--no-sync"]
+        initdb: list[Any] = [
+            folder / "initdb",
+            "-D",
+            data,
+            "-U",
+            "tuner",
+            "-A",
+            "trust",
+            "--no-sync",
+        ]
         initdb += ["--no-locale", "-E", "UTF8"]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, timeout=120, cwd=data, **user)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        command = [folder / "postgres", "-D", data, "-k", data, "-p", port, "-F"]
+        command: list[Any] = [folder / "postgres", "-D", data, "-k", data, "-p", port, "-F"]
         command += ["-c", "listen_addresses=127.0.0.1"]
         with (data / "server.log").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log, cwd=data, **user)
-        ready = [folder / "pg_isready", "-h", "127.0.0.1", "-p", port, "-q"]
+        ready: list[Any] = [folder / "pg_isready", "-h", "127.0.0.1", "-p", port, "-q"]
         for _ in range(120):
             if subprocess.run(ready, check=False).returncode == 0:
                 break
