@@ -116,10 +116,9 @@ def verdict(draws: NDArray[np.float64], names: Sequence[str], same_candle: bool)
         word = compare_skills(draws[:, [0, column]])["word"]
         by_word.setdefault(word, []).append(TITLES[name])
     best = 1 + int(np.argmax(draws[0, 1:]))
-    detail = (
-        f"R² {shown(draws[0, 0])} on candles it was not trained on; {TITLES[names[best]]}, the best "
-        f"baseline, has {shown(draws[0, best])}."
-    )
+    other, skill = TITLES[names[best]], shown(draws[0, best])
+    detail = f"R² {shown(draws[0, 0])} on candles it was not trained on; "
+    detail += f"{other}, the best baseline, has {skill}."
     if same_candle:
         title = f"Reproduction, no forecast: R² {shown(draws[0, 0])}"
         detail = (
