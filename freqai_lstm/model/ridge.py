@@ -56,8 +56,9 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     losses = np.zeros((len(PENALTIES) + 1, data.labels.shape[1]))
     blocks = []
     for block in np.array_split(ends, FOLDS):
-        # Shape (penalties, rows, labels); the first is the flat prediction.
-        candidates = _design(data, block) @ _solve(data, _others(data, ends, block), medians)
+        with np.errstate(invalid="ignore"):  # features that are not finite, see _solve
+            # Shape (penalties, rows, labels); the first is the flat prediction.
+            candidates = _design(data, block) @ _solve(data, _others(data, ends, block), medians)
         candidates += medians
         losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]
         blocks.append(candidates)
@@ -90,12 +91,14 @@ def _design(data: TrainingSet, ends: Rows) -> NDArray[np.float64]:
 def _solve(data: TrainingSet, ends: Rows, medians: Floats) -> NDArray[np.float64]:
     """Solve the normal equations for every penalty, of shape (penalties + 1, features + 1, labels).
 
-    The first is the flat prediction; all are, where features are not finite: the epochs then
-    diverge, and the training says so.
+    The first is the flat prediction. All are without windows, and where features are not finite:
+    the epochs then diverge, and the training says so.
     """
     features, labels = data.inputs.features.shape[1], data.labels.shape[1]
     total = data.weights[ends].sum()
     solved = np.zeros((len(PENALTIES) + 1, features + 1, labels))
+    if total == 0:
+        return solved
     gram, moments = np.zeros((features + 1, features + 1)), np.zeros((features + 1, labels))
     # Summed up in blocks of rows: no float64 copy of the whole matrix.
     for part in np.array_split(ends, len(ends) // 2048 + 1):

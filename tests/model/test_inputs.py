@@ -1,0 +1,73 @@
+"""The network's inputs: scaled features, the calendar, and the candles of the same rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_candles import candles
+
+from freqai_lstm.model.calendar import calendar, calendar_names
+from freqai_lstm.model.inputs import InputMaker
+from freqai_lstm.model.parameters import read_parameters
+
+
+HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
+
+
+def frame(rows: int = 30) -> pd.DataFrame:
+    """Hourly candles with their dates."""
+    dates = pd.date_range("2024-03-01", periods=rows, freq="h", tz="UTC")
+    return candles(rows).assign(date=dates)
+
+
+def test_calendar_repeats_itself() -> None:
+    """The same hour of another week is the same place in both cycles."""
+    numbers = np.arange(14 * 24)
+    found = calendar(numbers, HOUR)
+    assert found.shape == (14 * 24, 10)
+    np.testing.assert_allclose(found[: 7 * 24], found[7 * 24 :], atol=1e-6)
+    np.testing.assert_allclose(found[:24, :6], found[24:48, :6], atol=1e-6)
+    assert len(np.unique(found[: 7 * 24].round(6), axis=0)) == 7 * 24
+
+
+@pytest.mark.parametrize(
+    ("seconds", "columns"), [(60, 10), (HOUR, 10), (4 * HOUR, 8), (DAY, 4), (WEEK, 0)]
+)
+def test_calendar_of_a_timeframe(seconds: int, columns: int) -> None:
+    """Cycles that a timeframe cannot show are left out; names and columns agree."""
+    assert calendar(np.arange(50), seconds).shape == (50, columns)
+    assert len(calendar_names(seconds)) == columns
+    assert len(set(calendar_names(seconds))) == columns
+
+
+def test_rows_find_their_candle() -> None:
+    """Rows that outlier steps have left keep the candles and the calendar of their own time."""
+    whole = frame()
+    maker = InputMaker(whole, HOUR, read_parameters({}))
+    features = np.arange(30.0)[:, None]
+    every, valid = maker(features, maker.candles)
+    kept = np.array([0, 3, 4, 29])
+    some, _ = maker(features[kept], maker.candles[kept])
+    assert valid.all()
+    np.testing.assert_array_equal(some.features, every.features[kept])
+    np.testing.assert_array_equal(some.candles, every.candles[kept])
+    assert every.features.shape == (30, len(maker.names(["a"])))
+
+
+def test_impossible_price_is_no_valid_row() -> None:
+    """The row is marked, and what the network is given instead is finite."""
+    whole = frame()
+    whole.loc[7, "open"] = 0.0
+    maker = InputMaker(whole, HOUR, read_parameters({}))
+    found, valid = maker(np.zeros((30, 1)), maker.candles)
+    assert np.flatnonzero(~valid).tolist() == [7]
+    assert np.isfinite(found.candles).all()
+
+
+def test_both_can_be_switched_off() -> None:
+    """Without calendar the features are alone; without candle channel no price is looked at."""
+    whole = frame()[["date"]]
+    maker = InputMaker(whole, HOUR, read_parameters({"calendar": False, "candle_channel": False}))
+    found, valid = maker(np.ones((30, 2)), maker.candles)
+    assert found.features.tolist() == np.ones((30, 2)).tolist()
+    assert valid.all()
+    assert maker.names(["a", "b"]) == ["a", "b"]
