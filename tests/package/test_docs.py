@@ -117,6 +117,8 @@ def accepts(name: str) -> Callable[[object], bool]:
 
 def accepted(shown: str, accepts: Callable[[object], bool]) -> bool:
     """Whether a range, as the table writes it, is what the code accepts, at both ends."""
+    if shown == "`true`, `false`":
+        return accepts(True) and accepts(False) and not accepts(1)
     if shown == "a feature, or `''`":
         return accepts("%-feature") and accepts("") and not accepts(1)
     if names := re.findall(r"`(\w+)`", shown):
@@ -134,19 +136,33 @@ def accepted(shown: str, accepts: Callable[[object], bool]) -> bool:
     return at_low and at_high and not accepts(number(low) - 1) and not accepts(number(high + step))
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/model.md"], ids=lambda p: p.name)
-def test_parameter_table(page: Path) -> None:
-    """The table has each parameter in order, with the code's kind and default and allowed range."""
+def parameter_rows(page: Path) -> dict[str, tuple[str, str, str]]:
+    """A page's table of parameters: name → (type, default, allowed values), in order."""
     text = page.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| `?([^|`]+?)`? \| ([^|]+?) \|", text, re.MULTILINE)
-    fields = LSTMParameters.model_fields
-    assert [name for name, *_ in rows] == list(fields)
-    kinds = {int: "integer", float: "number"}
-    for name, kind, default, shown in rows:
-        assert default == str(fields[name].default), name
-        assert kind == kinds.get(type(fields[name].default), "name"), name
-        if page.name == "model.md":  # the README shortens some ranges
-            assert accepted(shown, accepts(name)), f"{name}: {shown}"
+    assert len({name for name, *_ in rows}) == len(rows)
+    return {name: (kind, default, shown) for name, kind, default, shown in rows}
+
+
+def test_parameter_table() -> None:
+    """The table has each parameter in order, with the code's kind and default and allowed range."""
+    rows, fields = parameter_rows(ROOT / "docs/model.md"), LSTMParameters.model_fields
+    assert list(rows) == list(fields)
+    kinds = {int: "integer", float: "number", bool: "boolean"}
+    for name, (kind, default, shown) in rows.items():
+        expected = fields[name].default
+        assert default == (
+            str(expected).lower() if isinstance(expected, bool) else str(expected)
+        ), name
+        assert kind == kinds.get(type(expected), "name"), name
+        assert accepted(shown, accepts(name)), f"{name}: {shown}"
+
+
+def test_short_parameter_table() -> None:
+    """The README's choice of parameters says of each what the full table says, in its order."""
+    short, full = parameter_rows(ROOT / "README.md"), parameter_rows(ROOT / "docs/model.md")
+    assert short
+    assert list(short.items()) == [(name, row) for name, row in full.items() if name in short]
 
 
 @pytest.mark.parametrize("shown", ["1 to 17", "2 to 16", "0 up", "0 to below 16", "`adam`"])
