@@ -1,10 +1,12 @@
 """What the pages say is what the code has: parameters, commands, links, example configurations."""
 
+import ast
 import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from graphlib import TopologicalSorter
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -177,12 +179,50 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 250
 
 
+def imports_of_the_package(file: Path) -> set[str]:
+    """The rooms of `freqai_lstm` that a Python file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("freqai_lstm.")}
+    return found - {"__version__"}
+
+
+def test_rooms_import_what_the_tour_says() -> None:
+    """Each room imports exactly the rooms that CONTRIBUTING's table names, and no circle closes."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `((?:freqai_lstm|user_data)/[^`]+)` \| .+ \| (.+) \|$", text, re.MULTILINE
+    )
+    listed: dict[str, set[str]] = {}
+    for name, imports in rows:
+        path = ROOT / name
+        room = path.stem
+        files = path.rglob("*.py") if path.is_dir() else [path]
+        found = set().union(*map(imports_of_the_package, files)) - {room}
+        listed[room] = set(re.findall(r"`(\w+)`", imports))
+        assert found == listed[room], name
+    package = ROOT / "freqai_lstm"
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    rooms |= {path.stem for path in package.glob("[a-z]*.py")}
+    assert rooms <= set(listed)
+    assert list(TopologicalSorter(listed).static_order())  # raises CycleError
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Files that a page links to, or names in backticks, are in the repository."""
     text = page.read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
-    named = re.findall(r"`((?:\.\./)?(?:benchmarks|docs|tests|tools)/[\w./-]+\.\w+)`", text)
+    named = re.findall(
+        r"`((?:\.\./)?(?:benchmarks|docs|tests|freqai_lstm|user_data/(?:freqaimodels|strategies))/[\w./-]+\.\w+)`",
+        text,
+    )
     for name in [*linked, *named]:
         # README names files from the root, pages in docs from where they are.
         assert (page.parent / name).exists() or (ROOT / name).exists(), name
