@@ -178,9 +178,14 @@ def _content(source: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return repr(
-        [
-            (type(node).__name__, [v for _, v in ast.iter_fields(node) if isinstance(v, _PLAIN)])
-            for node in ast.walk(tree)
-        ]
-    )
+    return _syntax(tree)
+
+
+def _syntax(node: Any) -> str:
+    """Write out a syntax tree; fields that are empty are left out, since Python adds new ones."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_syntax, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{k}={_syntax(v)}" for k, v in ast.iter_fields(node) if v not in (None, [])]
+    return f"{type(node).__name__}({','.join(fields)})"
