@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import speed
-from benchmarks.speed_contenders import contender, load_plugin, random_weights, training_set
-from benchmarks.speed_report import ratio, targets, whole_seconds, write_report
+from benchmarks.model_under_test import random_inputs, random_training_set, random_weights
+from benchmarks.speed.__main__ import merge, run_job
+from benchmarks.speed.contenders import CONTENDERS, Ours
+from benchmarks.speed.jobs import JOBS, POINTS, available
+from benchmarks.speed.profile import job as profiled_job
+from benchmarks.speed.profile import profile
+from benchmarks.speed.report import ratio, targets, whole_seconds
+from freqai_lstm.model.parameters import LSTMParameters
 
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -20,48 +25,70 @@ WITH_TORCH = ["keras", pytest.param("torch", marks=needs_torch)]
 WIDTH, FEATURES = 4, 5
 
 
-@pytest.fixture(scope="module")
-def plugin() -> Any:
-    """The module of LSTMRegressor.py, as the benchmarks load it."""
-    return load_plugin()
-
-
 @pytest.mark.parametrize("other", WITH_TORCH)
-def test_contenders_predict_the_same_with_the_same_weights(plugin: Any, other: str) -> None:
+@pytest.mark.parametrize("candle_channel", [True, False])
+def test_contenders_predict_the_same_with_the_same_weights(
+    other: str, candle_channel: bool
+) -> None:
     """With three layers every kind of weight is taken over, and predictions agree to rounding."""
-    p = plugin.LSTMParameters(num_lstm_layers=3, units=6)
-    weights = random_weights(plugin, p, WIDTH, FEATURES)
-    data = training_set(plugin, 30, FEATURES, WIDTH)
+    p = LSTMParameters(num_lstm_layers=3, units=6, candle_channel=candle_channel)
+    weights = random_weights(p, WIDTH, FEATURES)
+    inputs, ends = random_inputs(30, FEATURES), np.arange(WIDTH - 1, 30, dtype=np.int32)
     predicted = []
     for name in ("ours", other):
-        made = contender(name, plugin, p, WIDTH, FEATURES)
+        made = CONTENDERS[name](p, WIDTH, FEATURES)
         made.take(weights)
-        predicted.append(made.predict(data.features, data.train_ends))
+        predicted.append(made.predict(inputs, ends))
     assert predicted[0].shape == (27, 9)
-    np.testing.assert_allclose(*predicted, atol=1e-5)
+    np.testing.assert_allclose(predicted[0], predicted[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ours", *WITH_TORCH])
-def test_contenders_learn(plugin: Any, name: str) -> None:
+def test_contenders_learn(name: str) -> None:
     """Every contender's training step lowers the loss on numbers it has seen."""
-    p = plugin.LSTMParameters(units=8, learning_rate=0.01, dropout_rate=0, input_dropout_rate=0)
-    data = training_set(plugin, 40, FEATURES, WIDTH)
-    made = contender(name, plugin, p, WIDTH, FEATURES)
-    epoch = made.prepare(data, 8)
+    p = LSTMParameters(
+        units=8,
+        learning_rate=0.01,
+        batch_size=8,
+        dropout_rate=0,
+        input_dropout_rate=0,
+        weight_decay=0,
+    )
+    data = random_training_set(40, FEATURES, WIDTH)
+    made = CONTENDERS[name](p, WIDTH, FEATURES)
+    epoch = made.prepare(data)
     for _ in range(30):
         epoch()
-    if name == "ours":
-        made.take(made.pool.fresh(WIDTH, FEATURES, 9).model.get_weights())
+    if isinstance(made, Ours):
+        made.weights = made.network.weights()
     actual = data.labels[data.train_ends]
-    error = np.abs(made.predict(data.features, data.train_ends) - actual).mean()
+    error = np.abs(made.predict(data.inputs, data.train_ends) - actual).mean()
     assert error < 0.8 * np.abs(actual).mean()
+
+
+@pytest.mark.parametrize("name", ["ours", *WITH_TORCH])
+def test_a_whole_training_tells_of_each_epoch(name: str) -> None:
+    """The time of an epoch is taken between these calls, so each contender makes the same ones."""
+    p = LSTMParameters(units=4, epochs=3, early_stopping_patience=3)
+    epochs: list[int] = []
+    made = CONTENDERS[name](p, WIDTH, FEATURES)
+    made.train(random_training_set(60, FEATURES, WIDTH, validation=0.2), lambda: epochs.append(1))
+    assert len(epochs) == 3
+
+
+def test_the_profile_tells_operations_apart() -> None:
+    """The profiler's events become seconds and counts by operation, matrix products among them."""
+    seconds_of_call, seconds, times = profile(profiled_job(1, 4, 128, "live"))
+    assert seconds_of_call > 0
+    assert set(seconds) <= set(times)
+    assert any("MatMul" in operation for operation in seconds)
 
 
 @pytest.mark.parametrize("name", ["throughput", "again", "live", "window", "memory", "growth"])
 def test_every_job_measures_each_contender(name: str, tmp_path: Path) -> None:
     """At a tiny size each job yields finite figures above zero for all who can run here."""
-    job = speed.JOBS[name]
-    for who in speed.available(job.contenders)[:4]:
+    job = JOBS[name]
+    for who in available(job.contenders)[:3]:
         facts, measure = job.setup(who, job.size | job.tiny, tmp_path)
         figures = measure()
         assert figures
@@ -74,22 +101,21 @@ def test_every_job_measures_each_contender(name: str, tmp_path: Path) -> None:
 
 def test_growth_multiplies_the_named_dimension(tmp_path: Path) -> None:
     """A point of growth that names no known dimension is refused, so none measures the base."""
-    job = speed.JOBS["growth"]
+    job = JOBS["growth"]
     with pytest.raises(KeyError):
         job.setup("row×2", job.size | job.tiny, tmp_path)
-    assert all(point.split("×")[0] in job.size["base"] for point in speed.POINTS)
+    assert all(point.split("×")[0] in job.size["base"] for point in POINTS)
 
 
 @pytest.mark.slow
 def test_workers_take_turns_and_the_report_is_written(tmp_path: Path) -> None:
     """A job in real worker processes ends up in the JSON file and in the tables."""
-    job = speed.JOBS["live"]
-    found = speed.run_job("live", job.size | job.tiny, 2, tmp_path)
+    job = JOBS["live"]
+    found = run_job("live", job.size | job.tiny, 2, tmp_path)
     assert [len(rounds) for rounds in found["rounds_of"].values()] == [2] * (2 + HAS_TORCH)
-    everything = speed.merge(tmp_path / "speed.json", "live", found)
-    assert json.loads((tmp_path / "speed.json").read_text()) == everything
-    write_report(everything, tmp_path)
-    text = (tmp_path / "speed.md").read_text()
+    text = merge(tmp_path, "live", found)
+    assert json.loads((tmp_path / "speed.json").read_text()) == {"live": found}
+    assert (tmp_path / "speed.md").read_text() == text
     assert "| LSTMRegressor |" in text
     assert ("Not run, since PyTorch" in text) is not HAS_TORCH
 
@@ -97,7 +123,7 @@ def test_workers_take_turns_and_the_report_is_written(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_backtest_runs_through_freqtrade(tmp_path: Path) -> None:
     """The whole job runs with our model and with plain Keras, and the second asking is free."""
-    job = speed.JOBS["backtest"]
+    job = JOBS["backtest"]
     for who in ("ours", "keras"):
         _, measure = job.setup(who, job.size | job.tiny, tmp_path)
         figures = measure()
@@ -122,7 +148,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 def test_missing_trainings_are_scaled_up() -> None:
     """Two of six trainings in 30 seconds, 10 seconds each, make 70 seconds for all."""
-    run = {"seconds": 30, "trainings": 2, "training_seconds": 10}
+    run = {"seconds": 30.0, "trainings": 2.0, "training_seconds": 10.0}
     assert whole_seconds(made_up(keras=[run]), "keras") == 70
 
 
@@ -135,4 +161,6 @@ def test_targets_say_met_or_not() -> None:
     found["rounds_of"]["torch"][0]["batch 8"] = 40.0
     assert [met for *_, met in targets({"throughput": found})] == [False]
     del found["rounds_of"]["torch"]
-    assert [met for *_, met in targets({"throughput": found})] == [None]
+    ((_, _, value, met),) = targets({"throughput": found})
+    assert math.isnan(value)
+    assert not met

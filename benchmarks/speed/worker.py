@@ -1,6 +1,6 @@
 """One contender of one job in its own process: one round per line it is asked for.
 
-    python -m benchmarks.speed_worker JOB CONTENDER SIZE_AS_JSON FOLDER
+    python -m benchmarks.speed.worker JOB CONTENDER SIZE_AS_JSON FOLDER
 
 Answers with JSON, a line each: first what there is to note, then the figures of each round.
 `Worker` is the other end.
@@ -12,41 +12,34 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.places import ROOT
+from benchmarks.speed.jobs import JOBS
 
 
 class WorkerFailed(RuntimeError):
     """A contender ended before it answered; the message has the end of its log."""
 
 
-class Worker:
+class Worker(AbstractContextManager):
     """Starts a contender and asks it for rounds; use it in a `with` block.
 
-    :param size: numbers of the job, see `benchmarks.speed`.
+    :param size: numbers of the job, see `benchmarks.speed.jobs`.
     :param folder: shared by the contenders of a job; each leaves a log there.
     """
 
     def __init__(self, job: str, contender: str, size: dict[str, Any], folder: Path) -> None:
         self.name = f"{job} of {contender}"
         self.log = folder / f"{contender}.log"
+        command = [sys.executable, "-m", "benchmarks.speed.worker"]
+        command += [job, contender, json.dumps(size), str(folder)]
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.speed_worker",
-                    job,
-                    contender,
-                    json.dumps(size),
-                    str(folder),
-                ],
+                command,
                 cwd=ROOT,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -55,7 +48,10 @@ class Worker:
         self.facts = self._answer()
 
     def round(self) -> dict[str, float]:
-        """Measure once."""
+        """Measure once.
+
+        :raises WorkerFailed: the contender ended.
+        """
         assert self._process.stdin
         print("round", file=self._process.stdin, flush=True)
         return self._answer()
@@ -68,26 +64,12 @@ class Worker:
             raise WorkerFailed(f"{self.name} ended without an answer:\n" + "\n".join(tail))
         return json.loads(line)
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()  # the contender ends when nothing more is asked
-        self._process.wait()
-        self._process.stdout.close()
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()  # the contender ends when nothing more is asked
 
 
 def main() -> None:
     """Command line: see the module's docstring."""
-    from benchmarks.speed import JOBS
-
     job, name, size, folder = sys.argv[1:]
     # Whatever else prints must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")

@@ -1,23 +1,31 @@
 """Where the time of the jobs in `speed.md` goes, operation by operation.
 
-    python -m benchmarks.speed_profile
+    python -m benchmarks.speed.profile
 
 Runs LSTMRegressor's side of three jobs under TensorFlow's profiler and prints, for each kind of
-operation, its share of the busy time and how often it ran. `speed-profile.md` explains the gaps
-with it.
+operation, its share of the busy time and how often it ran. `profile.md` explains the gaps with it.
 """
 
+from __future__ import annotations
+
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed_contenders import load_plugin, training_set
+from benchmarks.model_under_test import (
+    compiled_network,
+    epoch_of,
+    random_inputs,
+    random_training_set,
+)
+from benchmarks.speed.contenders import timed
+from freqai_lstm.model.parameters import LSTMParameters
 
 
 FEATURES, WIDTH, ROWS = 120, 24, 1559
@@ -27,41 +35,32 @@ WAITING = ("KernelAndDeviceFunc::Run", "FunctionRun", "TFE_Py_ExecuteCancelable"
 
 def job(layers: int, units: int, batch: int, kind: str) -> Callable[[], object]:
     """One epoch ("training"), 200 predictions of one window ("live"), or one of 720 ("window")."""
-    plugin = load_plugin()
-    parameters = plugin.LSTMParameters.from_config(
-        {"num_lstm_layers": layers, "units": units, "batch_size": batch}
-    )
-    network = plugin.NetworkPool(parameters).fresh(WIDTH, FEATURES, 9)
-    data = training_set(plugin, ROWS, FEATURES, WIDTH)
-    network.reset()
-    constant = network.tf.constant
-    tensors = plugin.TrainingTensors(*map(constant, (data.features, data.labels, data.weights)))
-    packed = network.pack(network.model.get_weights())
+    parameters = LSTMParameters(num_lstm_layers=layers, units=units, batch_size=batch)
+    network = compiled_network(parameters, WIDTH, FEATURES)
     if kind == "training":
-        return lambda: network.train_epoch(tensors, data.train_ends, batch)
-    rows, ends = data.features[: WIDTH + 719], data.train_ends[:720]
+        return epoch_of(network, random_training_set(ROWS, FEATURES, WIDTH))
+    weights, windows = network.weights(), 720 if kind == "window" else 1
+    inputs = random_inputs(WIDTH - 1 + windows, FEATURES)
+    ends = np.arange(WIDTH - 1, WIDTH - 1 + windows, dtype=np.int32)
     if kind == "window":
-        return lambda: network.predict(packed, rows, ends)
-    one, last = data.features[:WIDTH], np.array([WIDTH - 1], np.int32)
-    return lambda: [network.predict(packed, one, last) for _ in range(200)]
+        return lambda: network.predict(weights, inputs, ends)
+    return lambda: [network.predict(weights, inputs, ends) for _ in range(200)]
 
 
-def profile(run: Callable[[], object]) -> tuple[float, Counter[str], Counter[str]]:
+def profile(run: Callable[[], object]) -> tuple[float, dict[str, float], Counter[str]]:
     """Wall seconds without the profiler; busy seconds and number of runs of each operation."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     run()
-    started = perf_counter()
-    run()
-    wall = perf_counter() - started
+    wall = timed(run)
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
         run()
         tf.profiler.experimental.stop()
         space = xplane_pb2.XSpace()
         space.ParseFromString(next(Path(folder).rglob("*.xplane.pb")).read_bytes())
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     times: Counter[str] = Counter()
     for plane in space.planes:
         if "CPU" in plane.name:
@@ -70,11 +69,11 @@ def profile(run: Callable[[], object]) -> tuple[float, Counter[str], Counter[str
                     seconds[name] += own
                     times[name] += 1
     for name in WAITING:
-        del seconds[name]
+        seconds.pop(name, None)
     return wall, seconds, times
 
 
-def _own_time(plane: object, line: object) -> Iterator[tuple[str, float]]:
+def _own_time(plane: Any, line: Any) -> Iterator[tuple[str, float]]:
     """Each event of a thread with its seconds less those of the events inside it."""
     events = sorted(line.events, key=lambda e: (e.offset_ps, -e.duration_ps))
     open_events: list[list] = []  # name, end, own time
@@ -104,7 +103,7 @@ def main() -> None:
         title = f"{kind}, {layers} × LSTM({units}), batch {batch}: {wall * 1000:.0f} ms"
         table = Table("operation", "share of busy time", "times", title=title)
         total = sum(seconds.values())
-        for name, own in seconds.most_common(8):
+        for name, own in sorted(seconds.items(), key=lambda item: -item[1])[:8]:
             table.add_row(name, f"{own / total:.1%}", f"{times[name]:,}")
         console.print(table)
 
