@@ -22,12 +22,12 @@ from freqai_lstm.evaluate.metrics import Values, measure, share
 
 TARGET = "T"
 # What is used of the strategy's file, so that labels, weights and units are its own.
-FORMULAS = ("LABELS", "weigh", "label_scale")
+FORMULAS = ("LABELS", "weigh", "label_std")
 
 
 @dataclass(frozen=True)
 class Score:
-    """The strategy's own formulas with its current weights; the threshold in label scales."""
+    """The strategy's formulas and current weights; the threshold in label standard deviations."""
 
     formulas: SimpleNamespace
     weights: dict[str, float]
@@ -38,8 +38,8 @@ class Score:
         return self.formulas.weigh(labels[list(self.formulas.LABELS)], self.weights)
 
     def scale(self, predicted: pd.DataFrame) -> NDArray[np.float64]:
-        """The label scale of each candle, in the unit of T."""
-        return self.formulas.label_scale(predicted)
+        """The label standard deviation of each candle, in the unit of T."""
+        return self.formulas.label_std(predicted)
 
 
 def find_score(strategy: IStrategy) -> Score | None:
@@ -63,9 +63,9 @@ def signals(values: Values, threshold: float) -> NDArray[np.int_]:
 def entry_figures(t: Values, t_hat: Values, threshold: float) -> dict[str, Any]:
     """What T̂ is worth as a signal.
 
-    :param t: realised score in label scales, shape (candles,); NaN gives no signal.
+    :param t: realised score in label standard deviations, shape (candles,); NaN gives no signal.
     :param t_hat: predicted score, same shape and unit.
-    :param threshold: `threshold_buy` of the strategy, in label scales.
+    :param threshold: `threshold_buy` of the strategy, in label standard deviations.
     :return: sign_accuracy where T ≠ 0, and nonzero, the share of these candles; signals, how many
         candles T̂ would enter on; precision, the share of them where T lies beyond the threshold on
         the same side; recall, the share of candles with T beyond it that T̂ would enter on.
@@ -101,7 +101,7 @@ def compare(rows: pd.DataFrame, predictors: Sequence[str], threshold: float) -> 
 
 
 def score_figures(rows: pd.DataFrame, predictors: Sequence[str], score: Score) -> dict[str, Any]:
-    """The score's own section: `compare` for each pair, and for all of them in label scales."""
+    """The score's own section: `compare` for each pair; for all, in label standard deviations."""
     rows = rows.rename(columns={"realised": TARGET})
     names = [TARGET, *predictors]
     pooled = rows.assign(**rows[names].div(rows["scale"], axis=0), scale=1.0)

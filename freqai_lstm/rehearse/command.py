@@ -87,7 +87,10 @@ def verdict(summary: dict[str, Any]) -> Panel:
         ("memory, peak and end", memory),
         ("time to stop", _seconds(*summary["stop_seconds"])),
         ("live against backtest, candles", f"{parity['candles']} of {parity['models']} models"),
-        ("live against backtest, worst", f"{parity['worst_difference']:.1e} label scales"),
+        (
+            "live against backtest, worst",
+            f"{parity['worst_difference']:.1e} label standard deviations",
+        ),
     ):
         figures.add_row(what, str(figure))
     warnings = [f"Warning, {n} ×: {text}" for text, n in summary["warnings"].items()]

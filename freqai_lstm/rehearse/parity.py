@@ -46,7 +46,7 @@ class Parity:
 
     @property
     def worst(self) -> float:
-        """The largest difference, in label scales; NaN if nothing was compared."""
+        """The largest difference, in label standard deviations; NaN if nothing was compared."""
         return float(self.candles["difference"].max()) if len(self.candles) else float("nan")
 
     @property

@@ -165,7 +165,7 @@ def _problems(
         "predictions saved before the kill are gone or changed": not summary["history_kept"],
         "the bot trained although the backtest's models were not due": trainings and from_backtest,
         f"the saved model was not used: {', '.join(no_model[:1])}": no_model,
-        f"live and backtest differ by {parity['worst_difference']:.1e} label scales; "
+        f"live and backtest differ by {parity['worst_difference']:.1e} label standard deviations; "
         f"at most {TOLERANCE:.0e} is allowed": parity["candles"] and not parity["holds"],
     }
     logged = [f"logged: {record}" for record in summary["errors"]]

@@ -8,8 +8,8 @@ from test_metrics import series
 from freqai_lstm.evaluate.scores import compare, entry_figures
 
 
-def test_entries_are_counted_in_label_scales() -> None:
-    """Precision and recall of six candles, counted by hand, threshold 0.5 label scales of 2."""
+def test_entries_are_counted_in_label_stds() -> None:
+    """Precision and recall counted by hand: threshold 0.5, label standard deviation 2."""
     t = np.array([2.0, 2.0, -2.0, 0.0, 0.9, 2.0])
     t_hat = np.array([2.0, 0.5, 2.0, 2.0, 0.9, 2.0])
     rows = pd.DataFrame({"T": t, "model": t_hat, "scale": 2.0, "valid": True})
@@ -31,7 +31,7 @@ def test_perfect_and_flipped_signals() -> None:
     assert best["signals"] == int((np.abs(t) > 0.5).sum())
 
 
-def test_without_a_label_scale_there_is_no_signal() -> None:
+def test_without_a_label_std_there_is_no_signal() -> None:
     """As in the strategy, nothing compares greater than a missing threshold."""
     rows = pd.DataFrame({"T": [1.0, 2.0], "model": [1.0, 2.0], "scale": np.nan, "valid": True})
     found = compare(rows, ["model"], 0.5)["model"]

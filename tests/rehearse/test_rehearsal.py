@@ -85,7 +85,7 @@ def test_it_trains_and_trades(rehearsal: tuple[Rehearsal, dict]) -> None:
 
 @pytest.mark.slow
 def test_live_equals_backtest(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """Within 1e-5 of the label scale, the first candles of models and after the restart too."""
+    """Within 1e-5 label standard deviations, also a model's first candles and after the restart."""
     _, summary = rehearsal
     predicted = summary["candles_predicted"]
     assert summary["parity"]["candles"] == predicted > 0

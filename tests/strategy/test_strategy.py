@@ -24,7 +24,7 @@ LABELS = [f"&-t_{term}" for term in TERMS]
 PAIR = "BTC/USDT:USDT"
 WARM_UP = 99
 # Features in the unit of the labels, 1 / quote currency.
-PRICED = ("%-score_t_", "%-open_t_", "%-label_size")
+PRICED = ("%-score_t_", "%-open_t_", "%-label_scale")
 
 
 def config(trading_mode: str = "futures", horizon: Any = 0, **extra: Any) -> dict[str, Any]:
@@ -269,10 +269,10 @@ def test_long_and_short_never_both(values, threshold_buy, threshold_sell, do_pre
 
 
 def test_signals_by_hand():
-    """The weighed prediction over the label scale is compared with the thresholds."""
+    """The weighed prediction over the label standard deviation is compared with the thresholds."""
     strategy = use(load(), threshold_buy=0.5, threshold_sell=-0.2)
     levels = np.array([1.2, 0.8, 0.0, -0.3, -0.5, -0.8, -1.2, 0.5])
-    # Equal labels weigh to themselves; with all deviations 2 the scale is 2.
+    # Equal labels weigh to themselves; with all deviations 2 the unit is 2.
     frame = signals(strategy, predictions(np.repeat(levels[:, None], 9, axis=1), std=2.0))
     assert frame["T_hat"].tolist() == pytest.approx(levels / 2)
     assert frame["enter_long"].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
@@ -310,8 +310,8 @@ def test_no_volume_no_trade():
 
 
 @pytest.mark.parametrize("std", [0.0, np.nan, np.inf])
-def test_no_scale_no_trade(std):
-    """Without a label scale, as on the first live candle, there is no signal and no infinity."""
+def test_no_std_no_trade(std):
+    """Without a label standard deviation, as on the first live candle, there is no signal."""
     frame = random_predictions()
     frame[[f"{label}_std" for label in LABELS]] = std
     frame = signals(FUTURES, frame)

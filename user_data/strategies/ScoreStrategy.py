@@ -404,37 +404,38 @@ def targets(candles: DataFrame, horizon: int) -> DataFrame:
 STD_COLUMNS = [f"{label}_std" for label in LABELS]
 
 
-def label_scale(predictions: DataFrame) -> NDArray[np.float64]:
-    """Root mean square of the nine label standard deviations, in the unit of the labels.
+def label_std(predictions: DataFrame) -> NDArray[np.float64]:
+    """Pooled standard deviation of the nine labels: the root mean square of theirs.
 
-    One threshold in this unit means the same on every pair.
+    It is the unit of T_hat, so that one threshold means the same on every pair. (LSTMRegressor's
+    label scale is another thing: what labels that lie ahead are divided by before training.)
 
     :param predictions: what FreqAI returned, with the columns &-t_ma_std ... &-t_stoch_std.
-    :return: one value per candle; NaN where it is zero or missing, as it is before FreqAI has
-        seen labels, so that nothing compares greater or smaller.
+    :return: one value per candle, in the unit of the labels; NaN where it is zero or missing, as
+        it is before FreqAI has seen labels, so that nothing compares greater or smaller.
     """
     missing = [column for column in STD_COLUMNS if column not in predictions]
     if missing:
         logger.warning("No signals: FreqAI returned no %s.", ", ".join(missing))
         return np.full(len(predictions), np.nan)
     stds = predictions[STD_COLUMNS].to_numpy("float64")
-    scale = np.sqrt(np.einsum("ij,ij->i", stds, stds) / stds.shape[1])
-    return np.where((scale > 0) & np.isfinite(scale), scale, np.nan)
+    pooled = np.sqrt(np.einsum("ij,ij->i", stds, stds) / stds.shape[1])
+    return np.where((pooled > 0) & np.isfinite(pooled), pooled, np.nan)
 
 
 def predicted_score(
-    predictions: DataFrame, weights: Mapping[str, float], scale: NDArray[np.float64]
+    predictions: DataFrame, weights: Mapping[str, float], std: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Predicted T in units of the label scale; NaN where the model gave no valid prediction.
+    """Predicted T in label standard deviations; NaN where the model gave no valid prediction.
 
     FreqAI fills up what it cannot predict with zeros and says so in `do_predict` (0: outlier or
     incomplete candle, 2: the model is expired). Such a zero is made up, so it is no score.
 
     :param predictions: what FreqAI returned: the labels, their `_std` and do_predict.
     :param weights: one weight per name in TERMS.
-    :param scale: `label_scale` of the same candles.
+    :param std: `label_std` of the same candles.
     """
-    t_hat = weigh(predictions, weights).to_numpy() / scale
+    t_hat = weigh(predictions, weights).to_numpy() / std
     return np.where(predictions["do_predict"].to_numpy() == 1, t_hat, np.nan)
 
 
@@ -519,7 +520,7 @@ class ScoreStrategy(IStrategy):
     atr_w = DecimalParameter(0, 1, default=ARTICLE_WEIGHTS["atr"], decimals=2, space="buy")
     stoch_w = DecimalParameter(0, 1, default=ARTICLE_WEIGHTS["stoch"], decimals=2, space="buy")
 
-    # In units of the label scale.
+    # In label standard deviations.
     threshold_buy = DecimalParameter(0.05, 2, default=0.5, decimals=2, space="buy")
     threshold_sell = DecimalParameter(-2, 0, default=-0.1, decimals=2, space="sell")
 
@@ -620,15 +621,15 @@ class ScoreStrategy(IStrategy):
         return dataframe
 
     def populate_entry_trend(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
-        """Adds T_hat, the predicted score in units of the label scale, and enter_long, enter_short.
+        """Adds T_hat, the predicted score in label standard deviations, and the entries.
 
         T_hat of a candle is the forecast made at its close for the candle `label_horizon` ahead.
         """
-        scale = label_scale(dataframe)
-        t_hat = predicted_score(dataframe, self.weights, scale)
+        std = label_std(dataframe)
+        t_hat = predicted_score(dataframe, self.weights, std)
         dataframe["T_hat"] = t_hat
         if self._draws:
-            dataframe = self._add_lines(dataframe, scale)
+            dataframe = self._add_lines(dataframe, std)
 
         enter_long, enter_short = entries(t_hat, self.threshold_buy.value)
         _signal(dataframe, "enter", self.can_short, enter_long, enter_short)
@@ -636,7 +637,7 @@ class ScoreStrategy(IStrategy):
 
     def populate_exit_trend(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
         """Adds exit_long and exit_short: the score has crossed to the other side."""
-        t_hat = predicted_score(dataframe, self.weights, label_scale(dataframe))
+        t_hat = predicted_score(dataframe, self.weights, label_std(dataframe))
         exit_long, exit_short = exits(t_hat, self.threshold_sell.value)
         _signal(dataframe, "exit", self.can_short, exit_long, exit_short)
         return dataframe
@@ -646,7 +647,7 @@ class ScoreStrategy(IStrategy):
         # Nobody looks at the frames of a hyperopt run, where every column costs time per epoch.
         return self.config.get("runmode") != RunMode.HYPEROPT
 
-    def _add_lines(self, dataframe: DataFrame, scale: NDArray[np.float64]) -> DataFrame:
+    def _add_lines(self, dataframe: DataFrame, std: NDArray[np.float64]) -> DataFrame:
         # T stands at its own candle. With a horizon, T_hat therefore leads it by that many
         # candles; moving T back instead would put the future into the frame.
         lines = {
@@ -657,5 +658,5 @@ class ScoreStrategy(IStrategy):
         }
         if set(TERM_COLUMNS) <= set(dataframe.columns):
             realised = weigh(dataframe[TERM_COLUMNS], self.weights)
-            dataframe["T"] = realised.to_numpy() / scale
+            dataframe["T"] = realised.to_numpy() / std
         return dataframe.assign(**lines)
