@@ -17,7 +17,8 @@ def load_tensorflow() -> tuple[Any, Any]:
     :return: (tensorflow, keras)
     :raises OperationalException: Keras is set up for another backend.
     """
-    # TensorFlow's C++ parts write a dozen lines to stderr otherwise; errors still appear.
+    # TensorFlow's C++ parts write a dozen lines to stderr otherwise, and still two or three before
+    # this level applies. Errors appear.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
     import tensorflow as tf

@@ -114,7 +114,7 @@ class Training:
         loss, labels = self.network.loss, self.data.labels[ends]
         medians = np.broadcast_to(ridge.medians, labels.shape)
         left = loss(labels, ridge.out_of_fold[ends]).mean()
-        return bool(left <= EXACT * loss(labels, medians).mean())
+        return bool(np.isfinite(left) and left <= EXACT * loss(labels, medians).mean())
 
     def _run_validated(
         self, ridge: Ridge, weights: Floats, *, exact: bool
@@ -241,15 +241,16 @@ class Training:
         self, ridge: Ridge, shares: Floats, best_epoch: int, *, exact: bool
     ) -> dict[str, Any]:
         by_epoch = {int(scalars["epoch"]): scalars for scalars in self.curves}
-        best, start = by_epoch.get(best_epoch, {}), by_epoch.get(0, {})
+        best, ends = by_epoch.get(best_epoch, {}), self.data.validation_ends
+        alone = self._scores(ridge.out_of_fold[ends]) if len(ends) else {}
         return {
             "epochs": max(by_epoch, default=0),
             "best_epoch": best_epoch,
             "loss": best.get("loss"),
             "validation_loss": best.get("val_loss"),
             "validation_r2": best.get("val_r2"),
-            "ridge_validation_loss": start.get("val_loss"),
-            "ridge_validation_r2": start.get("val_r2"),
+            "ridge_validation_loss": alone.get("val_loss"),
+            "ridge_validation_r2": alone.get("val_r2"),
             "shares": [float(share) for share in shares],
             "penalties": [float(p) if np.isfinite(p) else None for p in ridge.penalties],
             "exact": exact,

@@ -108,9 +108,9 @@ def feature(self, frame, period: int, *, name="x", **kwargs):
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_digest_survives_a_newer_python(version: str) -> None:
     """The content of a function that is hashed is the same in Python 3.11, 3.12 and 3.13."""
-    program = "import ast, textwrap\n"
-    program += "_PLAIN = str | int | float | bool\n"
-    program += inspect.getsource(fingerprint._content) + "\nimport sys\n"
+    program = "import ast, sys, textwrap\nfrom typing import Any\n"
+    program += inspect.getsource(fingerprint._content) + "\n"
+    program += inspect.getsource(fingerprint._syntax) + "\n"
     program += "sys.stdout.write(_content(sys.stdin.read()))\n"
     found = find_python(version)
     if not found:

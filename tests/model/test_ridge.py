@@ -52,7 +52,7 @@ def test_flat_where_nothing_is_to_be_known() -> None:
     data.labels[:] = np.where(rng.random((600, 2)) < 0.05, rng.normal(5, 5, (600, 2)), 0)
     found = fit_ridge(data, squares)
     assert np.abs(found.kernel).max() < 0.05 * data.labels.std()
-    assert (np.abs(found.bias) < 0.5 * data.labels.mean(axis=0)).all()
+    assert (np.abs(found.bias) < 0.9 * data.labels.mean(axis=0)).all()
 
 
 def test_medians_are_weighted() -> None:

@@ -10,7 +10,7 @@ from small import small_network, small_set
 from freqai_lstm.model import training
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.parameters import KEY, LSTMParameters
-from freqai_lstm.model.ridge import fit_ridge, flat
+from freqai_lstm.model.ridge import fit_ridge
 from freqai_lstm.model.training import Plateau, Training, r_squared
 from freqai_lstm.model.windows import TrainingSet
 
@@ -26,16 +26,23 @@ def train(
     return Training(network, data, name="A/B").run(start_from)
 
 
+def predictions(network: CompiledNetwork, data: TrainingSet, weights: np.ndarray) -> np.ndarray:
+    """Predict the validation windows, with the ridge regression that has not seen them."""
+    ends, ridge = data.validation_ends, fit_ridge(data, network.loss)
+    predicted = network.predict(weights, data.inputs, ends)
+    return predicted - ridge.predict(data.inputs.features[ends]) + ridge.out_of_fold[ends]
+
+
 def validation_loss(network: CompiledNetwork, data: TrainingSet, weights: np.ndarray) -> float:
     """The mean loss of weights on the validation windows."""
-    ends = data.validation_ends
-    return network.loss(data.labels[ends], network.predict(weights, data.features, ends)).mean()
+    labels = data.labels[data.validation_ends]
+    return network.loss(labels, predictions(network, data, weights)).mean()
 
 
 def linear_set() -> TrainingSet:
     """A training set whose labels the current candle decides, linearly."""
     data = small_set()
-    data.labels[:] = data.features @ np.array([[1, 0], [-2, 1], [0, 0], [0, 3]]) + [0.5, 0]
+    data.labels[:] = data.inputs.features @ np.array([[1, 0], [-2, 1], [0, 0], [0, 3]]) + [0.5, 0]
     return data
 
 
@@ -46,12 +53,12 @@ def test_it_learns() -> None:
     losses = [epoch["loss"] for epoch in report["curves"][1:]]
     assert losses[-1] < 0.2 * losses[0]
     assert report["validation_r2"] > 0.8
-    assert report["kept"] == "network"
+    assert min(report["shares"]) > 0.5
     actual = data.labels[data.validation_ends]
-    predicted = network.predict(weights, data.features, data.validation_ends)
+    predicted = predictions(network, data, weights)
     residual = ((actual - predicted) ** 2).sum()
     total = ((actual - actual.mean(axis=0)) ** 2).sum()
-    assert report["validation_r2"] == pytest.approx(1 - residual / total, abs=1e-6)
+    assert report["validation_r2"] == pytest.approx(1 - residual / total, abs=1e-5)
 
 
 def test_same_seed_same_weights() -> None:
@@ -81,7 +88,7 @@ def test_best_weights_come_back() -> None:
     assert report["best_epoch"] == int(np.argmin(curve)) > 0
     assert report["epochs"] == report["best_epoch"] + 3
     assert report["validation_loss"] == min(curve)
-    assert validation_loss(network, data, weights) == pytest.approx(min(curve), rel=1e-6)
+    assert validation_loss(network, data, weights) == pytest.approx(min(curve), rel=1e-4)
     assert min(curve) < curve[-1]
 
 
@@ -92,7 +99,7 @@ def test_best_weights_without_stopping() -> None:
     weights, report = train(network, data)
     assert report["epochs"] == 12 > report["best_epoch"]
     assert validation_loss(network, data, weights) == pytest.approx(
-        report["validation_loss"], rel=1e-6
+        report["validation_loss"], rel=1e-4
     )
 
 
@@ -101,18 +108,18 @@ def test_exact_ridge_regression() -> None:
     network, data = small_network(), linear_set()
     weights, report = train(network, data)
     assert report["exact"] is True
-    assert report["kept"] == "ridge"
+    assert report["shares"] == [0, 0]
     assert (report["best_epoch"], report["epochs"]) == (0, 0)
     assert [epoch["epoch"] for epoch in report["curves"]] == [0]
     assert report["validation_r2"] == report["ridge_validation_r2"] == pytest.approx(1, abs=1e-6)
-    predicted = network.predict(weights, data.features, data.validation_ends)
+    predicted = network.predict(weights, data.inputs, data.validation_ends)
     np.testing.assert_allclose(predicted, data.labels[data.validation_ends], atol=1e-3)
 
 
 def test_ridge_regression_that_is_not_exact_is_trained_on() -> None:
     """A little that only the past knows is reason enough for epochs."""
     data = linear_set()
-    data.labels[:] += 0.05 * small_set().labels
+    data.labels[:] += 0.05 * small_set(seed=3).labels
     _, report = train(small_network(), data)
     assert report["exact"] is False
     assert report["epochs"] > 0
@@ -165,9 +172,9 @@ def test_without_validation() -> None:
     data = small_set(validated=0)
     weights, report = train(network, data)
     assert report["epochs"] == report["best_epoch"] == 3
-    assert report["kept"] == "network"
+    assert report["shares"] == [1, 1]
     assert report["validation_loss"] is report["validation_r2"] is None
-    assert report["ridge_validation_loss"] is report["flat_validation_loss"] is None
+    assert report["ridge_validation_loss"] is None
     assert report["loss"] == report["curves"][-1]["loss"]
     assert (weights == network.weights()).all()
 
@@ -186,7 +193,7 @@ def test_curves_count_from_the_ridge_regression() -> None:
     ]
     ridge = fit_ridge(data, network.loss)
     ends = data.validation_ends
-    expected = network.loss(data.labels[ends], ridge.predict(data.features[ends])).mean()
+    expected = network.loss(data.labels[ends], ridge.out_of_fold[ends]).mean()
     assert report["curves"][0]["val_loss"] == pytest.approx(expected, rel=1e-5)
     assert report["ridge_validation_loss"] == report["curves"][0]["val_loss"]
     assert "loss" not in report["curves"][0]
@@ -206,7 +213,7 @@ def test_weights_of_rows() -> None:
     for heavy in (np.arange(300) < 150, np.arange(300) >= 150):
         data.weights = np.where(heavy, 1.99, 0.01).astype(np.float32)
         weights, _ = train(network, data)
-        predicted = network.predict(weights, data.features, data.train_ends)
+        predicted = network.predict(weights, data.inputs, data.train_ends)
         fits.append(np.corrcoef(predicted[:, 1], opposite.labels[data.train_ends, 1])[0, 1])
     assert fits[0] < -0.6
     assert fits[1] > 0.6
@@ -227,28 +234,57 @@ def test_start_from() -> None:
     network, data = small_network(**QUICK), small_set()
     weights, fresh = train(network, data)
     _, continued = train(network, data, weights)
-    assert continued["curves"][1]["loss"] < 0.5 * fresh["curves"][1]["loss"]
+    assert continued["curves"][1]["loss"] < 0.6 * fresh["curves"][1]["loss"]
     assert continued["curves"][0]["val_loss"] < 0.5 * fresh["curves"][0]["val_loss"]
-    assert continued["kept"] == "network"
     assert continued["ridge_validation_loss"] == pytest.approx(fresh["ridge_validation_loss"])
     again, _ = train(network, data)
     assert (weights == again).all()
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_worse_than_the_medians(exact: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """Continued from bad weights, the model warns and predicts the medians of the labels."""
-    network = small_network(learning_rate=1e-6)
-    data = linear_set() if exact else small_set(noise=1.0)
+def test_bad_weights_to_continue_from_do_no_harm() -> None:
+    """Continued from bad weights, each label takes no share of them that validates worse."""
+    network, data = small_network(learning_rate=1e-6), small_set(noise=1.0)
     bad = np.full_like(network.weights(), 3.0)
-    weights, report = train(network, data, bad)
-    assert report["kept"] == "flat"
-    assert report["validation_loss"] > report["flat_validation_loss"]
+    _, report = train(network, data, bad)
+    assert report["validation_loss"] <= report["ridge_validation_loss"]
+
+
+def test_a_label_of_noise_does_not_end_the_training_of_another() -> None:
+    """The learnable label is learned as if it were alone; noise gets next to nothing."""
+    network, data = small_network(**QUICK), small_set(rows=600)
+    data.labels[:, 1] = np.random.default_rng(2).normal(size=600)
+    weights, report = train(network, data)
+    assert report["shares"][0] > 0.7
+    assert report["best_epoch"] > 5
+    predicted = predictions(network, data, weights)
+    actual = data.labels[data.validation_ends]
+    assert r_squared(actual[:, :1], predicted[:, :1]) > 0.7
+    assert r_squared(actual[:, 1:], predicted[:, 1:]) > -0.05
+
+
+def test_nothing_better_than_the_median_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """A label that neither ridge regression nor network improves on is named in a warning."""
+    network, data = small_network(epochs=1, learning_rate=1e-6), small_set()
+    training = Training(network, data, name="A/B")
+    _, report = training.run()
+    report |= {"shares": [0.5, 0.0], "penalties": [1.0, None]}
+    training.log_summary(["&-a", "&-b"], report, 1.0)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-    for part in ("A/B", "median", f"{report['flat_validation_loss']:.4f}"):
+    for part in ("A/B", "&-b", "median"):
         assert part in warning
-    predicted = network.predict(weights, data.features, data.validation_ends)
-    assert (predicted == flat(data).bias).all()
+    assert "&-a" not in warning
+
+
+def test_flat_label_predicts_its_median() -> None:
+    """Where no block of time can be predicted from the others, medians are predicted."""
+    network = small_network(epochs=1, learning_rate=1e-9)
+    data = small_set(noise=1.0)
+    data.horizon = 10_000
+    weights, report = train(network, data)
+    assert report["penalties"] == [None, None]
+    predicted = network.predict(weights, data.inputs, data.validation_ends)
+    medians = fit_ridge(data, network.loss).medians
+    np.testing.assert_allclose(predicted, np.tile(medians, (len(predicted), 1)), atol=1e-4)
 
 
 def test_divergence() -> None:
@@ -324,9 +360,9 @@ def test_validation_r2_is_in_label_units() -> None:
     weights, report = train(network, data)
     ends = data.validation_ends
     scales = data.label_scales[ends, None]
-    predicted = network.predict(weights, data.features, ends)
+    predicted = predictions(network, data, weights)
     assert report["validation_r2"] == pytest.approx(
-        r_squared(data.labels[ends] * scales, predicted * scales), abs=1e-6
+        r_squared(data.labels[ends] * scales, predicted * scales), abs=1e-4
     )
     assert report["validation_r2"] != pytest.approx(
         r_squared(data.labels[ends], predicted), abs=1e-3
