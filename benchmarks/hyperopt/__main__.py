@@ -1,6 +1,6 @@
 """What FreqAI costs per hyperopt epoch, once the predictions are saved.
 
-    python -m benchmarks.hyperopt_epochs
+    python -m benchmarks.hyperopt
 
 Two forms of one strategy, side by side in one process, with freqtrade's own evaluator of epochs:
 
@@ -10,39 +10,34 @@ Two forms of one strategy, side by side in one process, with freqtrade's own eva
 Each set of weights and thresholds is evaluated in both forms, one right after the other and in
 turns first, so that whatever else the machine does meets both. The trades of each pair must agree,
 or the comparison means nothing. Then the real command `freqtrade hyperopt -j 2` runs in both forms
-while its workers' memory and libraries are watched.
+while its workers' memory and libraries are watched. Writes `hyperopt.json` and `hyperopt.md`
+beside this file.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
-import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import joblib
 import psutil
-from freqtrade.exceptions import FreqtradeException
+import typer
 from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 
-from benchmarks.reports import FORMS, environment, epochs_report, write
-from benchmarks.saved_run import (
-    LOSS,
-    PROJECT,
-    BenchmarkFailed,
-    SavedRun,
-    add_options,
-    open_saved_run,
-    quiet,
-)
-from freqai_lstm.freqtrade_run import FreqtradeFailed
+from benchmarks.places import BUILD, CANDLES
+from benchmarks.reports import environment, render, write
+from benchmarks.saved_run import BenchmarkFailed, SavedRun, failures_in_words, open_saved_run
+from freqai_lstm.plugins import STRATEGY_FILE
 
 
+HERE = Path(__file__).resolve().parent
+FORMS = ("FreqAI", "plain")
 STRATEGIES = {"FreqAI": "ScoreStrategy", "plain": "PlainScoreStrategy"}
 AIM = 1.1
 # Appended to a copy of ScoreStrategy.py: a plugin has to be one file.
@@ -58,30 +53,18 @@ class PlainScoreStrategy(WithFreqAI):
 '''
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hyperopt_epochs")
-    add_options(parser)
-    parser.add_argument("--sets", type=int, default=10, help="sets of weights and thresholds")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each set is evaluated")
-    parser.add_argument("--epochs", type=int, default=20, help="of the watched command")
-    options = parser.parse_args(arguments)
-    quiet()
-    try:
-        with open_saved_run(
-            options.workdir.resolve(),
-            datadir=options.datadir,
-            predictions=options.predictions,
-            allow_changes=options.allow_changes,
-        ) as saved:
-            figures = measure(saved, options.sets, options.rounds, options.epochs)
-    except (BenchmarkFailed, FreqtradeFailed, FreqtradeException) as error:
-        print(f"The benchmark failed: {error}")
-        return 1
-    text = epochs_report(figures)
-    write(options.output, "hyperopt-epochs", figures, text)
-    print(text)
-    return 0
+def main(
+    sets: Annotated[int, typer.Option(help="of weights and thresholds")] = 10,
+    rounds: Annotated[int, typer.Option(help="how often each set is evaluated")] = 5,
+    epochs: Annotated[int, typer.Option(help="of the watched command")] = 20,
+    datadir: Annotated[Path, typer.Option(help="candles of 2024")] = CANDLES,
+) -> None:
+    """Compare both forms, and write the report."""
+    with failures_in_words(), open_saved_run(BUILD / "saved-run", datadir) as saved:
+        figures = measure(saved, sets, rounds, epochs)
+        text = as_markdown(figures)
+        write(HERE, "hyperopt", figures, text)
+        print(text)
 
 
 def measure(saved: SavedRun, sets: int, rounds: int, epochs: int) -> dict[str, Any]:
@@ -90,12 +73,10 @@ def measure(saved: SavedRun, sets: int, rounds: int, epochs: int) -> dict[str, A
     :raises BenchmarkFailed: the two forms did not trade alike.
     """
     days = saved.periods.search
-    with_freqai = saved.epochs(days)
+    with_freqai = saved.evaluator(days)
     off = make_plain(saved, with_freqai)
-    evaluators = {
-        "FreqAI": with_freqai,
-        "plain": saved.epochs(days, strategy=STRATEGIES["plain"], configs=[off]),
-    }
+    plain = saved.evaluator(days, strategy=STRATEGIES["plain"], configs=[off])
+    evaluators = {"FreqAI": with_freqai, "plain": plain}
     study = with_freqai.get_optimizer(1)
     parameters = [study.ask(with_freqai.o_dimensions).params for _ in range(sets)]
     timings = time_epochs(evaluators, parameters, rounds)
@@ -111,7 +92,6 @@ def measure(saved: SavedRun, sets: int, rounds: int, epochs: int) -> dict[str, A
     return {
         "environment": environment(),
         "load_average": round(load, 1),
-        "market": saved.market,
         "timerange": days,
         "pairs": with_freqai.pairlist,
         "sets": sets,
@@ -125,7 +105,7 @@ def measure(saved: SavedRun, sets: int, rounds: int, epochs: int) -> dict[str, A
 
 def make_plain(saved: SavedRun, with_freqai: HyperOptimizer) -> Path:
     """Write the plain strategy and its columns; returns a configuration with FreqAI off."""
-    source = (PROJECT / "user_data/strategies/ScoreStrategy.py").read_text(encoding="utf-8")
+    source = STRATEGY_FILE.read_text(encoding="utf-8")
     target = saved.userdir / "strategies" / f"{STRATEGIES['plain']}.py"
     # freqtrade looks for a class by name in every file: there must be one ScoreStrategy only.
     base = source.replace("class ScoreStrategy(", "class WithFreqAI(")
@@ -173,7 +153,7 @@ def time_epochs(
                 epoch = evaluators[form].generate_optimizer(values)
                 wall[form][-1].append(time.perf_counter() - started)
                 cpu[form][-1].append(time.process_time() - used)
-                result = identity(epoch)
+                result = _identity(epoch)
                 if results.setdefault(number, result) != result:
                     raise BenchmarkFailed(
                         f"Expected the same trades in both forms, got (trades, profit, loss) "
@@ -189,7 +169,7 @@ def time_epochs(
     }
 
 
-def identity(epoch: dict[str, Any]) -> tuple[int, float, float]:
+def _identity(epoch: dict[str, Any]) -> tuple[int, float, float]:
     """What must agree between two evaluations of the same parameters."""
     metrics = epoch["results_metrics"]
     profit = float(metrics["profit_total_abs"])
@@ -233,58 +213,63 @@ def watch_command(
     :return: seconds of the whole command, workers, peak resident and unique memory of one worker
         in MiB, workers that map TensorFlow's libraries, and `results` of the epochs.
     """
-    finished = threading.Event()
-    failures: list[FreqtradeFailed] = []
-    seconds: list[float] = []
-
-    def command() -> None:
-        try:
-            options = ["--spaces", "buy", "sell", "--hyperopt-loss", LOSS, "-e", str(epochs)]
-            options += ["-j", "2", "--random-state", "1", "--disable-param-export"]
-            strategy = STRATEGIES[form]
-            run = saved.run("hyperopt", days, *options, strategy=strategy, configs=configs)
-            seconds.append(run.seconds)
-        except FreqtradeFailed as error:
-            failures.append(error)
-        finally:
-            finished.set()
-
+    strategy, extra = STRATEGIES[form], ("--random-state", "1", "--disable-param-export")
     resident: dict[int, int] = {}
     unique: dict[int, int] = {}
     with_tensorflow: set[int] = set()
-    threading.Thread(target=command).start()
-    while not finished.wait(0.25):
-        for process in psutil.Process().children(recursive=True):
-            try:
-                if "LokyProcess" not in " ".join(process.cmdline()):
-                    continue
-                memory = process.memory_full_info()
-                maps = [part.path for part in process.memory_maps()]
-            except psutil.NoSuchProcess:
-                continue  # it ended between being listed and being looked at
-            resident[process.pid] = max(resident.get(process.pid, 0), memory.rss)
-            unique[process.pid] = max(unique.get(process.pid, 0), memory.uss)
-            if any("tensorflow" in path for path in maps):
-                with_tensorflow.add(process.pid)
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(1) as beside:
+        command = beside.submit(
+            saved.hyperopt, days, epochs, *extra, strategy=strategy, configs=configs
+        )
+        while not command.done():
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    if "LokyProcess" not in " ".join(process.cmdline()):
+                        continue
+                    memory = process.memory_full_info()
+                    maps = [part.path for part in process.memory_maps()]
+                except psutil.NoSuchProcess:
+                    continue  # it ended between being listed and being looked at
+                resident[process.pid] = max(resident.get(process.pid, 0), memory.rss)
+                unique[process.pid] = max(unique.get(process.pid, 0), memory.uss)
+                if any("tensorflow" in path for path in maps):
+                    with_tensorflow.add(process.pid)
+            time.sleep(0.25)
     return {
-        "seconds": round(seconds[0], 1),
+        "seconds": round(command.result().seconds, 1),
         "workers": len(resident),
         "resident_mib": round(max(resident.values()) / 2**20),
         "unique_mib": round(max(unique.values()) / 2**20),
         "workers_with_tensorflow": len(with_tensorflow),
-        "results": read_results(saved, STRATEGIES[form]),
+        "results": [_identity(epoch) for epoch in saved.saved_epochs(strategy)],
     }
 
 
-def read_results(saved: SavedRun, strategy: str) -> list[tuple[int, float, float]]:
-    """Trades, profit and loss of each epoch of the newest search with this strategy."""
-    folder = saved.userdir / "hyperopt_results"
-    newest = max(folder.glob(f"strategy_{strategy}_*.fthypt"))
-    with newest.open(encoding="utf-8") as lines:
-        return [identity(json.loads(line)) for line in lines]
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The text of `hyperopt.md`."""
+    epochs, workers = figures["epochs"], figures["workers"]
+    rows = []
+    for form in FORMS:
+        row = {"form": form}
+        for name, key in (("s per epoch", "wall_seconds"), ("CPU s per epoch", "cpu_seconds")):
+            low, high = epochs[key][form]["quartiles"]
+            row[name] = f"{epochs[key][form]['median']:.3f} ({low:.3f} to {high:.3f})"
+        size = figures["frames"][form]
+        rows.append(row | {"frame": f"{size['rows']} rows, {size['columns']} columns"})
+    held = [
+        {
+            "form": form,
+            "workers": workers[form]["workers"],
+            "resident": f"{workers[form]['resident_mib']} MiB",
+            "of it its own": f"{workers[form]['unique_mib']} MiB",
+            "workers with TensorFlow": workers[form]["workers_with_tensorflow"],
+            "whole command": f"{workers[form]['seconds']:.0f} s",
+        }
+        for form in FORMS
+    ]
+    wall, cpu = epochs["wall_seconds"], epochs["cpu_seconds"]
+    return render(HERE / "hyperopt.md.j2", rows=rows, held=held, wall=wall, cpu=cpu, **figures)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    typer.run(main)

@@ -7,65 +7,49 @@ strategy's defaults are then backtested on these and on the windows after them. 
 by the second part. Two more looks, by freqtrade's own evaluator of epochs: every epoch of the
 search on the held-out part (does doing well there tell anything about doing well here?), and the
 thresholds alone, with the article's weights, on the search part (how often does it trade?).
+Writes `search.json` and `search.md` beside this file.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import joblib
 import pandas as pd
-from freqtrade.exceptions import FreqtradeException
+import typer
 from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
 
-from benchmarks.reports import HORIZONS, SIDES, environment, search_report, write
+from benchmarks.places import BUILD, CANDLES
+from benchmarks.reports import environment, render, write
 from benchmarks.saved_run import (
     LOSS,
-    PAIRS,
     BenchmarkFailed,
     SavedRun,
-    add_options,
+    failures_in_words,
     open_saved_run,
-    quiet,
 )
-from freqai_lstm.freqtrade_run import FreqtradeFailed, load_newest_backtest
+from freqai_lstm.freqtrade_run import FreqtradeRun, load_newest_backtest
 
 
+HERE = Path(__file__).resolve().parent
+SIDES = ("search", "held out")
+HORIZONS = (1, 6, 24)  # candles
 THRESHOLDS_BUY = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
 THRESHOLDS_SELL = (0.0, -0.1, -0.3, -0.6, -1.0)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.search")
-    add_options(parser)
-    parser.add_argument("--epochs", type=int, default=150, help="of the search")
-    parser.add_argument("--random-state", type=int, default=1)
-    options = parser.parse_args(arguments)
-    quiet()
-    try:
-        if options.datadir is None:
-            raise BenchmarkFailed(
-                "Expected real candles in ../shared/candles, got none: what a search finds in a "
-                "generated market means nothing. Name a data folder with --datadir."
-            )
-        with open_saved_run(
-            options.workdir.resolve(),
-            datadir=options.datadir,
-            predictions=options.predictions,
-            allow_changes=options.allow_changes,
-        ) as saved:
-            figures = search_and_test(saved, options.epochs, options.random_state)
-    except (BenchmarkFailed, FreqtradeFailed, FreqtradeException) as error:
-        print(f"The benchmark failed: {error}")
-        return 1
-    text = search_report(figures)
-    write(options.output, "search-2024", figures, text)
-    print(text)
-    return 0
+def main(
+    epochs: Annotated[int, typer.Option(help="of the search")] = 150,
+    random_state: Annotated[int, typer.Option()] = 1,
+    datadir: Annotated[Path, typer.Option(help="candles of 2024")] = CANDLES,
+) -> None:
+    """Search, test, and write the report."""
+    with failures_in_words(), open_saved_run(BUILD / "saved-run", datadir) as saved:
+        figures = search_and_test(saved, epochs, random_state)
+        text = as_markdown(figures)
+        write(HERE, "search", figures, text)
+        print(text)
 
 
 def search_and_test(saved: SavedRun, epochs: int, random_state: int) -> dict[str, Any]:
@@ -75,13 +59,10 @@ def search_and_test(saved: SavedRun, epochs: int, random_state: int) -> dict[str
     """
     days = dict(zip(SIDES, (saved.periods.search, saved.periods.held_out), strict=True))
     defaults = {side: backtest(saved, days[side]) for side in SIDES}
-
-    options = ["--spaces", "buy", "sell", "--hyperopt-loss", LOSS, "-e", str(epochs)]
-    options += ["-j", "2", "--random-state", str(random_state)]
     print(f"Searching {days['search']}, {epochs} epochs …")
-    run = saved.run("hyperopt", days["search"], *options)
-    nothing_trained(run.output, days["search"])
-    found = read_epochs(saved)
+    run = saved.hyperopt(days["search"], epochs, "--random-state", str(random_state))
+    _nothing_trained(run)
+    found = saved.saved_epochs()
     best = min(found, key=lambda epoch: epoch["loss"])
     searched = {side: backtest(saved, days[side]) for side in SIDES}
     saved.parameters.unlink()
@@ -91,23 +72,18 @@ def search_and_test(saved: SavedRun, epochs: int, random_state: int) -> dict[str
             f"Expected the best epoch's profit {profits[0]:.3f} from a backtest with its "
             f"parameters, got {profits[1]:.3f}."
         )
-
-    evaluators = {side: saved.epochs(days[side]) for side in SIDES}
+    evaluators = {side: saved.evaluator(days[side]) for side in SIDES}
     print("Every epoch on the held-out part, and the thresholds alone …")
     chosen = default_parameters(evaluators["search"])
     return {
         "environment": environment(),
-        "market": saved.market,
         "timeranges": days,
         "epochs": epochs,
         "random_state": random_state,
         "seconds_of_search": round(run.seconds),
         "default_parameters": chosen,
-        "searched_parameters": {
-            # The search draws multiples of 0.01, with the noise of floating point.
-            name: round(value, 2)
-            for name, value in best["params_dict"].items()
-        },
+        # The search draws multiples of 0.01, with the noise of floating point.
+        "searched_parameters": {k: round(value, 2) for k, value in best["params_dict"].items()},
         "defaults": defaults,
         "searched": searched,
         "all_epochs": compare_epochs(found, evaluators["held out"]),
@@ -120,26 +96,21 @@ def search_and_test(saved: SavedRun, epochs: int, random_state: int) -> dict[str
 
 def backtest(saved: SavedRun, days: str) -> dict[str, Any]:
     """`freqtrade backtesting` with the exported parameters where they are, else the defaults."""
-    run = saved.run("backtesting", days)
-    nothing_trained(run.output, days)
+    _nothing_trained(saved.backtest(days))
     statistics, _ = load_newest_backtest(saved.userdir, "ScoreStrategy")
     return summary(statistics)
 
 
-def nothing_trained(output: str, days: str) -> None:
+def _nothing_trained(run: FreqtradeRun) -> None:
     """Both sides must come from the same saved predictions.
 
     :raises BenchmarkFailed: a model was trained.
     """
-    if "Starting training" in output:
-        raise BenchmarkFailed(f"Expected saved predictions for {days}, but models were trained.")
-
-
-def read_epochs(saved: SavedRun) -> list[dict[str, Any]]:
-    """The epochs of the newest search."""
-    newest = max((saved.userdir / "hyperopt_results").glob("strategy_ScoreStrategy_*.fthypt"))
-    with newest.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    if "Starting training" in run.output:
+        raise BenchmarkFailed(
+            "Expected only saved predictions, but models were trained: remove "
+            f"{BUILD / 'saved-run'} and begin anew."
+        )
 
 
 def summary(statistics: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +154,7 @@ def summary(statistics: dict[str, Any]) -> dict[str, Any]:
                 "profit": round(100 * by_pair[pair]["profit_total"], 2),
                 "win_rate": round(100 * by_pair[pair]["winrate"], 1),
             }
-            for pair in PAIRS
+            for pair in statistics["pairlist"]
         },
     }
 
@@ -276,5 +247,71 @@ def forward_correlation(
     return found
 
 
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The text of `search.md`."""
+    results = [
+        (kind, side, figures[kind][side]) for kind in ("defaults", "searched") for side in SIDES
+    ]
+    names = list(figures["default_parameters"])
+    grid: dict[float, dict[str, str]] = {}
+    for row in figures["thresholds"]:
+        buy, sell = row["threshold_buy"], row["threshold_sell"]
+        cell = f"{row['trades_per_pair_and_day']:.2f}, {row['profit']:+.1f} %"
+        grid.setdefault(buy, {"buy \\ sell": f"{buy:g}"})[f"{sell:g}"] = cell
+    correlations = figures["forward_correlation"]
+    return render(
+        HERE / "search.md.j2",
+        loss=LOSS,
+        results=[
+            {"parameters": kind, "range": f"{side} {figures['timeranges'][side]}"} | _shown(result)
+            for kind, side, result in results
+        ],
+        by_pair=[
+            {"parameters": kind, "range": side}
+            | {
+                pair.split("/")[0]: (
+                    f"{values['trades']} ({values['trades_per_day']:.2f}), "
+                    f"{values['profit']:+.2f} %"
+                )
+                for pair, values in result["pairs"].items()
+            }
+            for kind, side, result in results
+        ],
+        parameters=[
+            {"parameters": kind, **{name: figures[f"{kind}_parameters"][name] for name in names}}
+            for kind in ("default", "searched")
+        ],
+        grid=list(grid.values()),
+        forward=[
+            {
+                "pair": pair.split("/")[0],
+                **{
+                    f"{side}, {ahead} h": f"{correlations[side][pair][str(ahead)]:+.3f}"
+                    for side in SIDES
+                    for ahead in HORIZONS
+                },
+            }
+            for pair in correlations["search"]
+        ],
+        **figures,
+    )
+
+
+def _shown(result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "trades": result["trades"],
+        "per pair and day": f"{result['trades_per_pair_and_day']:.2f}",
+        "long / short": f"{result['long']} / {result['short']}",
+        "profit": f"{result['profit']:+.2f} %",
+        "of it long / short": f"{result['profit_long']:+.2f} / {result['profit_short']:+.2f} %",
+        "Sharpe": f"{result['sharpe']:.2f}",
+        "max drawdown": f"{result['drawdown']:.2f} %",
+        "win rate": f"{result['win_rate']:.0f} %",
+        "fees": f"{result['fees']:.2f} %",
+        "funding": f"{result['funding']:+.2f} %",
+        "p": f"{result['p_value']:.2f}",
+    }
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    typer.run(main)

@@ -1,157 +1,171 @@
 """Out-of-sample skill over the last 180 days of ../shared/candles, by horizon and seed.
 
-    python -m benchmarks.skill [--horizons 0 1] [--seeds 1 2 3] [--more-horizons 2 3 6 12]
+    python -m benchmarks.skill [--horizons 0 --horizons 1] [--seeds 1 …] [--more-horizons 2 …]
 
 Each horizon and seed is a walk-forward backtest of four pairs (180 training days, windows of 30
-days, everything else as in config.example.json), evaluated by `freqai_lstm.evaluate.command`; the baselines are
-computed once per horizon. `--more-horizons` are run with the first seed alone. What is done
-already, in `build/skill`, is not done again. Writes
-`skill.json` and `skill.md` beside this file.
+days, everything else as in config.example.json), measured by `freqai-lstm evaluate`; the baselines
+are computed once per horizon. `--more-horizons` are run with the first seed alone. What is done
+already, in `build/benchmarks/skill`, is not done again. Writes `skill.json` and `skill.md` beside
+this file.
 """
 
-import argparse
+from __future__ import annotations
+
 import json
 import statistics
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import psutil
+import typer
 from rich.console import Console
 
-from freqai_lstm.evaluate import command as evaluate
+from benchmarks.places import BUILD, CANDLES, ROOT, run_options
+from benchmarks.reports import environment, environment_line, markdown_table, write
+from freqai_lstm.evaluate.command import evaluate
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.freqtrade_run import run_freqtrade
+from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE
 
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-CANDLES = ROOT.parent / "shared" / "candles"
-TIMERANGE = "20240607-20241204"
+START, END = datetime(2024, 6, 7, tzinfo=UTC), datetime(2024, 12, 4, tzinfo=UTC)
 BASELINES = ("persistence", "ridge", "lightgbm")
+FIGURES = ("r2", "correlation", "sign_accuracy")
+Reports = dict[int, dict[int, dict[str, Any]]]  # horizon to seed to the evaluation's report
 
 
-def run_one(horizon: int, seed: int, work: Path, exchange: LoopbackExchange) -> dict[str, Any]:
-    """Backtest and evaluate one horizon and seed; returns the evaluation's report."""
-    name = f"skill-h{horizon}-s{seed}"
-    report = work / name / "evaluation.json"
-    if report.is_file():
-        return json.loads(report.read_text(encoding="utf-8"))
-    (work / name).mkdir(parents=True, exist_ok=True)
-    settings = {
-        "freqai": {
-            "identifier": name,
+def run_one(
+    horizon: int,
+    seed: int,
+    work: Path,
+    datadir: Path = CANDLES,
+    timerange: str = f"{START:%Y%m%d}-{END:%Y%m%d}",
+    *,
+    baselines: bool = True,
+    **freqai: Any,
+) -> dict[str, Any]:
+    """Backtest and evaluate one horizon and seed.
+
+    :param work: a folder; holds the report of a run that is done.
+    :param freqai: replaces keys of the `freqai` block.
+    :return: the evaluation's report.
+    """
+    folder = work / f"h{horizon}-s{seed}"
+    report, userdir = folder / "evaluation.json", work / "user_data"
+    if not report.is_file():
+        for needed in (folder, userdir):
+            needed.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "identifier": f"skill-{folder.name}",
             "train_period_days": 180,
             "backtest_period_days": 30,
             "feature_parameters": {"label_period_candles": horizon},
-            "model_training_parameters": {"seed": seed},
+            **freqai,
         }
-    }
-    second = work / name / "settings.json"
-    second.write_text(json.dumps(settings), encoding="utf-8")
-    configs = [ROOT / "config.example.json", exchange.write_config(work / "endpoints.json"), second]
-    common = [part for config in configs for part in ("-c", str(config))]
-    common += ["--userdir", str(work / "user_data"), "--datadir", str(CANDLES)]
-    common += ["--strategy-path", str(ROOT / "user_data/strategies")]
-    common += ["--freqaimodel-path", str(ROOT / "user_data/freqaimodels")]
-    names = ["-s", "ScoreStrategy", "--freqaimodel", "LSTMRegressor", "--timerange", TIMERANGE]
-    # Before the first window lie fewer start-up candles than freqtrade wants, so it shifts the
-    # start of trading. The predictions, which are measured here, cover the whole range.
-    run_freqtrade(["backtesting", *common, *names, "--cache", "none"], cwd=ROOT, echo=False)
-    extra = ["--output", str(work / name), "--importance-windows", "0"]
-    if seed != 1:
-        extra.append("--no-baselines")
-    code = evaluate.main([*common, *names, *extra])
-    if code != 0:
-        raise SystemExit(f"The evaluation of {name} failed with exit code {code}.")
+        parameters = settings.setdefault("model_training_parameters", {})
+        settings["model_training_parameters"] = parameters | {"seed": seed}
+        second = folder / "settings.json"
+        second.write_text(json.dumps({"freqai": settings}), encoding="utf-8")
+        with LoopbackExchange(datadir) as exchange:
+            endpoints = exchange.write_config(folder / "endpoints.json")
+            configs = [EXAMPLE_CONFIG, endpoints, second]
+            # Before the first window lie fewer start-up candles than freqtrade wants, so it shifts
+            # the start of trading. The predictions, which are measured here, cover the whole range.
+            options = run_options(configs, userdir, datadir, timerange)
+            run_freqtrade(["backtesting", *options, "--cache", "none"], cwd=ROOT)
+            evaluate(
+                config=configs,
+                userdir=userdir,
+                datadir=datadir,
+                timerange=timerange,
+                strategy_path=STRATEGY_FILE.parent,
+                freqaimodel_path=MODEL_FILE.parent,
+                output=folder,
+                baselines=baselines,
+                importance_windows=0,
+            )
     return json.loads(report.read_text(encoding="utf-8"))
 
 
-def summarize(reports: dict[int, dict[int, dict[str, Any]]]) -> dict[str, Any]:
+def summarize(reports: Reports) -> dict[str, Any]:
     """Per horizon and pair: the model's figures by seed, their mean and spread, the baselines."""
     result: dict[str, Any] = {}
     for horizon, by_seed in reports.items():
+        scores = [report["score"]["pairs"] for report in by_seed.values()]
         pairs = {}
-        for pair in by_seed[min(by_seed)]["pairs"]:
+        for pair in by_seed[min(by_seed)]["targets"]["T"]["pairs"]:
+            predictors = by_seed[min(by_seed)]["score"]["pairs"][pair]
             model = {
-                figure: [report["pairs"][pair]["model"][figure] for report in by_seed.values()]
-                for figure in ("r2", "correlation", "sign_accuracy")
+                figure: [score[pair]["model"][figure] for score in scores] for figure in FIGURES
             }
-            first = by_seed[min(by_seed)]["pairs"][pair]
             pairs[pair] = {
                 "model": {figure: statistics.mean(values) for figure, values in model.items()},
                 "r2_spread_of_seeds": max(model["r2"]) - min(model["r2"]),
                 "by_seed": model,
-                **{name: first[name] for name in BASELINES if name in first},
+                **{name: predictors[name] for name in BASELINES if name in predictors},
             }
-        seconds = [report["training"]["seconds"] for report in by_seed.values()]
-        longest = [report["training"]["seconds_longest"] for report in by_seed.values()]
+        trainings = [w["training"] for report in by_seed.values() for w in report["windows"]]
+        seconds = [training["seconds"] for training in trainings]
         result[str(horizon)] = {
             "seeds": list(by_seed),
             "pairs": pairs,
             "training_seconds_mean": statistics.mean(seconds),
-            "training_seconds_longest": max(longest),
+            "training_seconds_longest": max(seconds),
         }
     return result
 
 
-def as_markdown(result: dict[str, Any], command: str) -> str:
-    """The tables of `skill.md`."""
-    lines = [
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The text of `skill.md`."""
+    parts = [
         "# Skill, out of sample, by horizon and seed",
-        "",
-        f"`{command}`: {TIMERANGE}, four pairs, walk-forward, 180 training days at 1h, windows of "
-        f"30 days, otherwise config.example.json; {psutil.cpu_count()} cores, no GPU. The model's "
-        "figures are means over the seeds. A dash: not defined (a forecast of zero has no sign).",
+        "`python -m benchmarks.skill`",
+        f"{environment_line(figures['environment'])} No GPU. {START:%Y-%m-%d} to {END:%Y-%m-%d}, "
+        "four pairs, walk-forward, 180 training days at 1h, windows of 30 days, otherwise "
+        "config.example.json. The model's figures are means over the seeds. A dash: not defined "
+        "(a forecast of zero has no sign).",
     ]
-    for horizon, found in result.items():
-        lines += [
-            "",
+    for horizon, found in figures["horizons"].items():
+        rows = []
+        for pair, predictors in found["pairs"].items():
+            for who in ("model", *BASELINES):
+                if who not in predictors:
+                    continue
+                values = [predictors[who].get(figure) for figure in FIGURES]
+                shown = ["-" if value is None else f"{value:.3f}" for value in values]
+                row = {"pair": pair.split("/")[0]}
+                row["who"] = "**LSTMRegressor**" if who == "model" else who
+                row |= dict(zip(("R²", "correlation", "sign where T ≠ 0"), shown, strict=True))
+                spread = f"{predictors['r2_spread_of_seeds']:.3f}" if who == "model" else ""
+                rows.append(row | {"spread of R²": spread})
+        parts += [
             f"## label_period_candles {horizon}, seeds {', '.join(map(str, found['seeds']))}",
-            "",
             f"One training took {found['training_seconds_mean']:.1f} s on average, "
             f"{found['training_seconds_longest']:.1f} s at most.",
-            "",
-            "| pair | who | R² | correlation | sign where T ≠ 0 | spread of R² |",
-            "| --- | --- | --- | --- | --- | --- |",
+            markdown_table(rows),
         ]
-        for pair, figures in found["pairs"].items():
-            for who in ("model", *BASELINES):
-                if who not in figures:
-                    continue
-                row = [figures[who].get(k) for k in ("r2", "correlation", "sign_accuracy")]
-                shown = " | ".join("-" if value is None else f"{value:.3f}" for value in row)
-                spread = f"{figures['r2_spread_of_seeds']:.3f}" if who == "model" else ""
-                title = "**LSTMRegressor**" if who == "model" else who
-                lines.append(f"| {pair.split('/')[0]} | {title} | {shown} | {spread} |")
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
-def main() -> None:
-    """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.skill")
-    parser.add_argument("--horizons", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--more-horizons", type=int, nargs="*", default=[])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--workdir", type=Path, default=ROOT / "build" / "skill")
-    options = parser.parse_args()
-    console = Console()
-    reports: dict[int, dict[int, dict[str, Any]]] = {}
-    (options.workdir / "user_data").mkdir(parents=True, exist_ok=True)
-    with LoopbackExchange(CANDLES) as exchange:
-        for seed in options.seeds:
-            more = options.more_horizons if seed == options.seeds[0] else []
-            for horizon in [*options.horizons, *more]:
-                console.rule(f"horizon {horizon}, seed {seed}")
-                found = run_one(horizon, seed, options.workdir, exchange)
-                reports.setdefault(horizon, {})[seed] = found
-                result = summarize(reports)
-                (HERE / "skill.json").write_text(json.dumps(result, indent=2) + "\n")
-                command = "python -m benchmarks.skill"
-                if options.more_horizons:
-                    command += f" --more-horizons {' '.join(map(str, options.more_horizons))}"
-                (HERE / "skill.md").write_text(as_markdown(result, command), encoding="utf-8")
-    console.print(as_markdown(result, command))
+def main(
+    horizons: Annotated[list[int] | None, typer.Option(help="0 and 1 by default")] = None,
+    more_horizons: Annotated[list[int] | None, typer.Option(help="with the first seed")] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="1, 2 and 3 by default")] = None,
+    workdir: Annotated[Path, typer.Option()] = BUILD / "skill",
+) -> None:
+    """Measure what is missing in the work folder, and write the report."""
+    console, reports = Console(), Reports()
+    for number, seed in enumerate(seeds or [1, 2, 3]):
+        for horizon in [*(horizons or [0, 1]), *((more_horizons or []) if number == 0 else [])]:
+            console.rule(f"horizon {horizon}, seed {seed}")
+            found = run_one(horizon, seed, workdir, baselines=number == 0)
+            reports.setdefault(horizon, {})[seed] = found
+    figures = {"environment": environment(), "horizons": summarize(reports)}
+    text = as_markdown(figures)
+    write(HERE, "skill", figures, text)
+    console.print(text, markup=False)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
