@@ -53,7 +53,7 @@ def make_config(
     :param split: updates `data_split_parameters`.
     :param freqai: anything else of the `freqai` block.
     """
-    small = {"units": 8, "num_lstm_layers": 2, "epochs": 3, "batch_size": 32}
+    small: dict[str, Any] = {"units": 8, "num_lstm_layers": 2, "epochs": 3, "batch_size": 32}
     # Four features and a hundred steps: too little to learn from what dropout leaves.
     small |= {"learning_rate": 0.002, "dropout_rate": 0.1, "input_dropout_rate": 0.0}
     return {

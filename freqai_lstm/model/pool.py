@@ -65,7 +65,8 @@ class NetworkPool:
         An archive of another architecture (other parameters, with `allow_changed_fingerprint`)
         still predicts, with a network of its own.
         """
-        network = self.network(*model.inputs[0].shape[1:], model.output_shape[-1])
+        _, conv_width, features = model.inputs[0].shape
+        network = self.network(conv_width, features, model.output_shape[-1])
         if same_architecture(network.model, model):
             return network
         return CompiledNetwork(model, self.parameters)

@@ -162,4 +162,4 @@ def read_model(path: Path, pool: NetworkPool) -> SavedModel:
         list(metadata["network_features"]),
         metadata["training_report"],
     )
-    return SavedModel(path, model, metadata, *pipelines, history)
+    return SavedModel(path, model, metadata, pipelines[0], pipelines[1], history)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from freqtrade.exceptions import OperationalException
+from numpy.typing import NDArray
 
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.parameters import KEY
@@ -258,7 +259,7 @@ class Training:
         }
 
 
-def r_squared(actual: Floats, predicted: Floats) -> float:
+def r_squared(actual: NDArray[Any], predicted: NDArray[Any]) -> float:
     """Return the coefficient of determination over all labels together, in their own scale.
 
     :param actual: array of shape (windows, labels)

@@ -128,11 +128,11 @@ def test_digest_survives_a_newer_python(version: str) -> None:
 def find_python(version: str) -> str | None:
     """An interpreter of a version that really runs: on the path, or one of pyenv's."""
     pyenv = Path.home() / ".pyenv" / "versions"
-    candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}*/bin/python3"))]
-    for candidate in filter(None, candidates):
+    installed = [str(path) for path in sorted(pyenv.glob(f"{version}*/bin/python3"))]
+    for candidate in filter(None, [shutil.which(f"python{version}"), *installed]):
         ran = subprocess.run([candidate, "-c", "0"], capture_output=True, check=False)
         if ran.returncode == 0:
-            return str(candidate)
+            return candidate
     return None
 
 

@@ -246,9 +246,9 @@ def test_random_state_is_left_alone(regressor: Make, trained: Make) -> None:
     features = {"use_SVM_to_remove_outliers": True, "noise_standard_deviation": 0.05}
     freqai = regressor(features=features)
     freqai.pool = NetworkPool(freqai.parameters)
-    before = random.getstate(), np.random.get_state()
+    before: tuple[Any, Any] = random.getstate(), np.random.get_state()
     trained(freqai=freqai)
-    after = random.getstate(), np.random.get_state()
+    after: tuple[Any, Any] = random.getstate(), np.random.get_state()
     assert before[0] == after[0]
     assert (before[1][1] == after[1][1]).all()
     assert before[1][2:] == after[1][2:]

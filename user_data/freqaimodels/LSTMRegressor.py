@@ -212,10 +212,13 @@ class LSTMRegressor(BaseRegressionModel):
         blocks: list[dataset.Block] = []
         for part in ("train", "test"):
             keys = [f"{part}_{kind}" for kind in ("features", "labels", "weights")]
-            if len(parts[keys[0]]) == 0:
+            x, y, weights = (parts[key] for key in keys)
+            if len(x) == 0:
                 continue
             block = dataset.transform(
-                *(parts[key] for key in keys),
+                x,
+                y,
+                weights,
                 candles,
                 scale,
                 (dk.feature_pipeline, dk.label_pipeline),
