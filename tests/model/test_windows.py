@@ -8,12 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freqai_lstm.model.windows import (
-    candle_numbers,
-    split_windows,
-    window_ends,
-    without_shared_labels,
-)
+from freqai_lstm.model.windows import candle_numbers, split_windows, window_ends
 
 
 HOUR = 3600
@@ -22,6 +17,7 @@ thorough = settings(derandomize=True, deadline=None, database=None, max_examples
 # Steps from one row to the next, in candles: mostly 1; 0 is a duplicate, more a gap.
 steps = st.lists(st.sampled_from([1, 1, 1, 1, 1, 1, 0, 2, 5]), max_size=40)
 widths = st.integers(2, 7)
+mostly = st.sampled_from([True, True, True, True, True, False])
 
 
 def complete(candles: np.ndarray, valid: np.ndarray, width: int, row: int) -> bool:
@@ -39,7 +35,6 @@ def complete(candles: np.ndarray, valid: np.ndarray, width: int, row: int) -> bo
 def test_window_ends(steps: list[int], width: int, data: st.DataObject) -> None:
     """Windows end exactly where `conv_width` consecutive valid candles do."""
     candles = np.cumsum(np.array([100, *steps], dtype=np.int64))
-    mostly = st.sampled_from([True, True, True, True, True, False])
     valid = np.array(data.draw(st.lists(mostly, min_size=len(candles), max_size=len(candles))))
     ends = window_ends(candles, valid, width)
     expected = [r for r in range(len(candles)) if complete(candles, valid, width, r)]
@@ -68,12 +63,17 @@ def test_exactly_conv_width_rows() -> None:
 
 @thorough
 @given(
-    steps=steps, width=widths, horizon=st.integers(0, 6), share=st.floats(0, 1), later=st.booleans()
+    steps=steps,
+    width=widths,
+    horizon=st.integers(0, 6),
+    share=st.floats(0, 1),
+    later=st.booleans(),
+    data=st.data(),
 )
 def test_split_windows(
-    steps: list[int], width: int, horizon: int, share: float, later: bool
+    steps: list[int], width: int, horizon: int, share: float, later: bool, data: st.DataObject
 ) -> None:
-    """No label of the earlier windows reaches a later window's candle, and nothing else is lost.
+    """No label of the earlier part reaches a candle of the later one, and nothing else is lost.
 
     The validation block may also come first (`reverse_train_test_order`).
     """
@@ -81,11 +81,11 @@ def test_split_windows(
     cut = round(share * len(candles))
     in_later = np.arange(len(candles)) >= cut
     is_validation = in_later if later else ~in_later
-    train, validation = split_windows(candles, is_validation, width, horizon)
+    valid = np.array(data.draw(st.lists(mostly, min_size=len(candles), max_size=len(candles))))
+    train, validation = split_windows(candles, valid, is_validation, width, horizon)
 
-    valid = np.ones(len(candles), dtype=bool)
     every = [r for r in range(len(candles)) if complete(candles, valid, width, r)]
-    boundary = min((candles[r] for r in every if in_later[r]), default=np.inf)
+    boundary = candles[in_later].min() if in_later.any() else np.inf
     kept = [r for r in every if in_later[r] or candles[r] + horizon < boundary]
     assert train.tolist() == [r for r in kept if not is_validation[r]]
     assert validation.tolist() == [r for r in kept if is_validation[r]]
@@ -93,16 +93,17 @@ def test_split_windows(
 
 def test_purge_is_the_horizon() -> None:
     """Without gaps exactly `label_period_candles` windows are purged, just before validation."""
-    is_validation = np.arange(20) >= 15
+    every, is_validation = np.ones(20, dtype=bool), np.arange(20) >= 15
     for horizon in (0, 1, 4):
-        train, validation = split_windows(np.arange(20), is_validation, 3, horizon)
+        train, validation = split_windows(np.arange(20), every, is_validation, 3, horizon)
         assert train.tolist() == list(range(2, 15 - horizon))
         assert validation.tolist() == [15, 16, 17, 18, 19]
 
 
 def test_first_validation_windows_reach_back() -> None:
     """Validation starts at its first row: the history of that window are training rows."""
-    _, validation = split_windows(np.arange(10), np.arange(10) >= 8, 5, 3)
+    candles, every = np.arange(10), np.ones(10, dtype=bool)
+    _, validation = split_windows(candles, every, candles >= 8, 5, 3)
     assert validation.tolist() == [8, 9]
 
 
@@ -141,14 +142,3 @@ def test_dates_without_a_time_zone() -> None:
     aware = naive.dt.tz_localize("UTC")
     assert (candle_numbers(naive, 300) == candle_numbers(aware, 300)).all()
     assert np.diff(candle_numbers(naive, 300)).tolist() == [1] * 4
-
-
-def test_windows_before_a_held_out_part_share_no_label() -> None:
-    """Held-out windows within a training purge the windows before them by the horizon too."""
-    ends, candles = np.arange(4, 20), np.arange(100, 120)
-    before, held_out = without_shared_labels(ends, candles, ends >= 15, 3)
-    assert before.tolist() == list(range(4, 12))
-    assert held_out.tolist() == list(range(15, 20))
-    kept, none = without_shared_labels(ends, candles, ends > 99, 3)
-    assert kept.tolist() == ends.tolist()
-    assert none.shape == (0,)
