@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,11 +13,13 @@ import cloudpickle
 import keras
 import numpy as np
 import pytest
-from small import FEATURES, LABELS, WIDTH, small_network
+from small import FEATURES, LABELS, WIDTH, candle_matrix, small_network
 
+from freqai_lstm.model.candles import CHANNELS
 from freqai_lstm.model.network import NetworkShape, build_network, same_architecture
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.pool import MOST_NETWORKS, NetworkPool
+from freqai_lstm.model.windows import Inputs
 
 
 WHAT_IS_IMPORTED = """
@@ -39,13 +42,28 @@ def build(on_gpu: bool = False, **parameters: Any) -> Any:
     return build_network(keras, NetworkShape(WIDTH, FEATURES, LABELS, chosen), on_gpu=on_gpu)
 
 
+def lstms(model: Any) -> list[Any]:
+    """Its LSTM layers."""
+    return [layer for layer in model.layers if type(layer).__name__ == "LSTM"]
+
+
 @pytest.mark.parametrize("layers", [1, 2, 4])
 def test_shape(layers: int) -> None:
-    """From (windows, conv_width, features) to (windows, labels), with as many LSTMs as asked."""
+    """From windows of features and of candles to labels; both stacks have `num_lstm_layers`."""
     model = build(num_lstm_layers=layers)
-    assert model.input_shape == (None, WIDTH, FEATURES)
+    assert model.input_shape == [(None, WIDTH, FEATURES), (None, WIDTH, CHANNELS)]
     assert model.output_shape == (None, LABELS)
-    assert sum(type(layer).__name__ == "LSTM" for layer in model.layers) == layers
+    numbers = range(1, layers + 1)
+    expected = {f"{stack}_lstm_{n}" for stack in ("features", "candles") for n in numbers}
+    assert {layer.name for layer in lstms(model)} == expected
+
+
+def test_without_candle_channel() -> None:
+    """Windows of features are the only input, and only their stack of LSTMs is left."""
+    model = build(num_lstm_layers=2, candle_channel=False)
+    assert [tuple(one.shape) for one in model.inputs] == [(None, WIDTH, FEATURES)]
+    assert model.output_shape == (None, LABELS)
+    assert {layer.name for layer in lstms(model)} == {"features_lstm_1", "features_lstm_2"}
 
 
 def test_residual_connections() -> None:
@@ -53,10 +71,17 @@ def test_residual_connections() -> None:
 
     One more sum is the output's: the ridge regression and what is learned beside it.
     """
-    kinds = [type(layer).__name__ for layer in build(num_lstm_layers=3).layers]
-    assert kinds.count("Add") == 2 + 1
-    assert kinds.count("LayerNormalization") >= 2
-    assert kinds.count("Dropout") >= 2
+    model = build(num_lstm_layers=3)
+    for stack in ("features", "candles"):
+        for number in (2, 3):
+            add = model.get_layer(f"{stack}_residual_{number}")
+            assert model.get_layer(f"{stack}_lstm_{number}").output in add.input
+            assert type(add).__name__ == "Add"
+            before = model.get_layer(f"{stack}_lstm_{number}").input
+            dropout = model.get_layer(f"{stack}_dropout_{number}")
+            assert before is dropout.output
+            assert dropout.input is model.get_layer(f"{stack}_norm_{number}").output
+    assert sum(type(layer).__name__ == "Add" for layer in model.layers) == 2 * 2 + 1
 
 
 def test_output_is_linear() -> None:
@@ -74,10 +99,8 @@ def test_output_is_linear() -> None:
 )
 def test_steps_are_written_out_on_a_cpu(on_gpu: bool, layers: int, unrolled: bool) -> None:
     """cuDNN has its own loop; on a CPU the steps are unrolled."""
-    lstms = [
-        layer for layer in build(on_gpu, num_lstm_layers=layers).layers if "lstm" in layer.name
-    ]
-    assert {layer.unroll for layer in lstms} == {unrolled}
+    model = build(on_gpu, num_lstm_layers=layers)
+    assert {layer.unroll for layer in lstms(model)} == {unrolled}
 
 
 def test_many_steps_keep_their_loop() -> None:
@@ -85,7 +108,7 @@ def test_many_steps_keep_their_loop() -> None:
     parameters = LSTMParameters(units=2, num_lstm_layers=2)
     for width, unrolled in ((64, True), (65, False)):
         model = build_network(keras, NetworkShape(width, 1, 1, parameters))
-        assert model.get_layer("lstm_1").unroll is unrolled
+        assert {layer.unroll for layer in lstms(model)} == {unrolled}
 
 
 def test_seed_decides_first_weights() -> None:
@@ -99,10 +122,14 @@ def test_seed_decides_first_weights() -> None:
 
 def test_layers_start_differently() -> None:
     """Layers of the same size do not begin with the same weights."""
-    model = build(num_lstm_layers=3)
-    second, third = (model.get_layer(f"lstm_{number}").get_weights() for number in (2, 3))
-    assert (second[0] != third[0]).any()
-    assert (second[1] != third[1]).any()
+    layers = lstms(build(num_lstm_layers=3))
+    for one, other in combinations(layers, 2):
+        (kernel, recurrent, _), (others_kernel, others_recurrent, _) = (
+            layer.get_weights() for layer in (one, other)
+        )
+        assert (recurrent != others_recurrent).any()
+        if kernel.shape == others_kernel.shape:
+            assert (kernel != others_kernel).any()
 
 
 def test_same_architecture() -> None:
@@ -111,6 +138,7 @@ def test_same_architecture() -> None:
     assert same_architecture(build(), build(on_gpu=True))
     assert not same_architecture(build(), build(units=5))
     assert not same_architecture(build(), build(num_lstm_layers=3))
+    assert not same_architecture(build(), build(candle_channel=False))
 
 
 # --- the pool ---
@@ -141,10 +169,10 @@ def test_pool_knows_a_loaded_model(tmp_path: Path) -> None:
     loaded = keras.saving.load_model(tmp_path / "other.keras")
     other = pool.network_of(loaded)
     assert other is not network
-    matrix = np.random.default_rng(1).normal(size=(30, FEATURES)).astype(np.float32)
-    ends = np.arange(WIDTH, 30, dtype=np.int32)
+    features = np.random.default_rng(1).normal(size=(30, FEATURES)).astype(np.float32)
+    inputs, ends = Inputs(features, candle_matrix(30)), np.arange(WIDTH, 30, dtype=np.int32)
     weights = foreign.weights() + 0.1
-    assert (other.predict(weights, matrix, ends) == foreign.predict(weights, matrix, ends)).all()
+    assert (other.predict(weights, inputs, ends) == foreign.predict(weights, inputs, ends)).all()
 
 
 def test_tensorflow_waits(freqai_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
