@@ -4,16 +4,20 @@ import threading
 
 import numpy as np
 import pytest
-from small import FEATURES, LABELS, WIDTH, small_network, small_set
+from small import FEATURES, LABELS, WIDTH, candle_matrix, small_network, small_set
 
 from freqai_lstm.model import compiled
+from freqai_lstm.model.candles import unit_free
 from freqai_lstm.model.compiled import CompiledNetwork
+from freqai_lstm.model.devices import load_tensorflow
 from freqai_lstm.model.training import Training
+from freqai_lstm.model.windows import Inputs
 
 
-def random_rows(rows: int = 30) -> np.ndarray:
-    """A feature matrix of shape (rows, FEATURES)."""
-    return np.random.default_rng(1).normal(size=(rows, FEATURES)).astype(np.float32)
+def random_rows(rows: int = 30, seed: int = 1) -> Inputs:
+    """Features of shape (rows, FEATURES), always the same, and candles that `seed` decides."""
+    features = np.random.default_rng(1).normal(size=(rows, FEATURES)).astype(np.float32)
+    return Inputs(features, candle_matrix(rows, seed))
 
 
 def random_weights(network: CompiledNetwork) -> np.ndarray:
@@ -22,9 +26,13 @@ def random_weights(network: CompiledNetwork) -> np.ndarray:
     return np.random.default_rng(2).normal(size=numbers).astype(np.float32)
 
 
-def written_out(matrix: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The windows that end at `ends`: (windows, WIDTH, FEATURES)."""
-    return np.stack([matrix[end - WIDTH + 1 : end + 1] for end in ends])
+def written_out(inputs: Inputs, ends: np.ndarray) -> list[np.ndarray]:
+    """The windows that end at `ends`: (windows, WIDTH, FEATURES) and (windows, WIDTH, 6)."""
+    features, candles = (
+        np.stack([matrix[end - WIDTH + 1 : end + 1] for end in ends]) for matrix in inputs
+    )
+    tf, _ = load_tensorflow()
+    return [features, unit_free(tf, candles).numpy()]
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -33,26 +41,59 @@ def test_predict_equals_keras(layers: int, monkeypatch: pytest.MonkeyPatch) -> N
 
     The window of row t is the rows up to and with t, in their order, in any batch size.
     """
-    network, matrix = small_network(num_lstm_layers=layers), random_rows()
+    network, inputs = small_network(num_lstm_layers=layers), random_rows()
     ends = np.array([5, 29, 11, 12], dtype=np.int32)
     weights = random_weights(network)
     network.set_weights(weights)
-    expected = network.model.predict(written_out(matrix, ends), verbose=0)
+    expected = network.model.predict(written_out(inputs, ends), verbose=0)
     assert expected.std() > 0.1
     for most in (2048, 3, 1):
         monkeypatch.setattr(compiled, "MOST_WINDOWS", most)
-        predicted = network.predict(weights, matrix, ends)
+        predicted = network.predict(weights, inputs, ends)
         np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_candles_change_predictions() -> None:
+    """The same features with other candles are predicted otherwise, also after a training."""
+    network, data = small_network(), small_set()
+    ends = np.arange(WIDTH, 30, dtype=np.int32)
+    network.reset()
+    network.train(data.inputs, data.labels, data.weights, data.train_ends)
+    for weights in (random_weights(network), network.weights()):
+        first, again, other = (
+            network.predict(weights, random_rows(seed=seed), ends) for seed in (1, 1, 2)
+        )
+        assert (first == again).all()
+        assert (first != other).all()
+
+
+def test_without_candle_channel() -> None:
+    """One input, of features: it predicts what Keras does, trains, and looks at no candle."""
+    network, data = small_network(candle_channel=False, learning_rate=0.01), small_set()
+    inputs, ends = random_rows(), np.array([5, 29, 11], dtype=np.int32)
+    assert len(network.model.inputs) == 1
+    weights = random_weights(network)
+    network.set_weights(weights)
+    expected = network.model.predict(written_out(inputs, ends)[0], verbose=0)
+    predicted = network.predict(weights, inputs, ends)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-5)
+    unpriced = inputs._replace(candles=np.full_like(inputs.candles, np.nan))
+    assert (network.predict(weights, unpriced, ends) == predicted).all()
+    network.reset()
+    losses = [
+        network.train(data.inputs, data.labels, data.weights, data.train_ends) for _ in range(3)
+    ]
+    assert losses[-1] < losses[0]
 
 
 def test_large_windows_are_predicted_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers of one batch are bounded, and one window is always possible."""
-    network, matrix = small_network(), random_rows()
+    network, inputs = small_network(), random_rows()
     ends = np.arange(WIDTH, 30, dtype=np.int32)
     weights = random_weights(network)
-    expected = network.predict(weights, matrix, ends)
+    expected = network.predict(weights, inputs, ends)
     monkeypatch.setattr(compiled, "MAX_GATHERED", 5)
-    np.testing.assert_allclose(network.predict(weights, matrix, ends), expected, atol=1e-5)
+    np.testing.assert_allclose(network.predict(weights, inputs, ends), expected, atol=1e-5)
 
 
 def test_predict_nothing() -> None:
@@ -63,13 +104,13 @@ def test_predict_nothing() -> None:
 
 def test_predictions_bring_their_own_weights() -> None:
     """What a training does to the Keras model changes no prediction with given weights."""
-    network, matrix = small_network(), random_rows()
+    network, inputs = small_network(), random_rows()
     ends = np.arange(WIDTH, 30, dtype=np.int32)
     weights = random_weights(network)
-    before = network.predict(weights, matrix, ends)
+    before = network.predict(weights, inputs, ends)
     network.set_weights(np.zeros_like(weights))
-    assert (network.predict(weights, matrix, ends) == before).all()
-    assert (network.predict(network.weights(), matrix, ends) == 0).all()
+    assert (network.predict(weights, inputs, ends) == before).all()
+    assert (network.predict(network.weights(), inputs, ends) == 0).all()
 
 
 def test_weights_travel_as_one_vector() -> None:
@@ -94,7 +135,7 @@ def test_reset() -> None:
     variables = [*network.model.variables, *optimizer.variables]
     first = [np.asarray(variable) for variable in variables]
     network.learning_rate = 0.5
-    network.train(data.features, data.labels, data.weights, data.train_ends)
+    network.train(data.inputs, data.labels, data.weights, data.train_ends)
     assert any((np.asarray(v) != f).any() for v, f in zip(variables, first, strict=True))
     network.reset()
     assert all((np.asarray(v) == f).all() for v, f in zip(variables, first, strict=True))
@@ -110,8 +151,8 @@ def test_train_returns_the_sum_of_weighted_losses() -> None:
     network.reset()
     weights = np.random.default_rng(1).random(len(data.weights)).astype(np.float32)
     ends = data.train_ends[:75]  # batches of 32
-    total = network.train(data.features, data.labels, weights, ends)
-    predicted = network.predict(network.weights(), data.features, ends)
+    total = network.train(data.inputs, data.labels, weights, ends)
+    predicted = network.predict(network.weights(), data.inputs, ends)
     expected = (network.loss(data.labels[ends], predicted) * weights[ends]).sum()
     assert total == pytest.approx(expected, rel=1e-5)
 
@@ -127,7 +168,7 @@ def test_gradients_are_clipped_by_their_global_norm() -> None:
         network, data = small_network(clip_norm=clip_norm, **plain), small_set()
         start = random_weights(network) / 10  # from zero, most gradients would be zero
         network.reset(start)
-        network.train(data.features, data.labels, data.weights, data.train_ends[:32])
+        network.train(data.inputs, data.labels, data.weights, data.train_ends[:32])
         steps.append(network.weights() - start)
     free, clipped = steps
     assert np.linalg.norm(free) > 0.1
@@ -144,7 +185,7 @@ def test_decay_pulls_kernels_alone() -> None:
     ones = np.ones_like(network.weights())
     network.reset(ones)
     # Windows of weight 0 have no gradient.
-    network.train(data.features, data.labels, np.zeros_like(data.weights), data.train_ends[:32])
+    network.train(data.inputs, data.labels, np.zeros_like(data.weights), data.train_ends[:32])
     ridge = {id(v) for v in network.model.get_layer("ridge").weights}
     for variable in network.model.trainable_variables:
         values = np.asarray(variable)
@@ -159,7 +200,7 @@ def test_ridge_is_not_trained() -> None:
     network, data = small_network(), small_set()
     network.reset()
     before = network.weights()
-    network.train(data.features, data.labels, data.weights, data.train_ends[:32])
+    network.train(data.inputs, data.labels, data.weights, data.train_ends[:32])
     assert (network.weights() != before).any()
     kernel, bias = network.model.get_layer("ridge").get_weights()
     assert not kernel.any()
@@ -183,7 +224,7 @@ def test_optimizers_and_losses(optimizer: str, loss: str) -> None:
     network.reset()
     assert type(network._training_function()[1]).__name__.lower() == optimizer
     losses = [
-        network.train(data.features, data.labels, data.weights, data.train_ends) for _ in range(3)
+        network.train(data.inputs, data.labels, data.weights, data.train_ends) for _ in range(3)
     ]
     assert losses[-1] < losses[0]
 
@@ -191,7 +232,7 @@ def test_optimizers_and_losses(optimizer: str, loss: str) -> None:
 def test_prediction_does_not_wait_for_a_training() -> None:
     """A thread predicts while another one trains on the same network, and waits for no lock."""
     network, data = small_network(units=2, epochs=2), small_set(noise=1.0)
-    matrix, ends, weights = random_rows(), np.arange(WIDTH, 30, dtype=np.int32), network.weights()
+    inputs, ends, weights = random_rows(), np.arange(WIDTH, 30, dtype=np.int32), network.weights()
     training, predicted = threading.Event(), threading.Event()
     waited: list[bool] = []
 
@@ -204,11 +245,11 @@ def test_prediction_does_not_wait_for_a_training() -> None:
     thread = threading.Thread(target=run)
     thread.start()
     training.wait()
-    first = network.predict(weights, matrix, ends)
+    first = network.predict(weights, inputs, ends)
     predicted.set()
     thread.join()
     assert waited == [True]
-    assert (network.predict(weights, matrix, ends) == first).all()
+    assert (network.predict(weights, inputs, ends) == first).all()
 
 
 def test_predicting_compiles_no_training() -> None:
