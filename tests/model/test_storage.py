@@ -17,9 +17,13 @@ import pytest
 from conftest import PAIR, STAMP
 from livebot import full_disk
 from pandas import DataFrame
+from small import candle_matrix
 
 from freqai_lstm.model import drawer
+from freqai_lstm.model.candles import unit_free
+from freqai_lstm.model.devices import load_tensorflow
 from freqai_lstm.model.storage import model_path
+from freqai_lstm.model.windows import Inputs
 
 
 ROWS = 260
@@ -357,7 +361,8 @@ import numpy as np
 import keras
 model = keras.saving.load_model(sys.argv[1])
 assert getattr(model, "optimizer", None) is None
-np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
+windows = np.load(sys.argv[2])
+np.save(sys.argv[3], model.predict([windows["features"], windows["candles"]], verbose=0))
 """
 
 
@@ -371,10 +376,13 @@ def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
         assert b"optimizer" not in weights.read()
     model = run.freqai.model
     rng = np.random.default_rng(1)
-    matrix = rng.normal(size=(30, len(model.features))).astype(np.float32)
-    ends = np.arange(5, 30, dtype=np.int32)
-    np.save(tmp_path / "windows.npy", np.stack([matrix[end - 5 : end + 1] for end in ends]))
-    names = [str(path) for path in (run.path, tmp_path / "windows.npy", tmp_path / "out.npy")]
+    features = rng.normal(size=(30, len(model.features))).astype(np.float32)
+    inputs, ends = Inputs(features, candle_matrix(30)), np.arange(5, 30, dtype=np.int32)
+    windows = [np.stack([rows[end - 5 : end + 1] for end in ends]) for rows in inputs]
+    tf, _ = load_tensorflow()
+    channels = unit_free(tf, windows[1]).numpy()
+    np.savez(tmp_path / "windows.npz", features=windows[0], candles=channels)
+    names = [str(path) for path in (run.path, tmp_path / "windows.npz", tmp_path / "out.npy")]
     ran = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", OPEN_ARCHIVE, *names],
         check=True,
@@ -383,7 +391,7 @@ def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
         text=True,
     )
     assert "UserWarning" not in ran.stderr
-    np.testing.assert_allclose(np.load(names[-1]), model.predict(matrix, ends), atol=1e-6)
+    np.testing.assert_allclose(np.load(names[-1]), model.predict(inputs, ends), atol=1e-6)
 
 
 def test_size_does_not_depend_on_earlier_trainings(saved: Make) -> None:
