@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -176,7 +176,7 @@ def open_saved_run(
     folder: Path,
     datadir: Path = CANDLES,
     periods: Periods = YEAR_2024,
-    settings: Mapping[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> Iterator[SavedRun]:
     """Make the user folder, and the predictions that are not there yet; serve the candles.
 
@@ -203,7 +203,7 @@ def open_saved_run(
         "backtest_period_days": WINDOW_DAYS,
     }
     second = folder / "settings.json"
-    second.write_text(json.dumps(deep_merge_dicts(dict(settings or {}), {"freqai": freqai})))
+    second.write_text(json.dumps(deep_merge_dicts(settings or {}, {"freqai": freqai})))
     with LoopbackExchange(datadir.resolve()) as exchange:
         endpoints = exchange.write_config(folder / "endpoints.json")
         configs = [EXAMPLE_CONFIG, endpoints, second]
