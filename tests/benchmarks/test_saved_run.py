@@ -20,6 +20,7 @@ from benchmarks.search import __main__ as search
 SMALL = Periods(
     *(datetime(2024, month, day, tzinfo=UTC) for month, day in ((4, 1), (5, 1), (5, 31)))
 )
+PAIRS = ["BTC/USDT:USDT", "ETH/USDT:USDT"]
 
 
 @pytest.fixture(scope="module")
