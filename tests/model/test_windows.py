@@ -1,6 +1,7 @@
 """Which rows are complete windows: the quick code against the definition, spelled out."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,9 @@ def test_first_validation_windows_reach_back() -> None:
     unit=st.sampled_from(["s", "ms", "us", "ns"]),
     as_object=st.booleans(),
 )
-def test_candle_numbers(hours: list[int], unit: str, as_object: bool) -> None:
+def test_candle_numbers(
+    hours: list[int], unit: Literal["s", "ms", "us", "ns"], as_object: bool
+) -> None:
     """Numbers count candles since 1970 whatever the resolution and the dtype of the dates."""
     stamps = pd.to_datetime(pd.Series(hours) * HOUR, unit="s", utc=True).dt.as_unit(unit)
     dates = stamps.astype(object) if as_object else stamps
