@@ -6,10 +6,15 @@ import pytest
 from freqtrade.exceptions import OperationalException
 from pandas import DataFrame, Series
 
+from freqai_lstm.model.candles import COLUMNS
 from freqai_lstm.model.dataset import Block, numeric_labels, training_set, transform
+from freqai_lstm.model.inputs import InputMaker
+from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.model.scaling import LabelScale, feature_pipeline, label_pipeline
+from freqai_lstm.model.windows import TrainingSet
 
 
+HOUR = 3600
 SVM = {"use_SVM_to_remove_outliers": True, "svm_params": {"shuffle": False, "nu": 0.4}}
 
 
@@ -25,6 +30,21 @@ def block(first: int, rows: int, weights: float | np.ndarray = 1.0) -> Block:
     )
 
 
+def joined(
+    train: Block, validation: Block | None, horizon: int = 0, no_price: tuple[int, ...] = ()
+) -> TrainingSet:
+    """The training set of two blocks, for windows of three candles.
+
+    :param no_price: candles whose close is zero.
+    """
+    numbers = np.arange(200)
+    dates = pd.to_datetime(numbers * HOUR, unit="s", utc=True)
+    frame = DataFrame({"date": dates, **dict.fromkeys(COLUMNS, 1.0 + numbers)})
+    frame.loc[list(no_price), "close"] = 0.0
+    inputs = InputMaker(frame, HOUR, read_parameters({}))
+    return training_set(train, validation, inputs, 3, horizon)
+
+
 # --- training_set ---
 
 
@@ -34,11 +54,14 @@ def test_blocks_are_joined_in_time_order(reversed_order: bool) -> None:
     train, validation = block(100, 20), block(120, 8)
     if reversed_order:
         train, validation = block(108, 20), block(100, 8)
-    data = training_set(train, validation, 3, 0)
+    data = joined(train, validation)
     assert data.candles.tolist() == list(range(100, 128))
-    for matrix in (data.features, -data.labels):
+    for matrix in (data.inputs.features, -data.labels):
         assert matrix[:, 0].tolist() == data.candles.tolist()
         assert matrix.dtype == np.float32
+    volume = data.inputs.candles[:, 4]
+    assert volume.tolist() == (data.candles + 1).tolist()
+    assert volume.dtype == np.float32
     assert data.label_scales.tolist() == data.candles.tolist()
     own = set(validation.candles)
     assert set(data.candles[data.validation_ends]) <= own
@@ -48,7 +71,7 @@ def test_blocks_are_joined_in_time_order(reversed_order: bool) -> None:
 
 def test_horizon_is_purged() -> None:
     """`label_period_candles` fewer windows train; the validation windows stay."""
-    data = training_set(block(0, 20), block(20, 8), 3, 7)
+    data = joined(block(0, 20), block(20, 8), horizon=7)
     assert data.train_ends.tolist() == list(range(2, 13))
     assert data.validation_ends.tolist() == list(range(20, 28))
     assert data.horizon == 7
@@ -57,7 +80,7 @@ def test_horizon_is_purged() -> None:
 @pytest.mark.parametrize("validation", [None, block(20, 0)])
 def test_without_validation_rows(validation: Block | None) -> None:
     """All windows train."""
-    data = training_set(block(0, 20), validation, 3, 0)
+    data = joined(block(0, 20), validation)
     assert data.train_ends.tolist() == list(range(2, 20))
     assert data.validation_ends.tolist() == []
 
@@ -65,16 +88,26 @@ def test_without_validation_rows(validation: Block | None) -> None:
 def test_windows_of_weight_zero_are_left_out() -> None:
     """Neither trained nor validated on: a loss averaged over such weights would be 0 / 0."""
     train, validation = block(0, 20, np.arange(20) >= 10.0), block(20, 8, np.arange(8) >= 5.0)
-    data = training_set(train, validation, 3, 0)
+    data = joined(train, validation)
     assert data.train_ends.tolist() == list(range(10, 20))
     assert data.validation_ends.tolist() == [25, 26, 27]
-    none = training_set(block(0, 20), block(20, 8, 0.0), 3, 0)
+    none = joined(block(0, 20), block(20, 8, 0.0))
     assert none.validation_ends.tolist() == []
+
+
+def test_windows_with_an_impossible_price_are_left_out() -> None:
+    """A close of zero has no logarithm: no window with it is trained or validated on."""
+    train, validation = block(0, 20), block(20, 8)
+    data = joined(train, validation, no_price=(7, 24))
+    assert data.train_ends.tolist() == [2, 3, 4, 5, 6, *range(10, 20)]
+    assert data.validation_ends.tolist() == [20, 21, 22, 23, 27]
+    assert data.candles.tolist() == list(range(28)), "its row stays, with its label"
+    assert np.isfinite(data.inputs.candles).all()
 
 
 def test_weights_have_mean_one() -> None:
     """Over the training windows, so that the loss does not depend on their unit."""
-    data = training_set(block(0, 20, np.linspace(1, 5, 20)), block(20, 8, 7.0), 3, 0)
+    data = joined(block(0, 20, np.linspace(1, 5, 20)), block(20, 8, 7.0))
     assert data.weights[data.train_ends].mean() == pytest.approx(1)
     assert data.weights[25] / data.weights[19] == pytest.approx(7 / 5)
 
@@ -82,7 +115,7 @@ def test_weights_have_mean_one() -> None:
 def test_weights_that_leave_nothing() -> None:
     """So small that every weight is 0 to the computer: an error, not a training on nothing."""
     with pytest.raises(OperationalException) as caught:
-        training_set(block(0, 20, 0.0), None, 3, 0)
+        joined(block(0, 20, 0.0), None)
     assert "freqai.feature_parameters.weight_factor" in str(caught.value)
 
 
@@ -103,10 +136,11 @@ def test_rows_that_outlier_steps_drop_take_everything_along() -> None:
     """Each remaining row keeps its own label, scale, weight and candle."""
     x, labels, weights, candles = frames()
     scale = LabelScale.fit("%-s", x, 1)
+    assert scale is not None
     pipelines = feature_pipeline(SVM), label_pipeline()
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state(legacy=False)["state"]["key"].copy()
     got = transform(x, labels, weights, candles, scale, pipelines, fit=True, seed=1)
-    assert (np.random.get_state()[1] == state).all()
+    assert (np.random.get_state(legacy=False)["state"]["key"] == state).all()
     rows = (got.candles - 500) // 2
     assert 20 < len(rows) < 190
     scales = scale.of(x["%-s"].to_numpy()[rows])
