@@ -4,12 +4,14 @@ import json
 import time
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import PAIR
 from freqtrade.freqai.freqai_interface import IFreqaiModel
 from livebot import FIRST, SECOND, LiveBot, candles
+from pandas import DataFrame
 
 
 Make = Callable[..., dict]
@@ -35,6 +37,30 @@ def test_first_candle_is_predicted(start: Callable[..., LiveBot]) -> None:
     second = bot.new_candle(ROWS + 1)
     assert second["do_predict"].tolist()[-2:] == [1, 1]
     assert second["&-return"].iloc[-2] == first["&-return"].iloc[-1]
+
+
+@pytest.mark.parametrize("candle_channel", [True, False])
+def test_candle_with_an_impossible_price(
+    regressor: Callable[..., Any],
+    learnable: Callable[..., DataFrame],
+    kitchen: Callable[..., Any],
+    candle_channel: bool,
+) -> None:
+    """Windows that hold a price of zero are not predicted, unless no network looks at prices."""
+    freqai, frame = regressor(training={"candle_channel": candle_channel}), learnable(200)
+    dk = kitchen(freqai.config, frame, live=True)
+    freqai.model = freqai.train(frame, PAIR, dk)
+    before, _ = freqai.predict(frame, dk)
+    frame.loc[150, "low"] = 0.0
+    predictions, do_predict = freqai.predict(frame, dk)
+    width = freqai.CONV_WIDTH
+    left_out = set(range(width - 1))
+    if candle_channel:
+        left_out |= set(range(150, 150 + width))
+    assert set(np.flatnonzero(do_predict == 0)) == left_out
+    missing = predictions.isna()
+    assert set(np.flatnonzero(missing.all(axis=1))) == left_out
+    assert predictions.equals(before.mask(missing))
 
 
 def test_restart_predicts_at_once_and_keeps_the_history(start: Callable[..., LiveBot]) -> None:
@@ -133,7 +159,8 @@ def test_stale_last_pair_does_not_keep_the_history_from_being_saved(
 ) -> None:
     """The history is saved with the next candle, though the whitelist's last pair had none."""
     bot = start()
-    freqai, saved = bot.freqai, []
+    freqai = bot.freqai
+    saved: list[float] = []
     # Of FreqAI's own part of `start` only the frame matters here.
     monkeypatch.setattr(IFreqaiModel, "start", lambda self, frame, metadata, strategy: frame)
     monkeypatch.setattr(bot.dd, "save_new_predictions", saved.append)
