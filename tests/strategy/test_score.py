@@ -1,6 +1,5 @@
 """The formulas of the score against the article's own code and values worked out by hand."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +8,13 @@ import pytest
 import talib.abstract as ta
 from pandas import DataFrame, Series
 
+from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
+
 
 ROOT = Path(__file__).resolve().parents[2]
 CANDLES = ROOT.parent / "shared" / "candles" / "futures"
 
-_spec = importlib.util.spec_from_file_location(
-    "score_strategy_formulas", ROOT / "user_data" / "strategies" / "ScoreStrategy.py"
-)
-formulas = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(formulas)
+formulas = load_plugin(STRATEGY_FILE)
 
 WARM_UP = 99  # SMA(100) begins with the hundredth candle.
 
