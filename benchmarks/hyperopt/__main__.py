@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import joblib
+import numpy as np
 import psutil
 import typer
 from freqtrade.optimize.hyperopt.hyperopt_optimizer import HyperOptimizer
+from numpy.typing import NDArray
 
 from benchmarks.places import BUILD, CANDLES
 from benchmarks.reports import environment, render, write
@@ -137,22 +139,18 @@ def time_epochs(
     :raises BenchmarkFailed: a set gave other trades or another profit in one form than in the
         other, or no set traded.
     """
-    wall: dict[str, list[list[float]]] = {form: [] for form in FORMS}
-    cpu: dict[str, list[list[float]]] = {form: [] for form in FORMS}
+    wall, cpu = np.empty((2, len(FORMS), rounds, len(parameters)))
     results: dict[int, tuple[int, float, float]] = {}
     # The first epoch of a process also imports and compiles.
-    for form in FORMS:
-        evaluators[form].generate_optimizer(parameters[0])
+    for evaluator in evaluators.values():
+        evaluator.generate_optimizer(parameters[0])
     for turn in range(rounds):
-        for times in (*wall.values(), *cpu.values()):
-            times.append([])
         for number, values in enumerate(parameters):
-            order = FORMS if (turn + number) % 2 == 0 else FORMS[::-1]
-            for form in order:
+            for form in (0, 1) if (turn + number) % 2 == 0 else (1, 0):
                 started, used = time.perf_counter(), time.process_time()
-                epoch = evaluators[form].generate_optimizer(values)
-                wall[form][-1].append(time.perf_counter() - started)
-                cpu[form][-1].append(time.process_time() - used)
+                epoch = evaluators[FORMS[form]].generate_optimizer(values)
+                wall[form, turn, number] = time.perf_counter() - started
+                cpu[form, turn, number] = time.process_time() - used
                 result = _identity(epoch)
                 if results.setdefault(number, result) != result:
                     raise BenchmarkFailed(
@@ -176,32 +174,26 @@ def _identity(epoch: dict[str, Any]) -> tuple[int, float, float]:
     return metrics["total_trades"], round(profit, 6), round(float(epoch["loss"]), 9)
 
 
-def summary(times: dict[str, list[list[float]]]) -> dict[str, Any]:
-    """Medians and spread of both forms, and the ratio of the medians, overall and by round."""
-    figures: dict[str, Any] = {}
-    medians: dict[str, list[float]] = {}
-    for form, by_round in times.items():
-        every = sorted(second for seconds in by_round for second in seconds)
-        quarters = statistics.quantiles(every, n=4)
-        medians[form] = [statistics.median(seconds) for seconds in by_round]
-        figures[form] = {
-            "median": round(statistics.median(every), 4),
-            "quartiles": [round(quarters[0], 4), round(quarters[2], 4)],
-            "median_by_round": [round(value, 4) for value in medians[form]],
-        }
-    ratio = figures["FreqAI"]["median"] / figures["plain"]["median"]
-    # Epochs differ by what they trade; a pair is the same parameters in both forms.
-    pairs = [
-        a / b
-        for with_freqai, plain in zip(times["FreqAI"], times["plain"], strict=True)
-        for a, b in zip(with_freqai, plain, strict=True)
-    ]
-    ratios = [a / b for a, b in zip(*medians.values(), strict=True)]
+def summary(times: NDArray[np.float64]) -> dict[str, Any]:
+    """Medians and spread of both forms, and the ratio of the medians, overall and by round.
+
+    :param times: array of shape (forms, rounds, sets).
+    """
+    by_round = np.median(times, axis=2)  # (forms, rounds)
+    with_freqai, plain = np.median(times, axis=(1, 2))
     return {
-        **figures,
-        "ratio": round(ratio, 3),
-        "ratio_of_pairs": round(statistics.median(pairs), 3),
-        "ratio_by_round": [round(value, 3) for value in ratios],
+        **{
+            form: {
+                "median": round(float(np.median(seconds)), 4),
+                "quartiles": np.quantile(seconds, (0.25, 0.75)).round(4).tolist(),
+                "median_by_round": medians.round(4).tolist(),
+            }
+            for form, seconds, medians in zip(FORMS, times, by_round, strict=True)
+        },
+        "ratio": round(float(with_freqai / plain), 3),
+        # Epochs differ by what they trade; a pair is the same parameters in both forms.
+        "ratio_of_pairs": round(float(np.median(times[0] / times[1])), 3),
+        "ratio_by_round": (by_round[0] / by_round[1]).round(3).tolist(),
     }
 
 

@@ -59,78 +59,52 @@ def memory_growth(found: Found, what: str, factor: int) -> float:
 def targets(everything: dict[str, Found]) -> Iterator[Target]:
     """Every target of the jobs that have run."""
     for job, found in everything.items():
-        yield from TARGETS[job](found) if job in TARGETS else ()
+        match job:
+            case "backtest":
+                ours, keras, torch = (whole_seconds(found, n) for n in ("ours", "keras", "torch"))
+                yield _at_most(0.1, "backtest: seconds of plain Keras' design", ours / keras)
+                r2_ours, r2_keras = (median(found, n, "r2_first_window") for n in ("ours", "keras"))
+                gain = "the same: R² above its, on what both predicted"
+                yield gain, "≥ 0", r2_ours - r2_keras, r2_ours >= r2_keras
+                yield _at_most(1, "backtest: seconds of native PyTorch, same epochs", ours / torch)
+            case "throughput":
+                for batch in found["size"]["batches"]:
+                    value = ratio(found, f"batch {batch}", "ours", "torch")
+                    what = f"training throughput, batch {batch}, of native PyTorch"
+                    yield what, "≥ 1×", value, value >= 1
+            case "again":
+                seconds = median(found, "ours", "seconds")
+                yield _at_most(0.3, "each further training, seconds beyond", seconds, " s")
+            case "live":
+                yield from _latency(found, "one prediction, p50, of PyTorch's forward", "torch", 2)
+                yield from _latency(found, "one prediction, p50, of `model.predict`", "keras", 0.05)
+            case "window":
+                yield from _latency(found, "720 candles, of `model.predict`", "keras", 0.2)
+            case "memory":
+                peak = median(found, "ours", "ratio")
+                yield _at_most(2, "memory of a training over its matrix", peak)
+            case "growth":
+                for what in DIMENSIONS:
+                    for kind, grown in (("time", time_growth), ("memory", memory_growth)):
+                        value = grown(found, what, 4) / 4
+                        yield _at_most(LINEAR, f"{what} ×4: {kind} over linear", value)
+            case "start":
+                for command in found["rounds_of"]["stock"][0]:
+                    rounds = zip(
+                        *(found["rounds_of"][n] for n in ("plugins", "stock")), strict=True
+                    )
+                    more = statistics.median(own[command] - stock[command] for own, stock in rounds)
+                    yield _at_most(0.3, f"`freqtrade {command}`, seconds over stock", more, " s")
 
 
 def _at_most(limit: float, what: str, value: float, unit: str = "×") -> Target:
     return what, f"≤ {limit:g}{unit}", value, value <= limit
 
 
-def _backtest(found: Found) -> Iterator[Target]:
-    ours = whole_seconds(found, "ours")
-    keras = ours / whole_seconds(found, "keras")
-    yield _at_most(0.1, "backtest: seconds of plain Keras' design", keras)
-    more, figure = "the same: R² above its, on what both predicted", "r2_first_window"
-    gain = median(found, "ours", figure) - median(found, "keras", figure)
-    yield more, "≥ 0", gain, gain >= 0
-    torch = ours / whole_seconds(found, "torch")
-    yield _at_most(1, "backtest: seconds of native PyTorch, same epochs", torch)
-
-
-def _throughput(found: Found) -> Iterator[Target]:
-    for batch in found["size"]["batches"]:
-        value = ratio(found, f"batch {batch}", "ours", "torch")
-        what = f"training throughput, batch {batch}, of native PyTorch"
-        yield what, "≥ 1×", value, value >= 1
-
-
-def _again(found: Found) -> Iterator[Target]:
-    seconds = median(found, "ours", "seconds")
-    yield _at_most(0.3, "each further training, seconds beyond", seconds, " s")
-
-
 def _latency(found: Found, what: str, other: str, limit: float) -> Iterator[Target]:
     for layers, units in found["size"]["networks"]:
         value = ratio(found, f"{layers}×{units} p50", "ours", other)
         yield _at_most(limit, f"{what}, {layers}×{units}", value)
-
-
-def _live(found: Found) -> Iterator[Target]:
-    yield from _latency(found, "one prediction, p50, of PyTorch's forward", "torch", 2)
-    yield from _latency(found, "one prediction, p50, of `model.predict`", "keras", 0.05)
-
-
-def _window(found: Found) -> Iterator[Target]:
-    yield from _latency(found, "720 candles, of `model.predict`", "keras", 0.2)
-
-
-def _memory(found: Found) -> Iterator[Target]:
-    yield _at_most(2, "memory of a training over its matrix", median(found, "ours", "ratio"))
-
-
-def _growth(found: Found) -> Iterator[Target]:
-    for what in DIMENSIONS:
-        for kind, grown in (("time", time_growth), ("memory", memory_growth)):
-            yield _at_most(LINEAR, f"{what} ×4: {kind} over linear", grown(found, what, 4) / 4)
-
-
-def _start(found: Found) -> Iterator[Target]:
-    for command in ("list-freqaimodels", "list-strategies"):
-        pairs = zip(*(found["rounds_of"][who] for who in ("plugins", "stock")), strict=True)
-        more = statistics.median(plugins[command] - stock[command] for plugins, stock in pairs)
-        yield _at_most(0.3, f"`freqtrade {command}`, seconds over stock", more, " s")
-
-
-TARGETS = {
-    "backtest": _backtest,
-    "throughput": _throughput,
-    "again": _again,
-    "live": _live,
-    "window": _window,
-    "memory": _memory,
-    "growth": _growth,
-    "start": _start,
-}
 
 
 def targets_table(everything: dict[str, Found]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.hyperopt import __main__ as hyperopt
@@ -17,9 +18,8 @@ from benchmarks.saved_run import (
 from benchmarks.search import __main__ as search
 
 
-SMALL = Periods(
-    *(datetime(2024, month, day, tzinfo=UTC) for month, day in ((4, 1), (5, 1), (5, 31)))
-)
+DAYS = (datetime(2024, month, day, tzinfo=UTC) for month, day in ((4, 1), (5, 1), (5, 31)))
+SMALL = Periods(*DAYS)
 PAIRS = ["BTC/USDT:USDT", "ETH/USDT:USDT"]
 
 
@@ -62,12 +62,11 @@ def test_both_forms_of_an_epoch_trade_alike(saved: SavedRun) -> None:
 
 def test_ratio_is_of_the_same_parameters() -> None:
     """Times of both forms are compared round by round and pair by pair."""
-    found = hyperopt.summary(
-        {"FreqAI": [[2.0, 4.0], [8.0, 8.0]], "plain": [[1.0, 2.0], [8.0, 8.0]]}
-    )
+    found = hyperopt.summary(np.array([[[2.0, 4.0], [8.0, 8.0]], [[1.0, 2.0], [8.0, 8.0]]]))
     assert found["ratio_by_round"] == [2.0, 1.0]
     assert found["ratio_of_pairs"] == 1.5
     assert found["ratio"] == round(6.0 / 5.0, 3)
+    assert found["plain"]["median"] == 5.0
 
 
 def test_a_search_of_part_of_a_window_is_refused() -> None:
