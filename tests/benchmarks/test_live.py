@@ -11,10 +11,10 @@ TINY = {"units": 3, "num_lstm_layers": 1, "epochs": 1, "device": "cpu"}
 
 
 @pytest.fixture(autouse=True)
-def _short_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings of ten days and eight features."""
-    monkeypatch.setattr(live, "TRAIN_DAYS", 10)
-    monkeypatch.setattr(live, "FEATURES", 8)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of ten days, with few features and short windows."""
+    for name, value in (("TRAIN_DAYS", 10), ("FEATURES", 8), ("WIDTH", 4)):
+        monkeypatch.setattr(live, name, value)
 
 
 def test_the_report_has_every_figure() -> None:
