@@ -27,6 +27,8 @@ from freqai_lstm.model.windows import Inputs
 
 
 ROWS = 260
+# Enough for the LSTMs to add to the ridge regression, so that candles change predictions.
+LEARNS = {"epochs": 20, "learning_rate": 0.02}
 
 Make = Callable[..., Any]
 
@@ -87,7 +89,8 @@ for live in (False, True):
 @pytest.mark.parametrize("kind", ["keras", "joblib"])
 def test_fresh_process(saved: Make, tmp_path: Path, kind: str) -> None:
     """A fresh process, backtest or bot, finds the model and predicts bit for bit the same."""
-    run = saved(model_save_type=kind)
+    run = saved(model_save_type=kind, training=LEARNS)
+    assert max(run.freqai.model.report["shares"]) > 0
     assert run.path.name == f"cb_btc_{STAMP}_model.{kind}"
     script = [sys.executable, "-c", RESTARTED, str(Path(__file__).parents[1])]
     subprocess.run([*script, str(tmp_path), kind, str(ROWS)], check=True, cwd=tmp_path)
@@ -371,7 +374,7 @@ def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
 
     It holds no optimizer, and Keras has nothing to warn about.
     """
-    run = saved()
+    run = saved(training=LEARNS)
     with zipfile.ZipFile(run.path) as archive, archive.open("model.weights.h5") as weights:
         assert b"optimizer" not in weights.read()
     model = run.freqai.model
@@ -391,7 +394,10 @@ def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
         text=True,
     )
     assert "UserWarning" not in ran.stderr
-    np.testing.assert_allclose(np.load(names[-1]), model.predict(inputs, ends), atol=1e-6)
+    predicted = model.predict(inputs, ends)
+    np.testing.assert_allclose(np.load(names[-1]), predicted, atol=1e-5)
+    others = model.predict(inputs._replace(candles=candle_matrix(30, seed=2)), ends)
+    assert np.abs(others - predicted).max() > 1e-3
 
 
 def test_size_does_not_depend_on_earlier_trainings(saved: Make) -> None:
