@@ -65,7 +65,8 @@ def demo(
     """Backtest LSTMRegressor and ScoreStrategy on a generated market, and check the result."""
     console = Console()
     log = workdir / "freqtrade.log"
-    console.print(f"A generated market, then freqtrade backtesting with four trainings. Log: {log}")
+    console.print("A generated market, then freqtrade backtesting with four trainings.")
+    console.print(f"freqtrade's output: {log}", soft_wrap=True)
     try:
         prepare(workdir)
         backtest(workdir, log)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from freqai_lstm.model.shares import cautious_shares
 from freqai_lstm.model.windows import Floats, Rows, TrainingSet
 
 
@@ -22,7 +23,8 @@ class Ridge:
     """Hold a linear prediction, `features @ kernel + bias`, and how it was chosen.
 
     `kernel` of shape (features, labels), `bias` of shape (labels,). `penalties` of shape (labels,),
-    infinite where no penalty beat the flat prediction, which is the label's median.
+    infinite where no penalty beat the flat prediction, which is the label's median. `shares` of
+    shape (labels,): how much of the way from the median to the regression is gone.
     `out_of_fold` of shape (rows, labels): what a ridge regression predicts that has not seen the
     row's block of time; the network learns what that leaves over.
     """
@@ -30,6 +32,7 @@ class Ridge:
     kernel: Floats
     bias: Floats
     penalties: NDArray[np.float64]
+    shares: Floats
     out_of_fold: Floats
     medians: Floats  # (labels,)
 
@@ -44,8 +47,9 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     A label's penalty is the one with the least loss in blocked cross-validation: every block of
     time is predicted from the others, without windows whose labels reach into it. No penalty of one
     label touches another. Labels that are linear in the features are met exactly; where nothing can
-    be known, the prediction is the label's median. The intercept is penalised too: of labels that
-    are mostly zero, a mean that a few large ones make is no good prediction.
+    be known, the prediction is the label's median, and where little can, it stays near
+    (shares.py). The intercept is penalised too: of labels that are mostly zero, a mean that a few
+    large ones make is no good prediction.
 
     :param loss: loss of each row from (labels, predictions), both of shape (rows, 1).
     """
@@ -64,14 +68,18 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
         blocks.append(candidates)
     best = losses.argmin(axis=0)  # (labels,); of equals the first: the strongest penalty
     labels = np.arange(len(best))
-    out_of_fold = np.zeros_like(data.labels)
-    out_of_fold[ends] = np.concatenate(blocks, axis=1)[best, :, labels].T
-    kernels = _solve(data, ends, medians)[best, :, labels].T  # (features + 1, labels)
+    slopes = np.zeros_like(data.labels)  # (rows, labels), the regression less the median
+    slopes[ends] = np.concatenate(blocks, axis=1)[best, :, labels].T - medians
+    shares = cautious_shares(
+        data.labels[ends] - medians, slopes[ends], data.weights[ends], data.horizon
+    )
+    kernels = shares * _solve(data, ends, medians)[best, :, labels].T  # (features + 1, labels)
     return Ridge(
         kernels[:-1].astype(np.float32),
         (kernels[-1] + medians).astype(np.float32),
         np.concatenate([[np.inf], PENALTIES])[best],
-        out_of_fold,
+        shares,
+        shares * slopes + medians,
         medians,
     )
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.parameters import KEY
 from freqai_lstm.model.ridge import Ridge, fit_ridge
+from freqai_lstm.model.shares import cautious_shares
 from freqai_lstm.model.windows import Floats, Inputs, TrainingSet
 
 
@@ -76,9 +77,9 @@ class Training:
         """Train with early stopping on the validation loss and a learning rate that steps down.
 
         The network learns what the ridge regression, which has not seen a window's block of time,
-        leaves over. Of each label it adds the share that serves best on the validation windows,
-        nothing where it does not help: a label about which nothing can be known neither takes part
-        nor ends the training of the others. Without validation windows all epochs run, the training
+        leaves over. Of each label it adds a share, by how well it does on the validation windows
+        (shares.py): a label about which nothing can be known neither takes part nor ends the
+        training of the others. Without validation windows all epochs run, the training
         loss steers the learning rate, and the network adds all it has learned.
 
         :param start_from: weights to continue from (continual learning); None for fresh ones. The
@@ -86,8 +87,8 @@ class Training:
         :return: (weights of shape (numbers,), report); the report holds `epochs`, `best_epoch`,
             `loss`, `validation_loss`, `validation_r2`, `ridge_validation_loss`,
             `ridge_validation_r2` (None without validation), `shares` of the network, one a label,
-            `penalties` of the ridge regression (None: the median is predicted), `exact`, and
-            `curves`, one dict per epoch from 0.
+            `ridge_shares` and `penalties` of the ridge regression (None: the median is predicted),
+            `exact`, and `curves`, one dict per epoch from 0.
         :raises OperationalException: the loss is no finite number any more.
         """
         network, data = self.network, self.data
@@ -173,12 +174,8 @@ class Training:
             return np.zeros(data.labels.shape[1], np.float32), {}
         actual, out_of_fold = data.labels[ends], ridge.out_of_fold[ends]
         learned = self.network.predict(weights, data.inputs, ends)  # (windows, labels)
-        counts = data.weights[ends, None]
-        fit = (counts * learned * (actual - out_of_fold)).sum(axis=0)
-        size = (counts * learned**2).sum(axis=0)
-        shares = np.clip(np.divide(fit, size, out=np.zeros_like(fit), where=size > 0), 0, 1)
-        scores = self._scores(out_of_fold + shares * learned)
-        return shares.astype(np.float32), scores
+        shares = cautious_shares(actual - out_of_fold, learned, data.weights[ends], data.horizon)
+        return shares, self._scores(out_of_fold + shares * learned)
 
     def _scores(self, predicted: Floats) -> Scalars:
         data, ends = self.data, self.data.validation_ends
@@ -220,8 +217,8 @@ class Training:
                 "was trained."
             )
             return
-        parts = zip(labels, report["shares"], report["penalties"], strict=True)
-        unknown = [label for label, share, penalty in parts if share == 0 and penalty is None]
+        parts = zip(labels, report["shares"], report["ridge_shares"], strict=True)
+        unknown = [label for label, network, ridge in parts if network == ridge == 0]
         if unknown:
             logger.warning(
                 f"{self.name}: nothing validates better than the median of {', '.join(unknown)}; "
@@ -253,6 +250,7 @@ class Training:
             "ridge_validation_loss": alone.get("val_loss"),
             "ridge_validation_r2": alone.get("val_r2"),
             "shares": [float(share) for share in shares],
+            "ridge_shares": [float(share) for share in ridge.shares],
             "penalties": [float(p) if np.isfinite(p) else None for p in ridge.penalties],
             "exact": exact,
             "curves": self.curves,

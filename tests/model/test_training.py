@@ -267,7 +267,7 @@ def test_nothing_better_than_the_median_is_said(caplog: pytest.LogCaptureFixture
     network, data = small_network(epochs=1, learning_rate=1e-6), small_set()
     training = Training(network, data, name="A/B")
     _, report = training.run()
-    report |= {"shares": [0.5, 0.0], "penalties": [1.0, None]}
+    report |= {"shares": [0.5, 0.0], "ridge_shares": [0.0, 0.0]}
     training.log_summary(["&-a", "&-b"], report, 1.0)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     for part in ("A/B", "&-b", "median"):
@@ -282,6 +282,7 @@ def test_flat_label_predicts_its_median() -> None:
     data.horizon = 10_000
     weights, report = train(network, data)
     assert report["penalties"] == [None, None]
+    assert report["ridge_shares"] == [0, 0]
     predicted = network.predict(weights, data.inputs, data.validation_ends)
     medians = fit_ridge(data, network.loss).medians
     np.testing.assert_allclose(predicted, np.tile(medians, (len(predicted), 1)), atol=1e-4)

@@ -43,7 +43,7 @@ def test_backtest_trains_every_window_and_trades(first: FreqtradeRun, workshop: 
     """Two pairs and two windows: four trainings, one summary line each, none failed, and trades."""
     assert first.ok
     assert first.output.count("Starting training") == 4
-    assert first.output.count("best validation loss") == 4
+    assert first.output.count("no LSTM was trained") == 4, "T of the same candle is linear"
     assert not workshop.trades().empty
     assert set(workshop.trades()["is_short"]) == {True, False}
 
