@@ -45,6 +45,7 @@ class CompiledNetwork:
         self.lock = threading.RLock()
         self.conv_width, self.features = model.inputs[0].shape[1:]
         self.labels = model.output_shape[-1]
+        self.reads_candles = len(model.inputs) > 1
         self._shapes = [tuple(v.shape) for v in model.weights]
         self._sizes = [int(np.prod(shape)) for shape in self._shapes]
         # Weights, and the state of the dropout seeds.
@@ -95,7 +96,7 @@ class CompiledNetwork:
         """The model's inputs: (batch, conv_width, features) and (batch, conv_width, channels)."""
         rows = ends[:, None] + self.tf.range(1 - self.conv_width, 1)  # (batch, conv_width)
         windows = [self.tf.gather(inputs.features, rows)]
-        if len(self.model.inputs) > 1:
+        if self.reads_candles:
             windows.append(unit_free(self.tf, self.tf.gather(inputs.candles, rows)))
         return windows
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from freqai_lstm.model.calendar import calendar, calendar_names
 from freqai_lstm.model.candles import COLUMNS, candle_rows
-from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.windows import Floats, Inputs, candle_numbers
 
 
@@ -16,20 +15,27 @@ class InputMaker:
     """Make `Inputs` from scaled features, for the candles of one frame.
 
     :param frame: candles with their dates, as FreqAI hands them over.
+    :param candle_channel: whether the network reads candles; else they are zero and not looked at.
+    :param with_calendar: whether the calendar is among the network's features.
     """
 
     def __init__(
-        self, frame: pd.DataFrame, timeframe_seconds: int, parameters: LSTMParameters
+        self,
+        frame: pd.DataFrame,
+        timeframe_seconds: int,
+        *,
+        candle_channel: bool,
+        with_calendar: bool,
     ) -> None:
-        self.timeframe_seconds, self.parameters = timeframe_seconds, parameters
+        self.timeframe_seconds, self.with_calendar = timeframe_seconds, with_calendar
         self.candles = candle_numbers(frame["date"], timeframe_seconds)  # (frame rows,)
         self._rows: Floats = np.zeros((len(frame), len(COLUMNS)), np.float32)
-        if parameters.candle_channel:
+        if candle_channel:
             self._rows = candle_rows(frame)
 
     def names(self, features: list[str]) -> list[str]:
         """Name the columns of `Inputs.features`, of which the first are the given ones."""
-        added = calendar_names(self.timeframe_seconds) if self.parameters.calendar else []
+        added = calendar_names(self.timeframe_seconds) if self.with_calendar else []
         return [*features, *added]
 
     def __call__(
@@ -43,7 +49,7 @@ class InputMaker:
         """
         rows = self._rows[np.searchsorted(self.candles, candles)]  # (rows, 5)
         parts = [np.asarray(features, dtype=np.float32)]
-        if self.parameters.calendar:
+        if self.with_calendar:
             parts.append(calendar(candles, self.timeframe_seconds))
         valid = np.isfinite(rows).all(axis=1)
         rows = np.where(valid[:, None], rows, np.float32(0))

@@ -71,7 +71,7 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     slopes = np.zeros_like(data.labels)  # (rows, labels), the regression less the median
     slopes[ends] = np.concatenate(blocks, axis=1)[best, :, labels].T - medians
     shares = cautious_shares(
-        data.labels[ends] - medians, slopes[ends], data.weights[ends], data.horizon
+        data.labels[ends] - medians, slopes[ends], data.weights[ends], data.horizon, errors=0.5
     )
     kernels = shares * _solve(data, ends, medians)[best, :, labels].T  # (features + 1, labels)
     return Ridge(

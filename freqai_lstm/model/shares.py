@@ -10,8 +10,10 @@ from freqai_lstm.model.windows import Floats
 SHORTEST_BLOCK = 24  # windows
 
 
-def cautious_shares(actual: Floats, predicted: Floats, weights: Floats, horizon: int) -> Floats:
-    """Return, label by label, the share of a prediction that serves best, less its standard error.
+def cautious_shares(
+    actual: Floats, predicted: Floats, weights: Floats, horizon: int, *, errors: float
+) -> Floats:
+    """Return, label by label, the share of a prediction that serves best, less standard errors.
 
     The share is that of least squares, from 0 to 1. A label that can be foretold keeps nearly all
     of its prediction; one that luck alone seemed to foretell keeps little or nothing. Neighbouring
@@ -21,6 +23,7 @@ def cautious_shares(actual: Floats, predicted: Floats, weights: Floats, horizon:
     :param predicted: of the same shape, for windows that it was not fitted on.
     :param weights: array of shape (windows,).
     :param horizon: candles after which a label is known.
+    :param errors: how many standard errors to take off.
     :return: array of shape (labels,).
     """
     products = weights[:, None] * predicted * actual  # (windows, labels)
@@ -31,5 +34,5 @@ def cautious_shares(actual: Floats, predicted: Floats, weights: Floats, horizon:
     count = max(2, len(actual) // max(SHORTEST_BLOCK, 2 * horizon))
     misfits = [block.sum(axis=0) for block in np.array_split(products - shares * squares, count)]
     spread = np.sqrt(count / (count - 1) * np.square(misfits).sum(axis=0))
-    errors = np.divide(spread, size, out=np.zeros_like(size), where=known)
-    return np.clip(shares - errors, 0, 1).astype(np.float32)
+    error = np.divide(spread, size, out=np.zeros_like(size), where=known)
+    return np.clip(shares - errors * error, 0, 1).astype(np.float32)

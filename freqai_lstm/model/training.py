@@ -174,7 +174,8 @@ class Training:
             return np.zeros(data.labels.shape[1], np.float32), {}
         actual, out_of_fold = data.labels[ends], ridge.out_of_fold[ends]
         learned = self.network.predict(weights, data.inputs, ends)  # (windows, labels)
-        shares = cautious_shares(actual - out_of_fold, learned, data.weights[ends], data.horizon)
+        residual, counts = actual - out_of_fold, data.weights[ends]
+        shares = cautious_shares(residual, learned, counts, data.horizon, errors=1.0)
         return shares, self._scores(out_of_fold + shares * learned)
 
     def _scores(self, predicted: Floats) -> Scalars:

@@ -9,7 +9,6 @@ from pandas import DataFrame, Series
 from freqai_lstm.model.candles import COLUMNS
 from freqai_lstm.model.dataset import Block, numeric_labels, training_set, transform
 from freqai_lstm.model.inputs import InputMaker
-from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.model.scaling import LabelScale, feature_pipeline, label_pipeline
 from freqai_lstm.model.windows import TrainingSet
 
@@ -41,7 +40,7 @@ def joined(
     dates = pd.to_datetime(numbers * HOUR, unit="s", utc=True)
     frame = DataFrame({"date": dates, **dict.fromkeys(COLUMNS, 1.0 + numbers)})
     frame.loc[list(no_price), "close"] = 0.0
-    inputs = InputMaker(frame, HOUR, read_parameters({}))
+    inputs = InputMaker(frame, HOUR, candle_channel=True, with_calendar=True)
     return training_set(train, validation, inputs, 3, horizon)
 
 

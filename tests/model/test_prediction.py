@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import PAIR
 from freqtrade.exceptions import OperationalException
@@ -79,9 +80,25 @@ def assert_equal_predictions(
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, equal_nan=True)
 
 
+# Enough for the network to add something to the ridge regression.
+LEARNS = {"epochs": 30, "learning_rate": 0.02, "units": 16}
+
+
+@pytest.mark.parametrize("switched", ["candle_channel", "calendar"])
+def test_a_model_keeps_the_inputs_it_was_trained_with(trained: Make, switched: str) -> None:
+    """Loaded under another setting (allow_changed_fingerprint), it predicts as before."""
+    run = trained(training=LEARNS)
+    before, _ = run.predict(run.window)
+    parameters = run.freqai.parameters
+    run.freqai.parameters = parameters.model_copy(update={switched: False})
+    after, _ = run.predict(run.window)
+    pd.testing.assert_frame_equal(before, after)
+
+
 def test_backtest_equals_live(trained: Make) -> None:
     """The last `conv_width` rows, which a bot predicts, give what the backtest gave there."""
-    run = trained()
+    run = trained(training=LEARNS)
+    assert max(run.freqai.model.report["shares"]) > 0.1, "the LSTMs take part"
     predictions, do_predict = run.predict(run.window)
     assert do_predict.tolist() == [1] * len(run.window)
     assert predictions.std().min() > 0

@@ -9,7 +9,7 @@ from freqai_lstm.model.shares import cautious_shares
 
 def shares(actual: NDArray, predicted: NDArray, horizon: int = 0) -> list[float]:
     """Shares with equal weights."""
-    return cautious_shares(actual, predicted, np.ones(len(actual)), horizon).tolist()
+    return cautious_shares(actual, predicted, np.ones(len(actual)), horizon, errors=1).tolist()
 
 
 def test_sure_unsure_and_wrong() -> None:
@@ -48,9 +48,9 @@ def test_rows_of_weight_zero_do_not_count() -> None:
     actual = rng.normal(size=(400, 1))
     predicted = actual + rng.normal(size=(400, 1))
     weights = np.where(np.arange(400) < 200, 1.0, 0.0)
-    before = cautious_shares(actual, predicted, weights, 0)
+    before = cautious_shares(actual, predicted, weights, 0, errors=1)
     actual[200:] *= -5
-    assert cautious_shares(actual, predicted, weights, 0) == before
+    assert cautious_shares(actual, predicted, weights, 0, errors=1) == before
 
 
 def test_nothing_predicted() -> None:

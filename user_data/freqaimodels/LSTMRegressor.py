@@ -40,6 +40,7 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import checks, dataset, fingerprint, scaling  # noqa: E402
+from freqai_lstm.model.calendar import calendar_names  # noqa: E402
 from freqai_lstm.model.candles import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
 from freqai_lstm.model.inputs import InputMaker  # noqa: E402
@@ -166,7 +167,7 @@ class LSTMRegressor(BaseRegressionModel):
             self._unusable = error
             raise
         # FreqAI passes a backtest window alone to `predict`; its first windows begin in these rows.
-        keep = self._columns(dk)
+        keep = [*dk.training_features_list, "date", *CANDLE_COLUMNS]
         last = unfiltered_df[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
         dk.data_dictionary[HISTORY] = last
         network = self.pool.network(self.CONV_WIDTH, len(names), len(dk.label_list))
@@ -207,7 +208,12 @@ class LSTMRegressor(BaseRegressionModel):
         scale = scaling.LabelScale.fit(name, parts["train_features"], self.horizon)
         dk.data["label_scale"] = asdict(scale) if scale else None
         # Only rows, not their index, survive the pipeline: each carries its candle with it.
-        inputs = InputMaker(frame, self.base_tf_seconds, self.parameters)
+        inputs = InputMaker(
+            frame,
+            self.base_tf_seconds,
+            candle_channel=self.parameters.candle_channel,
+            with_calendar=self.parameters.calendar,
+        )
         candles = pd.Series(inputs.candles, index=frame.index)
         blocks: list[dataset.Block] = []
         for part in ("train", "test"):
@@ -270,7 +276,7 @@ class LSTMRegressor(BaseRegressionModel):
         dk.find_features(unfiltered_df)
         checks.check_columns(dk)
         names = dk.training_features_list
-        frame = unfiltered_df[self._columns(dk)]
+        frame = unfiltered_df[[*names, "date", *CANDLE_COLUMNS]]
         asked = len(frame)
         history = None if dk.live else dk.data_dictionary.get(HISTORY)
         if history is not None:
@@ -292,7 +298,12 @@ class LSTMRegressor(BaseRegressionModel):
             DataFrame(np.where(finite, values, 0.0), columns=names), outlier_check=True
         )
         dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
-        maker = InputMaker(frame, self.base_tf_seconds, self.parameters)
+        maker = InputMaker(
+            frame,
+            self.base_tf_seconds,
+            candle_channel=self.model.network.reads_candles,
+            with_calendar={*calendar_names(self.base_tf_seconds)} <= {*self.model.features},
+        )
         inputs, priced = maker(features.to_numpy(), maker.candles)
         valid &= priced & (np.asarray(inliers) == 1)
         ends = window_ends(maker.candles, valid, self.CONV_WIDTH)
@@ -325,11 +336,6 @@ class LSTMRegressor(BaseRegressionModel):
             else np.zeros(asked)
         )
         return DataFrame(labels, columns=dk.label_list), dk.do_predict
-
-    def _columns(self, dk: FreqaiDataKitchen) -> list[str]:
-        """What a prediction needs of the strategy's frame."""
-        prices = CANDLE_COLUMNS if self.parameters.candle_channel else []
-        return [*dk.training_features_list, "date", *prices]
 
     # --- what of FreqAI needs mending ---
 
