@@ -92,7 +92,7 @@ def training_set(
     return TrainingSet(
         inputs=rows,
         labels=joined("labels").astype(np.float32),
-        weights=weights / mean,
+        weights=(weights / mean).astype(np.float32),
         label_scales=joined("label_scales"),
         candles=candles,
         train_ends=train_ends,

@@ -51,6 +51,6 @@ class InputMaker:
         parts = [np.asarray(features, dtype=np.float32)]
         if self.with_calendar:
             parts.append(calendar(candles, self.timeframe_seconds))
-        valid = np.isfinite(rows).all(axis=1)
+        valid = np.asarray(np.isfinite(rows).all(axis=1))
         rows = np.where(valid[:, None], rows, np.float32(0))
         return Inputs(np.hstack(parts), rows), valid

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from freqai_lstm.model.windows import Floats
 
@@ -11,7 +14,12 @@ SHORTEST_BLOCK = 24  # windows
 
 
 def cautious_shares(
-    actual: Floats, predicted: Floats, weights: Floats, horizon: int, *, errors: float
+    actual: NDArray[Any],
+    predicted: NDArray[Any],
+    weights: NDArray[Any],
+    horizon: int,
+    *,
+    errors: float,
 ) -> Floats:
     """Return, label by label, the share of a prediction that serves best, less standard errors.
 

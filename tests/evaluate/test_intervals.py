@@ -1,5 +1,7 @@
 """Differences of skill: sums per block give scikit-learn's figures, and the words are honest."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,7 +75,7 @@ def test_short_ranges_are_cut_into_days_and_shorter_ones_have_no_interval() -> N
 def test_words() -> None:
     """Better, worse, undecided by noise, and nothing to decide where both are exact."""
 
-    def word(**noise: float) -> str:
+    def word(**noise: Any) -> str:
         frame = rows(**noise)
         return compare_skills(drawn_skills(frame, ["model", "ridge"], "r2"))["word"]
 

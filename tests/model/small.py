@@ -16,7 +16,7 @@ WIDTH, FEATURES, LABELS = 4, 4, 2
 
 def small_network(**given: Any) -> CompiledNetwork:
     """The network of some parameters for windows of (WIDTH, FEATURES) and LABELS labels."""
-    small = {"units": 8, "num_lstm_layers": 1, "epochs": 3, "batch_size": 32}
+    small: dict[str, Any] = {"units": 8, "num_lstm_layers": 1, "epochs": 3, "batch_size": 32}
     # Four features and some hundred steps: too little to learn under strong dropout.
     small |= {"dropout_rate": 0.1, "input_dropout_rate": 0.0}
     return pool_of(read_parameters(small | given)).network(WIDTH, FEATURES, LABELS)

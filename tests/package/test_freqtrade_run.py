@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ class BuysWhatRises(IStrategy):
     def populate_exit_trend(self, dataframe, metadata):
         return dataframe
 """
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "dry_run": True,
     "dry_run_wallet": 1000,
     "stake_currency": "USDT",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import time
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,18 @@ from freqai_lstm.rehearse.summary import candles_of, read_history, summarize
 
 # What the run below told, as a pipe would get it.
 CONSOLE = Console(file=io.StringIO(), log_path=False, width=200)
+
+
+def told_by(console: Console) -> str:
+    """What a console that writes into memory was told."""
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def save_history(history: dict[str, pd.DataFrame], path: Path) -> None:
+    """Write a prediction history as FreqAI does."""
+    path.write_bytes(pickle.dumps(history))
+
 
 # --------------------------------------------------------------------- the run, end to end
 
@@ -108,7 +121,7 @@ def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
 def test_it_tells_what_happens(rehearsal: tuple[Rehearsal, dict]) -> None:
     """Trainings, first predictions, minutes, kill -9, the end and warnings are told in order."""
     run, summary = rehearsal
-    told = CONSOLE.file.getvalue()
+    told = told_by(CONSOLE)
     order = ["2 pairs", "Trained BTC", "Killed", "First prediction", "Stopped"]
     places = [told.index(order[0])]
     for word in order[1:]:
@@ -284,14 +297,14 @@ def test_news_are_told_once(run: Bot, tmp_path: Path) -> None:
         run.log.write_text(LOG[:end])
         narrator.follow(run)
         narrator.follow(run)
-    told = console.file.getvalue()
+    told = told_by(console)
     assert told.count("Trained BTC/USDT:USDT in 9.0 s") == 1
     assert told.count("Warning: No model ready for ETH") == 1
     assert "NameError" not in told
     run.ended = STARTED + 600
     run.log.write_text(LOG + LOG)
     narrator.follow(run)
-    told = console.file.getvalue()
+    told = told_by(console)
     assert "NameError" in told
     assert told.count("Warning: No model ready for ETH") == 1
     assert told.count("First prediction") == 0
@@ -330,20 +343,20 @@ def test_changed_history_is_a_problem(run: Bot, tmp_path: Path) -> None:
     """Saved predictions that differ after the restart, and no parity, are reported."""
     run.saved = {"BTC": history([0, 1, 2])}
     after = {"BTC": history([0, 1, 2, 3])}
-    pd.to_pickle(after, tmp_path / "historic_predictions.pkl")
+    save_history(after, tmp_path / "historic_predictions.pkl")
     parity = Parity(pd.DataFrame({"difference": [1e-6, 2e-3], "model": "a", "older": False}))
     arguments = ([run], tmp_path, tmp_path / "none.sqlite", parity)
     summary = summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)
     assert summary["history_kept"]
     assert any("differ by 2.0e-03" in problem for problem in summary["problems"])
     after["BTC"].loc[1, "&-a"] = 7.0
-    pd.to_pickle(after, tmp_path / "historic_predictions.pkl")
+    save_history(after, tmp_path / "historic_predictions.pkl")
     assert not summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)["history_kept"]
 
 
 def test_pair_without_predictions_is_a_problem(run: Bot, tmp_path: Path) -> None:
     """A pair of the whitelist that the bot never predicted is named, though nothing was logged."""
-    pd.to_pickle({"BTC": history([2, 3])}, tmp_path / "historic_predictions.pkl")
+    save_history({"BTC": history([2, 3])}, tmp_path / "historic_predictions.pkl")
     parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
     arguments = ([run], tmp_path, tmp_path / "none", parity)
     summary = summarize(*arguments, pairs=["BTC", "ETH"], retrain_hours=1.0)
@@ -368,7 +381,7 @@ def test_cut_off_history_falls_back(tmp_path: Path) -> None:
     """A history file cut off while written is passed over for FreqAI's backup."""
     assert read_history(tmp_path) == {}
     for name in ("historic_predictions.pkl", "historic_predictions.backup.pkl"):
-        pd.to_pickle({"BTC": history([1, 2])}, tmp_path / name)
+        save_history({"BTC": history([1, 2])}, tmp_path / name)
     whole = tmp_path / "historic_predictions.pkl"
     whole.write_bytes(whole.read_bytes()[:100])
     assert len(read_history(tmp_path)["BTC"]) == 2
@@ -390,7 +403,7 @@ def test_verdict_names_problems_and_warnings(run: Bot, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=120)
     console.print(verdict(summary))
     console.print(verdict(summary | {"problems": []}))
-    failed, passed = console.file.getvalue().split("╰", 1)
+    failed, passed = told_by(console).split("╰", 1)
     assert "Rehearsal failed" in failed
     assert "never predicted: BTC" in failed
     assert "3 ×: outdated history [ETH]" in failed
