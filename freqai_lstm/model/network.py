@@ -12,7 +12,7 @@ from freqai_lstm.model.parameters import LSTMParameters
 
 RIDGE = "ridge"  # name of the layer whose weights ridge.py solves
 RESIDUAL = "learned_residual"  # name of the layer that adds what the epochs learn
-MAX_UNROLLED = 128  # LSTM steps (candles × layers); tracing a training takes 40 ms for each
+MAX_UNROLLED = 128  # LSTM steps of all stacks; tracing a training takes 40 ms for each
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
     """
     p = shape.parameters
     layers = keras.layers
-    unroll = not on_gpu and shape.conv_width * p.num_lstm_layers <= MAX_UNROLLED
+    steps = shape.conv_width * p.num_lstm_layers * (1 + p.candle_channel)
+    unroll = not on_gpu and steps <= MAX_UNROLLED
 
     def glorot(seed: int) -> Any:
         return keras.initializers.GlorotUniform(seed=p.seed * 1000 + seed)

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import PAIR
 from freqtrade.freqai.freqai_interface import IFreqaiModel
@@ -60,7 +61,8 @@ def test_candle_with_an_impossible_price(
     assert set(np.flatnonzero(do_predict == 0)) == left_out
     missing = predictions.isna()
     assert set(np.flatnonzero(missing.all(axis=1))) == left_out
-    assert predictions.equals(before.mask(missing))
+    # Fewer windows in a call round otherwise.
+    pd.testing.assert_frame_equal(predictions, before.mask(missing), rtol=1e-4)
 
 
 def test_restart_predicts_at_once_and_keeps_the_history(start: Callable[..., LiveBot]) -> None:
