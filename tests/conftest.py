@@ -1,5 +1,6 @@
 """What the tests share: a small FreqAI set-up, a strategy's frame, seeds."""
 
+import logging
 import random
 from collections.abc import Callable
 from functools import cache, partial
@@ -27,7 +28,8 @@ STAMP = 1709251200  # 2024-03-01, when a training window ends
 
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
-    """Tests draw the same numbers in every run and in every order."""
+    """Tests draw the same numbers, and log alike, in every run and in every order."""
+    logging.disable(logging.NOTSET)  # commands that were called in this process keep it quiet
     random.seed(1)
     np.random.seed(1)
 

@@ -51,7 +51,7 @@ def test_flat_where_nothing_is_to_be_known() -> None:
     rng = np.random.default_rng(2)
     data.labels[:] = np.where(rng.random((600, 2)) < 0.05, rng.normal(5, 5, (600, 2)), 0)
     found = fit_ridge(data, squares)
-    assert np.abs(found.kernel).max() < 0.03 * data.labels.std()
+    assert np.abs(found.kernel).max() < 0.05 * data.labels.std()
     assert (np.abs(found.bias) < 0.7 * data.labels.mean(axis=0)).all()
 
 

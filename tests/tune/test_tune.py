@@ -474,10 +474,15 @@ def test_wrong_options_are_named(user: TuneUser, options: list[str], words: str)
     assert not any((user.userdir / "models").glob("*")), "nothing is left in the user's folder"
 
 
+def heed_ctrl_c() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, and so the tests too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(user: TuneUser, *options: str, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "freqai_lstm", "tune", *user.arguments(), *options]
     with log.open("wb") as file:
-        return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+        return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, preexec_fn=heed_ctrl_c)
 
 
 @pytest.mark.slow
