@@ -2,7 +2,7 @@
 FROM freqtradeorg/freqtrade:stable_freqai
 
 # As the image's own user: freqtrade's packages lie in its home folder too.
-COPY --chown=ftuser:ftuser . /tmp/freqai-lstm
-RUN pip install --user --no-cache-dir "/tmp/freqai-lstm[tools]" \
-    && rm -rf /tmp/freqai-lstm \
+COPY --chown=ftuser:ftuser . freqai-lstm/
+RUN pip install --user --no-cache-dir "./freqai-lstm[tools]" \
+    && rm -rf freqai-lstm \
     && python -m freqai_lstm init --userdir /freqtrade/user_data
