@@ -96,6 +96,8 @@ class Training:
             ridge = fit_ridge(data, network.loss)
             shares, best_epoch = np.zeros(data.labels.shape[1], np.float32), 0
             network.reset(start_from)
+            # The epochs see residuals: the ridge regression of the last model has no part in them.
+            network.set_ridge(np.zeros_like(ridge.kernel), np.zeros_like(ridge.bias))
             exact = start_from is None and self._is_exact(ridge)
             weights = network.weights()
             if len(data.validation_ends) or exact:

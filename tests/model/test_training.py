@@ -233,7 +233,11 @@ def test_start_from() -> None:
     """A training that continues begins where the last one ended, a fresh one does not."""
     network, data = small_network(**QUICK), small_set()
     weights, fresh = train(network, data)
-    _, continued = train(network, data, weights)
+    more, continued = train(network, data, weights)
+    # What was validated is what is returned: the last model's ridge regression has no part in it.
+    assert validation_loss(network, data, more) == pytest.approx(
+        continued["validation_loss"], rel=1e-3
+    )
     assert continued["curves"][1]["loss"] < 0.6 * fresh["curves"][1]["loss"]
     assert continued["curves"][0]["val_loss"] < 0.5 * fresh["curves"][0]["val_loss"]
     assert continued["ridge_validation_loss"] == pytest.approx(fresh["ridge_validation_loss"])
