@@ -12,6 +12,10 @@ import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from freqai_lstm.evaluate.trades import CASH, drawdown
+from freqai_lstm.evaluate.words import compared, titled
 
 
 COLOURS = {
@@ -20,12 +24,17 @@ COLOURS = {
     "persistence": "#8b5cf6",
     "ridge": "#d97706",
     "lightgbm": "#16a34a",
+    "har": "#0891b2",
 }
 PAIR_COLOURS = ["#3b82f6", "#d97706", "#16a34a", "#db2777", "#8b5cf6", "#0891b2", "#ca8a04"]
-GREY, GREEN, RED = "#94a3b8", "#16a34a", "#dc2626"
+GREY, GREEN, RED, RUN_COLOUR = "#94a3b8", "#16a34a", "#dc2626", "#db2777"
 # Points of all curves together, and of one cloud: the page is to stay small enough to be sent.
-LINE_POINTS, CLOUD_POINTS = 24_000, 600
+LINE_POINTS, CLOUD_POINTS, EQUITY_POINTS = 18_000, 600, 500
 PIXELS = {"template": "none", "color_discrete_sequence": PAIR_COLOURS}
+PREDICTORS: dict[str, Any] = {
+    "color_discrete_map": COLOURS,
+    "color_discrete_sequence": [RUN_COLOUR],
+}
 
 
 def styled(figure: go.Figure, height: int = 340, **layout: Any) -> go.Figure:
@@ -64,9 +73,9 @@ def differences(report: dict[str, Any]) -> go.Figure:
         error_x="plus",
         error_x_minus="minus",
         hover_data=["word"],
-        color_discrete_map=COLOURS,
+        **PREDICTORS,
         labels={"value": "R² of the model minus R² of the baseline"},
-        category_orders={"target": targets},
+        category_orders={"target": targets, "baseline": compared(report)},
     )
     found.update_traces(marker_size=8, orientation="h")
     styled(found, 110 + 46 * len(targets), scattermode="group", scattergap=0.35, yaxis_title=None)
@@ -82,9 +91,7 @@ def by_pair(of_target: dict[str, Any]) -> go.Figure:
         for name in of_target["predictors"]
     ]
     frame = pd.DataFrame(rows, columns=["pair", "predictor", "R²"])
-    found = px.bar(
-        frame, x="pair", y="R²", color="predictor", barmode="group", color_discrete_map=COLOURS
-    )
+    found = px.bar(frame, x="pair", y="R²", color="predictor", barmode="group", **PREDICTORS)
     styled(found, xaxis_title=None)
     # A hopeless baseline (R² of persistence, say) may lie far below zero; what counts is above.
     return found.update_yaxes(range=_skill_range(frame["R²"], lowest=-0.5))
@@ -106,8 +113,10 @@ def by_window(report: dict[str, Any], target: str) -> go.Figure:
     lines = rows[~of_best]
     mean = rows[of_best].groupby("window", as_index=False)["R²"].mean()
     found = px.line(lines, x="window", y="R²", color="pair", markers=True, **PIXELS)
-    style = {"color": COLOURS[best], "dash": "dash"}
-    found.add_scatter(x=mean["window"], y=mean["R²"], name=f"{best}, mean of pairs", line=style)
+    style = {"color": COLOURS.get(best, RUN_COLOUR), "dash": "dash"}
+    found.add_scatter(
+        x=mean["window"], y=mean["R²"], name=f"{titled(best)}, mean of pairs", line=style
+    )
     styled(found, xaxis_title=None)
     found.update_yaxes(range=_skill_range([*lines["R²"], *mean["R²"]], lowest=-2.0))
     return found.update_xaxes(type="date", tickformat="%d %b\n%Y")
@@ -188,8 +197,11 @@ def calibrated(of_target: dict[str, Any], rows: pd.DataFrame) -> go.Figure:
         error_y={"array": 2 * bins["error"], "thickness": 1},
         name="mean of similar predictions",
         line={"color": COLOURS["model"], "width": 2},
-        customdata=bins["candles"],
-        hovertemplate="%{x:.2f}, realised %{y:.2f}, %{customdata} candles<extra></extra>",
+        customdata=bins[["candles", "rmse"]].to_numpy(),
+        hovertemplate=(
+            "%{x:.2f}, realised %{y:.2f}, %{customdata[0]} candles, "
+            "root mean square error %{customdata[1]:.2f}<extra></extra>"
+        ),
     )
     found.add_scatter(x=x, y=x, mode="lines", name="perfect", line={"dash": "dot", "color": GREY})
     styled(found, 400, xaxis_title="predicted", yaxis_title="realised")
@@ -226,31 +238,69 @@ def learning_curves(report: dict[str, Any]) -> go.Figure | None:
     return styled(found).update_yaxes(type="log", tickvals=ticks, tickformat=".2~g")
 
 
-def overfitting(report: dict[str, Any]) -> go.Figure | None:
-    """R² of the labels, in validation against out of sample, a point per training."""
+def by_fifth(of_target: dict[str, Any]) -> go.Figure | None:
+    """Mean return of the next candles by fifth of the prediction, a line per number of candles."""
     rows = pd.DataFrame(
-        [window["training"] | {"pair": short(window["pair"])} for window in report["windows"]]
+        [
+            (f"{of['candles']} ahead", fifth, value)
+            for of in of_target["returns"]
+            for fifth, value in enumerate(of["fifths"], start=1)
+        ],
+        columns=["candles", "fifth", "return"],
     )
-    if "validation_r2" not in rows:
-        return None
-    found = px.scatter(rows, x="validation_r2", y="unseen_r2", color="pair", **PIXELS)
-    values = rows[["validation_r2", "unseen_r2"]].to_numpy(float).ravel()
-    ends = _skill_range(values, lowest=-1.0)
-    found.add_scatter(x=ends, y=ends, name="no loss", line={"dash": "dot", "color": GREY})
-    styled(found, xaxis_title="R² in validation", yaxis_title="R² out of sample")
-    return found.update_xaxes(range=ends).update_yaxes(range=ends)
-
-
-def importance(report: dict[str, Any], most: int = 20) -> go.Figure | None:
-    """The groups of features whose displacement costs most R²."""
-    rows = pd.DataFrame(report["importance"][:most][::-1])
     if rows.empty:
         return None
-    rows["features"] = ["<br>".join(names[:8]) for names in rows["features"]]
-    labels = {"drop": "R² lost when displaced in time"}
-    found = px.bar(rows, x="drop", y="group", orientation="h", hover_data="features", labels=labels)
-    found.update_traces(marker_color=COLOURS["model"])
-    return styled(found, 60 + 24 * len(rows), yaxis_title=None)
+    found = px.line(rows, x="fifth", y="return", color="candles", markers=True, **PIXELS)
+    names = {1: "lowest fifth", len(rows["fifth"].unique()): "highest"}
+    ticks = {"tickvals": list(range(1, 6)), "ticktext": [names.get(n, n) for n in range(1, 6)]}
+    styled(found, xaxis_title="prediction", yaxis_title="mean return, basis points")
+    return found.update_xaxes(ticks).update_yaxes(zeroline=True)
+
+
+def along_threshold(of_target: dict[str, Any]) -> go.Figure:
+    """Precision, recall and chance of entries beyond a threshold."""
+    rows = pd.DataFrame(of_target["thresholds"])
+    found = go.Figure()
+    for name, colour, dash in (
+        ("precision", COLOURS["model"], "solid"),
+        ("chance", GREY, "dash"),
+        ("recall", COLOURS["ridge"], "solid"),
+    ):
+        found.add_scatter(
+            x=rows["threshold"],
+            y=rows[name],
+            name=name,
+            line={"color": colour, "dash": dash},
+            customdata=rows["signals"],
+            hovertemplate="%{y:.1%}, %{customdata} entries",
+        )
+    title = "threshold, standard deviations of the labels"
+    styled(found, hovermode="x unified", xaxis_title=title)
+    return found.update_yaxes(range=[0, 1.02], tickformat=".0%")
+
+
+def equity(equities: pd.DataFrame) -> go.Figure:
+    """The wallet beside buy and hold and cash, and below it how far each is under its highest."""
+    start = float(equities[CASH].iloc[0])
+    found = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.65, 0.35], vertical_spacing=0.06)
+    step = max(len(equities) // EQUITY_POINTS, 1)
+    colours = (COLOURS["model"], COLOURS["ridge"], GREY, *PAIR_COLOURS[3:])
+    for (name, of), colour in zip(equities.items(), colours, strict=False):
+        for row, values in ((1, of / start - 1), (2, drawdown(of, start))):
+            found.add_scatter(
+                x=_milliseconds(values.index.to_series()[::step]),
+                y=values.to_numpy("float32")[::step],
+                name=str(name),
+                line={"color": colour, "width": 1.5},
+                legendgroup=str(name),
+                showlegend=row == 1,
+                row=row,
+                col=1,
+            )
+    styled(found, 460, hovermode="x unified")
+    found.update_yaxes(tickformat=".0%").update_xaxes(type="date")
+    found.update_yaxes(title="profit", row=1)
+    return found.update_yaxes(title="drawdown", row=2)
 
 
 def short(pair: str) -> str:

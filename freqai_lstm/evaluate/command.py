@@ -1,12 +1,14 @@
-"""`freqai-lstm evaluate`: how good are a backtest's predictions, beside simple baselines?
+"""`freqai-lstm evaluate`: what are a backtest's predictions and trades worth?
 
-It reads the predictions that FreqAI saved in `freqtrade backtesting`. Written: tables to the
-terminal, `evaluation.json` (keys: report.py) and `evaluation.html`, one page that needs no network.
+It reads the predictions that FreqAI saved in `freqtrade backtesting`, and freqtrade's own result
+file. Written: tables to the terminal, `evaluation.json` (keys: report.py) and `evaluation.html`,
+one page that needs no network.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import tempfile
@@ -18,7 +20,6 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 from freqtrade.exceptions import FreqtradeException
-from freqtrade.exchange import timeframe_to_seconds
 from plotly.utils import PlotlyJSONEncoder
 from rich.console import Console
 from rich.progress import track
@@ -26,24 +27,27 @@ from rich.progress import track
 from freqai_lstm.evaluate.baselines import learned_baselines
 from freqai_lstm.evaluate.data import (
     KEYS,
+    RUN,
+    Predictions,
+    add_run,
     missing_windows,
     newest,
     read_predictions,
     saved_timerange,
 )
 from freqai_lstm.evaluate.features import Features
-from freqai_lstm.evaluate.importance import permutation_importance
 from freqai_lstm.evaluate.page import write_page
 from freqai_lstm.evaluate.report import build_report, headline_targets
 from freqai_lstm.evaluate.setup import (
     EvaluationFailed,
     Setup,
+    load_candles,
     load_config,
     load_setup,
     trained_settings,
 )
 from freqai_lstm.evaluate.tables import print_report
-from freqai_lstm.freqtrade_run import load_newest_backtest
+from freqai_lstm.evaluate.trades import Result, find_result, money
 
 
 TALKATIVE = ("datasieve.pipeline", "freqtrade.data.history.datahandlers.idatahandler")
@@ -72,12 +76,16 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="Folder for the page and the figures.")] = Path(
         "build/evaluation"
     ),
-    baselines: Annotated[bool, typer.Option(help="Train ridge and LightGBM too.")] = True,
-    importance_windows: Annotated[
-        int, typer.Option(min=0, help="Trainings whose feature importance is measured.")
-    ] = 4,
+    baselines: Annotated[bool, typer.Option(help="Train ridge, LightGBM and HAR too.")] = True,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="IDENTIFIER", help="Another run of this strategy to compare with."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Default: evaluation.json in the output folder.")
+    ] = None,
 ) -> None:
-    """Compare FreqAI's saved predictions with what came about, beside baselines.
+    """Compare FreqAI's saved predictions, and the trades, with what came about and baselines.
 
     Any strategy with numeric labels and any FreqAI regression model.
     """
@@ -99,7 +107,13 @@ def evaluate(
             found["freqaimodel"] = found.get("freqaimodel") or "LSTMRegressor"
             found["timerange"] = found.get("timerange") or saved_timerange(found)
             setup, work = load_setup(found), Path(scratch)
-            write_evaluation(setup, work, output, Console(), baselines, importance_windows)
+            other = None
+            if against:
+                theirs = copy.deepcopy(found)
+                theirs["freqai"]["identifier"] = against
+                other = load_setup(theirs)
+            data = json_file or output / "evaluation.json"
+            write_evaluation(setup, other, work, output, data, Console(), baselines)
     except (EvaluationFailed, FreqtradeException) as error:
         typer.secho(f"The evaluation failed: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
@@ -107,40 +121,41 @@ def evaluate(
 
 def write_evaluation(
     setup: Setup,
+    other: Setup | None,
     scratch: Path,
     output: Path,
+    data: Path,
     console: Console,
     baselines: bool,
-    importance_windows: int,
 ) -> None:
     """Measure what is saved, write the page and the figures, print the tables.
 
+    :param other: another run, to compare with.
     :param scratch: an empty folder for what FreqAI's classes write.
+    :param data: the file for the figures.
     :raises EvaluationFailed: see the message.
     """
     found, features = read_predictions(setup), Features(setup, scratch)
-    trades, note = _trades(setup)
-    importance, notes = pd.DataFrame(), [*_notes(setup, scratch), note]
+    against = f"{RUN}{other.config['freqai']['identifier']}" if other else None
+    if other and against:
+        add_run(found, read_predictions(other), against)
     if baselines:
         windows = track(
-            learned_baselines(features, found),
-            "Ridge and LightGBM",
+            learned_baselines(features, found, headline_targets(found)),
+            "Ridge, LightGBM, HAR",
             total=len(found.windows),
             console=console,
         )
         found.rows = found.rows.merge(pd.concat(windows), on=KEYS, how="left")
-    if importance_windows:
-        with console.status("Feature importance"):
-            targets = headline_targets(found)
-            importance, more = permutation_importance(features, found, targets, importance_windows)
-        notes += more
-    report = build_report(setup, found, importance, notes)
+    trades, equities, opened = _trades(setup, other, found)
+    report = build_report(setup, found, _notes(setup, scratch), trades, against)
     output.mkdir(parents=True, exist_ok=True)
-    data, page = output / "evaluation.json", output / "evaluation.html"
+    data.parent.mkdir(parents=True, exist_ok=True)
+    page = output / "evaluation.html"
     # plotly's encoder writes null for what is not a number, and knows NumPy's types.
     text = json.dumps(report, indent=1, ensure_ascii=False, cls=PlotlyJSONEncoder)
     data.write_text(text + "\n", encoding="utf-8")
-    write_page(page, report, newest(found.rows), trades)
+    write_page(page, report, newest(found.rows), opened, equities)
     print_report(report, console)
     for path in (data, page):
         console.print(f"Wrote {path}", soft_wrap=True, highlight=False)
@@ -165,22 +180,39 @@ def _notes(setup: Setup, scratch: Path) -> list[str]:
     return notes
 
 
-def _trades(setup: Setup) -> tuple[pd.DataFrame, str]:
-    """Trades of the newest backtest result, if it was made with this identifier."""
-    try:
-        statistics, trades = load_newest_backtest(
-            Path(setup.config["user_data_dir"]), setup.config["strategy"]
+def _trades(
+    setup: Setup, other: Setup | None, found: Predictions
+) -> tuple[dict[str, Any] | str, pd.DataFrame, pd.DataFrame]:
+    """Figures of the trades, or why there are none; equity by candle; and the trades."""
+    dates = found.rows["date"]
+    result = _result(setup, dates)
+    if result is None:
+        text = (
+            f"Expected a backtest result of {setup.config['strategy']} with identifier "
+            f"{setup.config['freqai']['identifier']} in "
+            f"{Path(setup.config['user_data_dir']) / 'backtest_results'} that traded on these "
+            "candles, got none. Run `freqtrade backtesting` with this configuration (without "
+            "`--export none`); it reuses the saved predictions."
         )
-    except (ValueError, OSError, FreqtradeException) as error:
-        return pd.DataFrame(), f"No trades are shown: {error}"
-    made_with = statistics.get("freqai_identifier")
-    if made_with != setup.config["freqai"]["identifier"]:
-        note = f"No trades are shown: the newest backtest is of identifier {made_with!r}."
-        return pd.DataFrame(), note
-    step = pd.Timedelta(seconds=timeframe_to_seconds(setup.config["timeframe"]))
-    # A trade opens with the candle after its signal.
-    trades = trades.assign(signal=pd.to_datetime(trades["open_date"], utc=True) - step)
-    return trades, f"The trades shown, {len(trades)}, are those of the newest backtest result."
+        return text, pd.DataFrame(), pd.DataFrame()
+    pairs = {*result.trades.get("pair", []), *result.statistics["pairlist"]}
+    candles = dict(found.candles)
+    for pair in pairs - set(candles):
+        stored = load_candles(setup, pair)
+        candles[pair] = stored.set_index(pd.DatetimeIndex(pd.to_datetime(stored["date"], utc=True)))
+    others = {}
+    theirs = _result(other, dates) if other else None
+    if other and theirs and theirs.span == result.span:
+        others[f"{RUN}{other.config['freqai']['identifier']}"] = theirs
+    figures, equities = money(result, candles, Path(setup.config["user_data_dir"]), others)
+    return figures, equities, result.trades
+
+
+def _result(setup: Setup, dates: pd.Series) -> Result | None:
+    config = setup.config
+    identifier = str(config["freqai"]["identifier"])
+    userdir = Path(config["user_data_dir"])
+    return find_result(userdir, config["strategy"], identifier, dates.min(), dates.max())
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from freqai_lstm.evaluate.scores import TARGET
 from freqai_lstm.evaluate.setup import EvaluationFailed, Setup, load_candles, models_folder
 
 
+RUN = "run "  # begins the column of another run's predictions
 KEYS = ["pair", "start", "date", "target"]
 # Places in the history at which it is tried how many candles later a label is settled.
 CUTS, FARTHEST = 6, 1_000
@@ -61,15 +62,18 @@ class Predictions:
     :param rows: a row per pair, start (of the window), date and target. realised: the label the
         candle's prediction was for; model: the prediction; flat: the mean of the labels the model
         was trained on; persistence: the last label settled when the prediction is made; scale:
-        standard deviation of the training labels, all in the unit of the label; valid: do_predict
+        standard deviation of the training labels; lower, upper, spread: what the model says of
+        its own doubt, NaN where it says nothing; all in the unit of the label; valid: do_predict
         is 1 and the prediction a number.
     :param look_ahead: target → candles after which its value is settled; 0 is a label of the same
         candle, None one that is not settled within a thousand candles, which has no persistence.
+    :param candles: pair → all its stored candles, by date.
     """
 
     windows: list[Window]
     rows: pd.DataFrame
     look_ahead: dict[str, int | None]
+    candles: dict[str, pd.DataFrame]
 
     @property
     def targets(self) -> list[str]:
@@ -125,12 +129,14 @@ def read_predictions(setup: Setup) -> Predictions:
     limits = TimeRange.parse_timerange(setup.config["timerange"])
     step = timeframe_to_seconds(setup.config["timeframe"])
     windows, frames = [], []
+    stored: dict[str, pd.DataFrame] = {}
     look_ahead: dict[str, int | None] = {}
     for pair in setup.pairs:
         candles = load_candles(setup, pair)
         labels = setup.labels(candles, pair)
         look_ahead = look_ahead or _look_ahead(setup, candles, labels, pair)
         labels.index = pd.DatetimeIndex(pd.to_datetime(candles["date"], utc=True))
+        stored[pair] = candles.set_index(labels.index)
         for start, path in prediction_files(setup.folder, pair).items():
             predicted = _read_file(path).set_index("date")
             seconds = pd.DatetimeIndex(predicted.index).as_unit("s").asi8
@@ -150,7 +156,26 @@ def read_predictions(setup: Setup) -> Predictions:
             f"{setup.folder / 'backtesting_predictions'} for {setup.config['timerange']}, got none."
             " Check --timerange, --userdir and freqai.identifier."
         )
-    return Predictions(windows, pd.concat(frames, ignore_index=True), look_ahead)
+    return Predictions(windows, pd.concat(frames, ignore_index=True), look_ahead, stored)
+
+
+def add_run(found: Predictions, other: Predictions, name: str) -> None:
+    """Put another run's predictions of the same candles beside the model's, as column `name`.
+
+    :raises EvaluationFailed: they have no candle in common.
+    """
+    theirs = newest(other.rows[other.rows["valid"]]).rename(columns={"model": name})
+    keys = ["pair", "target", "date"]
+    found.rows = found.rows.merge(theirs[[*keys, name]], on=keys, how="left")
+    if found.rows.loc[found.rows["valid"], name].isna().all():
+        span = [
+            f"{of['date'].min():%Y-%m-%d} to {of['date'].max():%Y-%m-%d}"
+            for of in (found.rows, other.rows)
+        ]
+        raise EvaluationFailed(
+            f"Expected predictions of the same candles, got {span[0]} from one run and {span[1]} "
+            f"from the other ({name}). Backtest both on the same --timerange and pairs."
+        )
 
 
 def newest(rows: pd.DataFrame) -> pd.DataFrame:
@@ -207,9 +232,9 @@ def _rows(
             "strategy. Check --strategy and freqai.identifier, or choose a new identifier."
         )
     # FreqAI saves mean and standard deviation of the training labels beside each label.
-    model, flat, scale = (
+    model, flat, scale, *doubt = (
         predicted.reindex(columns=[f"{name}{what}" for name in names]).set_axis(names, axis=1)
-        for what in ("", "_mean", "_std")
+        for what in ("", "_mean", "_std", "_lower", "_upper", "_spread")
     )
     if setup.score is not None:
         scale = scale.assign(T=setup.score.scale(predicted))
@@ -222,6 +247,7 @@ def _rows(
         "flat": flat,
         "persistence": pd.DataFrame(last_known),
         "scale": scale,
+        **dict(zip(("lower", "upper", "spread"), doubt, strict=True)),
         "valid": pd.DataFrame(dict.fromkeys(labels, usable)),
     }
     rows = stacked({name: of.reindex(predicted.index) for name, of in frames.items()})

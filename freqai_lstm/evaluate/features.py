@@ -24,16 +24,12 @@ class Features:
         self._pair = ""
         self._frame = pd.DataFrame()
 
-    def kitchen(self, window: Window) -> FreqaiDataKitchen:
-        """FreqAI's kitchen, which looks for the window's model where FreqAI has put it."""
-        kitchen = FreqaiDataKitchen(self.config, False, window.pair)
-        kitchen.data_path = self.setup.folder / window.folder
-        kitchen.model_filename = window.name
-        return kitchen
-
     def training(self, window: Window) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Features and targets of the candles the window's model was trained on, none missing."""
-        kitchen = self.kitchen(window)
+        """Features and labels, by date, of the candles the window's model was trained on.
+
+        None is missing.
+        """
+        kitchen = FreqaiDataKitchen(self.config, False, window.pair)
         begin = window.start - self.config["freqai"]["train_period_days"] * 86_400
         frame = self._of(window.pair)
         frame = frame[frame["date"] < pd.Timestamp(window.start, unit="s", tz="UTC")]
@@ -43,11 +39,14 @@ class Features:
         frame = kitchen.slice_dataframe(span, frame.join(labels))
         frame = kitchen.remove_special_chars_from_feature_names(frame.copy())
         kitchen.find_features(frame)
-        return kitchen.filter_features(frame, kitchen.training_features_list, list(labels))
+        x, y = kitchen.filter_features(frame, kitchen.training_features_list, list(labels))
+        dates = pd.DatetimeIndex(kitchen.train_dates)
+        return x.set_index(dates), y.set_index(dates)
 
     def predicted(self, window: Window) -> pd.DataFrame:
         """Candles of the window's predictions, with date and features."""
-        kitchen, span = self.kitchen(window), TimeRange("date", "date", window.start, window.end)
+        kitchen = FreqaiDataKitchen(self.config, False, window.pair)
+        span = TimeRange("date", "date", window.start, window.end)
         frame = kitchen.slice_dataframe(span, self._of(window.pair)).reset_index(drop=True)
         return kitchen.remove_special_chars_from_feature_names(frame)
 

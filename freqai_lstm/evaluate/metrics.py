@@ -48,18 +48,20 @@ def measure(actual: Values, predicted: Values) -> dict[str, float]:
 
     :param actual: realised label, shape (candles,), every value a number.
     :param predicted: the same shape and unit.
-    :return: candles; r2; correlation; rank_correlation (Spearman's, a trader's IC); slope of actual
-        on predicted (1 is calibrated, below 1 the predictions are too bold); rmse in the unit of
-        the label.
+    :return: candles; r2; correlation; rank_correlation (Spearman's, a trader's IC); slope and
+        intercept of actual on predicted (1 and 0 are calibrated, with a slope below 1 the
+        predictions are too bold); rmse and intercept in the unit of the label.
     """
     linear = correlation(actual, predicted)
     defined = np.isfinite(linear)
+    slope = linear * float(np.std(actual) / np.std(predicted)) if defined else NAN
     return {
         "candles": len(actual),
         "r2": r_squared(actual, predicted),
         "correlation": linear,
         "rank_correlation": float(spearmanr(actual, predicted)[0]) if defined else NAN,
-        "slope": linear * float(np.std(actual) / np.std(predicted)) if defined else NAN,
+        "slope": slope,
+        "intercept": float(np.mean(actual) - slope * np.mean(predicted)) if defined else NAN,
         "rmse": float(np.sqrt(np.mean((actual - predicted) ** 2))) if len(actual) else NAN,
     }
 
@@ -67,8 +69,8 @@ def measure(actual: Values, predicted: Values) -> dict[str, float]:
 def calibration(actual: Values, predicted: Values) -> pd.DataFrame:
     """Mean realised value of candles with similar predictions, by quantiles of the prediction.
 
-    :return: per bin predicted and realised (means), error (standard error of realised) and
-        candles, in order of predicted.
+    :return: per bin predicted and realised (means), error (standard error of realised), rmse (of
+        the predictions) and candles, in order of predicted.
     """
     values = pd.DataFrame({"predicted": predicted, "realised": actual})
     edges = np.unique(np.quantile(predicted, QUANTILES)) if len(values) else np.array([0.0])
@@ -76,4 +78,6 @@ def calibration(actual: Values, predicted: Values) -> pd.DataFrame:
     groups = values.groupby(bins)
     found = groups.mean()
     found["error"] = groups["realised"].std(ddof=0) / np.sqrt(groups.size())
+    squares = (values["realised"] - values["predicted"]) ** 2
+    found["rmse"] = np.sqrt(squares.groupby(bins).mean())
     return found.assign(candles=groups.size()).reset_index(drop=True)

@@ -13,19 +13,25 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from freqai_lstm.evaluate import charts
-from freqai_lstm.evaluate.report import TITLES, shown
+from freqai_lstm.evaluate.signal import CANDLES_AHEAD
+from freqai_lstm.evaluate.words import compared, shown, titled
 
 
 def write_page(
-    path: Path, report: dict[str, Any], rows: pd.DataFrame, trades: pd.DataFrame
+    path: Path,
+    report: dict[str, Any],
+    rows: pd.DataFrame,
+    trades: pd.DataFrame,
+    equities: pd.DataFrame,
 ) -> None:
     """Write the page.
 
     :param report: from `report.build_report`, with NaN where a figure is not defined.
     :param rows: `Predictions.rows`, a candle once.
     :param trades: freqtrade's trades of the same predictions; empty for none.
+    :param equities: from `trades.money`; empty for none.
     """
-    drawn = figures(report, rows, trades)
+    drawn = figures(report, rows, trades, equities)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("freqai_lstm.evaluate", "."),
         autoescape=True,
@@ -39,8 +45,10 @@ def write_page(
         drawn=drawn,
         pairs=list(dict.fromkeys(rows["pair"])),
         heights={key.split("|")[0]: chart.layout.height for key, chart in drawn.items()},
-        titles=TITLES,
+        titled=titled,
+        compared=compared(report),
         shown=shown,
+        ahead=CANDLES_AHEAD,
         plotly=Markup(get_plotlyjs()),
         charts=Markup("{" + data.replace("</", "<\\/") + "}"),  # "</" would end the script
     )
@@ -48,14 +56,13 @@ def write_page(
 
 
 def figures(
-    report: dict[str, Any], rows: pd.DataFrame, trades: pd.DataFrame
+    report: dict[str, Any], rows: pd.DataFrame, trades: pd.DataFrame, equities: pd.DataFrame
 ) -> dict[str, go.Figure]:
     """Every chart by its key: what it shows, then target and pair where it has one of them."""
     drawn = {
         "differences": charts.differences(report),
         "curves": charts.learning_curves(report),
-        "overfitting": charts.overfitting(report),
-        "importance": charts.importance(report),
+        "equity": None if equities.empty else charts.equity(equities),
     }
     series = dict(list(rows.groupby(["target", "pair"], sort=False)))
     for target, of_target in report["targets"].items():
@@ -65,6 +72,8 @@ def figures(
         known = known[known["valid"] & (known["scale"] > 0)]
         scaled = known[["realised", "model"]].div(known["scale"], axis=0).dropna()
         drawn[f"calibration|{target}"] = charts.calibrated(of_target, scaled)
+        drawn[f"fifths|{target}"] = charts.by_fifth(of_target)
+        drawn[f"thresholds|{target}"] = charts.along_threshold(of_target)
     for (target, pair), of_series in series.items():
         of_pair = trades[trades["pair"] == pair] if len(trades) else trades
         points = charts.LINE_POINTS // len(series)

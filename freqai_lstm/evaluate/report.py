@@ -1,19 +1,25 @@
-"""The evaluation as one dictionary: what `evaluation.json` holds, and the page and tables show.
+"""The evaluation as one dictionary: what the JSON file holds, and the page and tables show.
 
-* identifier, strategy, freqaimodel, timerange, timeframe: what was evaluated; generated: when.
+* identifier, strategy, freqaimodel, timerange, timeframe: what was evaluated; generated: when;
+  against: the other run's identifier, or null.
 * headline: targets (that the verdict is on), model (R² with its interval), tone, title, detail,
-  doubt (what the intervals are made of).
+  doubt (what the intervals are made of); by_target: titles where there are several; against: the
+  verdict beside the other run, or null.
 * targets: target → look_ahead (candles until it is settled, null where it never is); predictors
-  ("model" and baselines); pairs: pair → predictor → `metrics.measure`; mean: predictor → skill →
-  value, low, high over the pairs; differences: baseline → skill → value, low, high, word;
-  verdict: tone, title, detail; calibration: bins in standard deviations of the training labels.
+  ("model", baselines, the other run); pairs: pair → predictor → `metrics.measure`, intervals
+  (skill → value, low, high) and, but for the model, differences (the model minus it: skill →
+  value, low, high, word); mean: predictor → skill → value, low, high over the pairs; differences:
+  baseline → skill → value, low, high, word; verdict: tone, title, detail; calibration: bins in
+  standard deviations of the training labels; stability, doubt, returns, decay, thresholds: as in
+  signal.py.
+* trades: as in trades.py, or null; without_trades: why.
 * score: for ScoreStrategy threshold_buy, weights, and pair → predictor → `scores.compare`; or null.
 * windows: pair, start, end (ISO dates), predicted (share of candles with a prediction), skill:
   target → predictor → figures; training: what the model noted of it, with unseen_r2, the R² of
   the labels in standard deviations on the predicted candles.
-* importance: group of features, drop, features; notes: what the reader should know.
+* notes: what the reader should know.
 
-Figures that are not defined are null.
+Differences are the model's figure minus the other's. Figures that are not defined are null.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from freqai_lstm.evaluate.data import Predictions, newest
+from freqai_lstm.evaluate.data import RUN, Predictions, newest
 from freqai_lstm.evaluate.intervals import (
     BETTER,
     EXACT,
@@ -42,30 +48,42 @@ from freqai_lstm.evaluate.intervals import (
 from freqai_lstm.evaluate.metrics import calibration, measure
 from freqai_lstm.evaluate.scores import TARGET, score_figures
 from freqai_lstm.evaluate.setup import Setup
+from freqai_lstm.evaluate.signal import (
+    along_threshold,
+    decay,
+    later_returns,
+    own_doubt,
+    stability,
+)
+from freqai_lstm.evaluate.words import TITLES, listed, shown, titled
 
 
-TITLES = {
-    "model": "the model",
-    "flat": "the flat mean",
-    "persistence": "persistence",
-    "ridge": "ridge",
-    "lightgbm": "LightGBM",
-}
+# The verdict of each target is repeated in the box up to so many.
+MOST_LISTED = 6
 
 
 def build_report(
-    setup: Setup, found: Predictions, importance: pd.DataFrame, notes: Sequence[str]
+    setup: Setup,
+    found: Predictions,
+    notes: Sequence[str],
+    trades: dict[str, Any] | str,
+    against: str | None = None,
 ) -> dict[str, Any]:
-    """Everything the evaluation found; keys as in the module's docstring."""
+    """Everything the evaluation found; keys as in the module's docstring.
+
+    :param trades: from `trades.money`, or why there are none.
+    :param against: the column of another run's predictions.
+    """
     known = {target: comparable(found.rows, target) for target in found.targets}
     draws = {
         target: {skill: drawn_skills(rows, names, skill) for skill in SKILLS}
         for target, (rows, names) in known.items()
     }
     chosen = headline_targets(found)
-    shared = [name for name in TITLES if all(name in known[target][1] for target in chosen)]
+    shared = [name for name in known[chosen[0]][1] if all(name in known[t][1] for t in chosen)]
+    baselines = [name for name in shared if name != against]
     r2 = {t: pd.DataFrame(draws[t]["r2"], columns=known[t][1])[shared] for t in chosen}
-    overall = np.mean([frame.to_numpy() for frame in r2.values()], axis=0)
+    overall = pd.concat(r2.values()).groupby(level=0).mean()
     same_candle = all(found.look_ahead[target] == 0 for target in chosen)
     config, first = setup.config, known[chosen[0]][0]
     blocks, kind = blocks_of(first["date"])
@@ -76,19 +94,28 @@ def build_report(
         "freqaimodel": config["freqaimodel"],
         "timerange": f"{first['date'].min():%Y-%m-%d} to {first['date'].max():%Y-%m-%d}",
         "timeframe": config["timeframe"],
+        "against": against and against.removeprefix(RUN),
         "headline": {
             "targets": chosen,
-            "model": interval(overall[:, 0]),
-            **verdict(overall, shared, same_candle),
+            "model": interval(overall["model"].to_numpy()),
+            "by_target": {
+                target: verdict(draws[target]["r2"], known[target][1], same_candle)["title"]
+                for target in chosen
+                if 1 < len(chosen) <= MOST_LISTED
+            },
+            **verdict(overall[baselines].to_numpy(), baselines, same_candle),
             "doubt": f"95 % intervals from {len(np.unique(blocks))} {kind}, drawn in blocks",
+            "against": against
+            and verdict(overall[["model", against]].to_numpy(), ["model", against], same_candle),
         },
         "targets": {
-            target: _target(rows, names, draws[target], found.look_ahead[target])
+            target: _target(rows, names, draws[target], found, target)
             for target, (rows, names) in known.items()
         },
+        "trades": None if isinstance(trades, str) else trades,
+        "without_trades": trades if isinstance(trades, str) else None,
         "score": setup.score and score_figures(*known[TARGET], setup.score),
         "windows": _windows(found),
-        "importance": importance.to_dict("records"),
         "notes": list(notes),
     }
 
@@ -101,7 +128,8 @@ def headline_targets(found: Predictions) -> list[str]:
 def comparable(rows: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
     """Candles on which every predictor of a target can be measured, and the predictors' names."""
     rows = newest(rows[(rows["target"] == target) & rows["valid"]])
-    names = [name for name in TITLES if name in rows and rows[name].notna().any()]
+    others = [str(name) for name in rows if str(name).startswith(RUN)]
+    names = [name for name in (*TITLES, *others) if name in rows and rows[name].notna().any()]
     return rows.dropna(subset=["realised", *names]), names
 
 
@@ -114,11 +142,11 @@ def verdict(draws: NDArray[np.float64], names: Sequence[str], same_candle: bool)
     by_word: dict[str, list[str]] = {}
     for column, name in enumerate(names[1:], start=1):
         word = compare_skills(draws[:, [0, column]])["word"]
-        by_word.setdefault(word, []).append(TITLES[name])
+        by_word.setdefault(word, []).append(titled(name))
     best = 1 + int(np.argmax(draws[0, 1:]))
-    other, skill = TITLES[names[best]], shown(draws[0, best])
+    other, skill = titled(names[best]), shown(draws[0, best])
     detail = f"R² {shown(draws[0, 0])} on candles it was not trained on; "
-    detail += f"{other}, the best baseline, has {skill}."
+    detail += f"{other}{', the best baseline,' if len(names) > 2 else ''} has {skill}."
     if same_candle:
         title = f"Reproduction, no forecast: R² {shown(draws[0, 0])}"
         detail = (
@@ -127,35 +155,59 @@ def verdict(draws: NDArray[np.float64], names: Sequence[str], same_candle: bool)
         )
         return {"tone": "neutral", "title": title, "detail": detail}
     if EXACT in by_word:
-        title = f"Nothing to decide between it and {_listed(by_word[EXACT])}: all are exact"
+        title = f"Nothing to decide between it and {listed(by_word[EXACT])}: all are exact"
         return {"tone": "neutral", "title": title, "detail": detail}
-    parts = [f"{word} than {_listed(by_word[word])}" for word in (WORSE, BETTER) if word in by_word]
+    parts = [f"{word} than {listed(by_word[word])}" for word in (WORSE, BETTER) if word in by_word]
     if UNDECIDED in by_word:
-        parts.append(f"{UNDECIDED} from {_listed(by_word[UNDECIDED])}")
+        parts.append(f"{UNDECIDED} from {listed(by_word[UNDECIDED])}")
     tone = "bad" if WORSE in by_word else "neutral" if UNDECIDED in by_word else "good"
     title = "; ".join(parts)
     return {"tone": tone, "title": title[0].upper() + title[1:], "detail": detail}
 
 
 def _target(
-    rows: pd.DataFrame, names: list[str], draws: Mapping[str, Any], look_ahead: int | None
+    rows: pd.DataFrame,
+    names: list[str],
+    draws: Mapping[str, Any],
+    found: Predictions,
+    target: str,
 ) -> dict[str, Any]:
     scaled = rows[["realised", "model"]].div(rows["scale"].where(rows["scale"] > 0), axis=0)
-    columns = list(enumerate(names))
+    look_ahead = found.look_ahead[target]
     return {
         "look_ahead": look_ahead,
         "predictors": names,
-        "pairs": {pair: _figures(of_pair, names) for pair, of_pair in rows.groupby("pair")},
+        "pairs": {pair: _pair(of_pair, names) for pair, of_pair in rows.groupby("pair")},
         "mean": {
             name: {skill: interval(draws[skill][:, column]) for skill in SKILLS}
-            for column, name in columns
+            for column, name in enumerate(names)
         },
-        "differences": {
-            name: {skill: compare_skills(draws[skill][:, [0, column]]) for skill in SKILLS}
-            for column, name in columns[1:]
-        },
+        "differences": _differences(draws, names),
         "verdict": verdict(draws["r2"], names, look_ahead == 0),
         "calibration": calibration(*scaled.dropna().to_numpy("float64").T).to_dict("records"),
+        "stability": stability(rows),
+        "doubt": own_doubt(rows),
+        "returns": later_returns(rows, found.candles),
+        "decay": decay(rows),
+        "thresholds": along_threshold(rows),
+    }
+
+
+def _pair(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    draws = {skill: drawn_skills(rows, names, skill) for skill in SKILLS}
+    figures, differences = _figures(rows, names), _differences(draws, names)
+    for column, name in enumerate(names):
+        figures[name]["intervals"] = {skill: interval(draws[skill][:, column]) for skill in SKILLS}
+        if column:
+            figures[name]["differences"] = differences[name]
+    return figures
+
+
+def _differences(draws: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {
+        name: {skill: compare_skills(draws[skill][:, [0, column]]) for skill in SKILLS}
+        for column, name in enumerate(names)
+        if column
     }
 
 
@@ -186,15 +238,3 @@ def _windows(found: Predictions) -> list[dict[str, Any]]:
             }
         )
     return reports
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def shown(value: float | None, form: str = "{:.3f}") -> str:
-    """The figure as text, or a dash where it is not defined."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    text = form.format(value)
-    return text.removeprefix("-") if not text.strip("-0.%") else text

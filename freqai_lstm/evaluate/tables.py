@@ -1,4 +1,4 @@
-"""The evaluation in the terminal: skill per target, the score's entries, the verdict."""
+"""The evaluation in the terminal: skill per target, the score's entries, trades, the verdicts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from freqai_lstm.evaluate.report import TITLES, shown
+from freqai_lstm.evaluate.words import shown, titled
 
 
 TONES = {"good": "green", "neutral": "white", "bad": "red"}
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:
-    """Print the tables, the notes and the verdict, in this order."""
+    """Print tables, notes and verdicts."""
     table = Table("Out of sample", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("R²", "IC", "difference in R² from", ""):
         table.add_column(title, justify="left" if not title else "right")
@@ -27,7 +27,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
             found = skills["r2"]
             span = f" ({shown(found['low'])} to {shown(found['high'])})"
             word = found["word"] if of["look_ahead"] != 0 else "same candle, no forecast"
-            table.add_row(*first, f"{TITLES[name]} {shown(found['value'])}{span}", word)
+            table.add_row(*first, f"{titled(name)} {shown(found['value'])}{span}", word)
         table.add_section()
     console.print(table)
     if report["score"]:
@@ -37,13 +37,29 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         for title in forms:
             table.add_column(title, justify="right")
         for pair, of in report["score"]["pairs"].items():
-            for name in (name for name in TITLES if name in of):
-                label = pair.split(":")[0] if name == "model" else f"  {TITLES[name]}"
+            for name in (name for name in of if name != "predicted"):
+                label = pair.split(":")[0] if name == "model" else f"  {titled(name)}"
                 table.add_row(label, *(shown(of[name][figure]) for figure in forms.values()))
             table.add_section()
         console.print(table)
     for note in report["notes"]:
         console.print(f"Note: {note}", markup=False, highlight=False)
-    found = report["headline"]
+    found, trades = report["headline"], report["trades"]
     text = f"{found['title']}\n{found['detail']}\n{found['doubt']}."
     console.print(Panel(text, title="The forecast", border_style=TONES[found["tone"]]))
+    if found["against"]:
+        beside = found["against"]
+        text, tone = f"{beside['title']}\n{beside['detail']}", TONES[beside["tone"]]
+        console.print(Panel(text, title=f"Against {report['against']}", border_style=tone))
+    if not trades:
+        console.print(Panel(report["without_trades"], title="The trades"))
+        return
+    table = Table("The trades", "Profit", "Drawdown", "Sharpe", box=box.SIMPLE_HEAD)
+    for name, of in trades["costs"].items():
+        ratio = [shown(of["sharpe"][key], "{:.2f}") for key in ("value", "low", "high")]
+        money = [shown(of[key], "{:.1%}") for key in ("profit", "drawdown")]
+        table.add_row(name, *money, f"{ratio[0]} ({ratio[1]} to {ratio[2]})")
+    console.print(table)
+    verdict = trades["verdict"]
+    text = "\n".join([verdict["title"], verdict["detail"], *verdict["caveats"]])
+    console.print(Panel(text, title="The trades", border_style=TONES[verdict["tone"]]))

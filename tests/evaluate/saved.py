@@ -19,7 +19,7 @@ from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE, load_
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 START, END = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
 STAMPS = [int(datetime(2024, 4, day, tzinfo=UTC).timestamp()) for day in (11, 21)]
-QUICK = {"baselines": False, "importance_windows": 0}
+QUICK = {"baselines": False}
 
 
 def labels_of(module: ModuleType, candles: pd.DataFrame) -> pd.DataFrame:

@@ -11,16 +11,10 @@ import pytest
 from saved import END, PAIRS, STAMPS, START, User
 
 from freqai_lstm.evaluate.charts import thinned
-from freqai_lstm.evaluate.data import (
-    Window,
-    newest,
-    persistence,
-    read_predictions,
-    saved_timerange,
-)
-from freqai_lstm.evaluate.importance import feature_group, sample_windows
-from freqai_lstm.evaluate.report import shown, verdict
+from freqai_lstm.evaluate.data import newest, persistence, read_predictions, saved_timerange
+from freqai_lstm.evaluate.report import verdict
 from freqai_lstm.evaluate.setup import load_config, load_setup
+from freqai_lstm.evaluate.words import shown
 from freqai_lstm.market import generate_market
 
 
@@ -99,30 +93,6 @@ def test_thinning_keeps_every_peak() -> None:
         assert thin[column].min() == rows[column].min()
 
 
-@pytest.mark.parametrize(
-    ("feature", "group"),
-    [
-        ("%-rsi-period_10_BTC/USDTUSDT_1h", "rsi 1h"),
-        ("%-bb_width-period_20_shift-1_BTC/USDTUSDT_4h", "bb_width 4h"),
-        ("%-return_gen_BTC/USDTUSDT_1h", "return 1h"),
-        ("%-return_gen_ETH/USDTUSDT_4h", "ETH 4h"),
-        ("%-z_ma", "z …"),
-        ("%-hour_sin", "hour …"),
-    ],
-)
-def test_features_are_grouped_by_what_they_are(feature: str, group: str) -> None:
-    """FreqAI's expanded names fall into indicator and timeframe, other pairs into one each."""
-    assert feature_group(feature, "BTC/USDT:USDT") == group
-
-
-def test_sampled_windows_cover_pairs_and_time() -> None:
-    """Four of ten windows of two pairs: both pairs, each with its first and its last window."""
-    windows = [Window(pair, start, start + 1) for pair in ("A/B", "C/B") for start in range(5)]
-    chosen = [(window.pair, window.start) for window in sample_windows(windows, 4)]
-    assert chosen == [("A/B", 0), ("A/B", 4), ("C/B", 0), ("C/B", 4)]
-    assert sample_windows(windows, 0) == []
-
-
 def test_figures_are_shown_or_a_dash() -> None:
     """NaN and None are a dash, and zero has no sign."""
     assert shown(None) == shown(np.nan) == "–"
@@ -153,7 +123,6 @@ def test_saved_perfect_predictions_are_perfect(user: User) -> None:
     )
     assert first["predicted"] == 1
     assert first["training"]["unseen_r2"] == pytest.approx(1)
-    assert report["importance"] == []
 
 
 def test_saved_predictions_one_candle_late_are_persistence(user: User) -> None:
