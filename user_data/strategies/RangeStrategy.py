@@ -15,7 +15,7 @@ The forecast decides three things:
 
 RangeStrategyATR, below, is the same with the average true range in place of the forecast. It needs
 no model: `"freqai": {"enabled": false}`. What the difference is worth stands in
-benchmarks/range/range.md, where the numbers below were chosen, too.
+benchmarks/range/judge.md; the numbers below were chosen on earlier candles (choose.md).
 
 Licence: GPLv3.
 """

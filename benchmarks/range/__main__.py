@@ -1,0 +1,99 @@
+"""Command line: backtest both strategies on a range, and write RANGE.json and RANGE.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.places import BUILD
+from benchmarks.range.backtests import ATR, EXAMS, FORECAST, STRATEGY, Exam, backtest
+from benchmarks.range.figures import measure
+from benchmarks.reports import environment, render, write
+from benchmarks.saved_run import failures_in_words
+
+
+HERE = Path(__file__).resolve().parent
+app = typer.Typer(pretty_exceptions_enable=False)
+NUMBERS = ("BREAKOUT", "HOLD", "STOP", "RISK", "MIN_RANGE", "MAX_WIDTH")
+# Figure, its words, its format.
+ROWS = (
+    ("trades", "trades", "{:.0f}"),
+    ("spread_percent", "spread of results, % of the balance", "{:.3f}"),
+    ("spread_r", "spread of results, R", "{:.2f}"),
+    ("mean_r", "mean result, R", "{:+.2f}"),
+    ("stopped", "share stopped", "{:.2f}"),
+    ("drawdown", "worst drawdown, %", "{:.1f}"),
+    ("profit", "profit, %", "{:+.1f}"),
+    ("sharpe", "Sharpe ratio", "{:+.2f}"),
+    ("spread_error", "spread of ln(range / expected)", "{:.3f}"),
+    ("bias", "mean of ln(range / expected)", "{:+.3f}"),
+    ("inside", "ranges inside the 80 % interval", "{:.2f}"),
+)
+
+
+@app.command()
+def main(
+    name: Annotated[str, typer.Argument(help=f"one of {', '.join(EXAMS)}")],
+    seeds: Annotated[list[int], typer.Option(help="of the model")] = [1, 2, 3],  # noqa: B006
+    output: Annotated[Path, typer.Option(help="folder for RANGE.json and .md")] = HERE,
+) -> None:
+    """Backtest, measure and write the report."""
+    if name not in EXAMS:
+        raise typer.BadParameter(f"expected one of {', '.join(EXAMS)}, got {name!r}")
+    with failures_in_words():
+        markets = {exam.market: examine(exam, seeds) for exam in EXAMS[name]}
+    figures = {"environment": environment(), "range": name, "seeds": seeds, "markets": markets}
+    figures["numbers"] = {number: getattr(STRATEGY, number) for number in NUMBERS}
+    text = as_markdown(figures)
+    write(output, name, figures, text)
+    print(text)
+
+
+def examine(
+    exam: Exam, seeds: list[int], more: dict[str, Any] | None = None, build: Path = BUILD
+) -> dict[str, Any]:
+    """Backtest both strategies in one market, and compare them.
+
+    :param more: laid over the configuration.
+    :return: `timerange`, `pairs`, and what `figures.measure` returns.
+    """
+    forecast = [backtest(exam, FORECAST, seed, more, build) for seed in seeds]
+    figures = measure(exam, forecast, backtest(exam, ATR, 0, more, build))
+    return {"timerange": exam.timerange, "pairs": list(exam.pairs), **figures}
+
+
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The report: one table per market."""
+    tables = {market: rows(found) for market, found in figures["markets"].items()}
+    return render(HERE / "range.md.j2", tables=tables, **figures)
+
+
+def rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    """The table of one market: a row per figure."""
+
+    def cell(side: str, name: str, form: str) -> str:
+        value = found[side].get(name)
+        if not isinstance(value, dict):
+            return "" if value is None else form.format(value)
+        ends = [form.format(value[end]) for end in ("low", "high")]
+        return f"{form.format(value['value'])} [{', '.join(ends)}]"
+
+    def by_seed(name: str, form: str) -> str:
+        return ", ".join(form.format(one[name]) for one in found["by_seed"])
+
+    return [
+        {
+            "": words,
+            "forecast": cell("forecast", name, form),
+            "ATR": cell("atr", name, form),
+            "forecast less ATR": cell("difference", name, form.replace("{:.", "{:+.")),
+            "by seed": by_seed(name, form),
+        }
+        for name, words, form in ROWS
+    ]
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m benchmarks.range")

@@ -1,0 +1,160 @@
+"""Backtest one of the two strategies, and measure what each of its trades risked and brought."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from freqtrade.data.btanalysis import load_backtest_analysis_data
+from freqtrade.data.history import load_pair_history
+from freqtrade.enums import CandleType
+from freqtrade.misc import deep_merge_dicts
+
+from benchmarks.places import BUILD, CANDLES, PAIRS, ROOT, run_options
+from benchmarks.saved_run import BenchmarkFailed
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import load_newest_backtest, run_freqtrade
+from freqai_lstm.plugins import EXAMPLE_CONFIG, SHIPPED, STRATEGY_FILE, load_plugin
+
+
+STRATEGY = load_plugin(STRATEGY_FILE.with_name("RangeStrategy.py"))
+FORECAST, ATR = "RangeStrategy", "RangeStrategyATR"
+HORIZON = 12  # candles
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A market and a range of days to backtest: from `start` to `end`, UTC, the end excluded."""
+
+    market: str  # futures or spot
+    start: datetime
+    end: datetime
+    pairs: tuple[str, ...] = PAIRS
+    datadir: Path = CANDLES
+
+    @property
+    def timerange(self) -> str:
+        """For freqtrade's `--timerange`."""
+        return f"{self.start:%Y%m%d}-{self.end:%Y%m%d}"
+
+
+SPOT_PAIRS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+SPLIT = datetime(2024, 9, 1, tzinfo=UTC)
+# Whole windows of 31 days; the first has 120 training days and the start-up candles before it.
+EXAMS = {
+    "choose": (
+        Exam("futures", datetime(2024, 4, 30, tzinfo=UTC), SPLIT),
+        Exam("spot", datetime(2024, 5, 31, tzinfo=UTC), SPLIT, SPOT_PAIRS),
+    ),
+    "judge": (
+        Exam("futures", SPLIT, datetime(2024, 12, 3, tzinfo=UTC)),
+        Exam("spot", SPLIT, datetime(2024, 9, 24, tzinfo=UTC), SPOT_PAIRS),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest brought.
+
+    `trades` has a row per trade: `entered` and `closed` (dates), `percent` (result in percent of
+    the starting balance), `r` (result in units of what the stop would have cost), `stopped`,
+    `error` (ln of the range of the next candles over the expected one) and `inside` (that range
+    lies in the 80 % interval). `drawdown` is freqtrade's, in percent.
+    """
+
+    trades: pd.DataFrame
+    drawdown: float
+
+
+def backtest(
+    exam: Exam, strategy: str, seed: int, more: dict[str, Any] | None = None, build: Path = BUILD
+) -> Backtest:
+    """Run `freqtrade backtesting`; predictions of an earlier run are used again.
+
+    :param strategy: FORECAST or ATR, which needs no seed.
+    :param more: laid over the configuration.
+    :raises FreqtradeFailed: the command or a training failed.
+    :raises BenchmarkFailed: there was no trade.
+    """
+    folder = build / "range" / exam.market
+    userdir = folder / "user_data"
+    shutil.rmtree(userdir / "backtest_results", ignore_errors=True)
+    userdir.mkdir(parents=True, exist_ok=True)
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps(deep_merge_dicts(more or {}, _settings(exam, strategy, seed))))
+    configs = [EXAMPLE_CONFIG]
+    if exam.market == "spot":
+        configs.append(SHIPPED / "config.spot.json")
+    with LoopbackExchange(exam.datadir, trading_mode=exam.market) as exchange:
+        endpoints = exchange.write_config(folder / "endpoints.json")
+        configs += [endpoints, settings]
+        options = run_options(configs, userdir, exam.datadir, exam.timerange, strategy=strategy)
+        options += ["--cache", "none", "--export", "signals"]
+        run_freqtrade(["backtesting", *options], cwd=ROOT)
+    statistics, trades = load_newest_backtest(userdir, strategy)
+    if trades.empty:
+        raise BenchmarkFailed(
+            f"Expected trades of {strategy} in {exam.market} {exam.timerange}, got none: look for "
+            "do_predict 0 and for limits that no forecast passes."
+        )
+    signals = load_backtest_analysis_data(userdir / "backtest_results", "signals")[strategy]
+    measured = [
+        _measured(exam, of_pair, signals[pair], statistics["starting_balance"])
+        for pair, of_pair in trades.groupby("pair")
+    ]
+    return Backtest(pd.concat(measured), 100 * statistics["max_drawdown_account"])
+
+
+def _settings(exam: Exam, strategy: str, seed: int) -> dict[str, Any]:
+    """What differs from the example configurations."""
+    return {
+        "exchange": {"pair_whitelist": list(exam.pairs)},
+        "freqai": {
+            "enabled": strategy == FORECAST,
+            "identifier": f"range-{exam.market}-s{seed}",
+            "train_period_days": 120,
+            "backtest_period_days": 31,
+            "activate_tensorboard": False,
+            "feature_parameters": {
+                "label_period_candles": HORIZON,
+                "include_corr_pairlist": list(exam.pairs[:2]),
+            },
+            "model_training_parameters": {"seed": seed},
+        },
+    }
+
+
+def _measured(
+    exam: Exam, trades: pd.DataFrame, signals: pd.DataFrame, balance: float
+) -> pd.DataFrame:
+    """The trades of one pair as `Backtest` has them."""
+    pair = trades["pair"].iloc[0]
+    candles = load_pair_history(
+        pair, "1h", exam.datadir, data_format="feather", candle_type=CandleType(exam.market)
+    )
+    realised = STRATEGY.log_range(candles, HORIZON).shift(-HORIZON)
+    columns = ["stop_distance", "range", "range_lower", "range_upper"]
+    known = signals.drop_duplicates("date").set_index("date")[columns]
+    known["realised"] = pd.Series(realised.to_numpy(), candles["date"])
+    # A trade opens with the candle after its signal.
+    at = known.reindex(trades["open_date"] - pd.Timedelta(hours=1)).reset_index(drop=True)
+    trades = trades.reset_index(drop=True)
+    low, high = np.log(at["range_lower"]), np.log(at["range_upper"])
+    return pd.DataFrame(
+        {
+            "entered": trades["open_date"],
+            "closed": trades["close_date"],
+            "percent": 100 * trades["profit_abs"] / balance,
+            "r": trades["profit_ratio"] / at["stop_distance"],
+            "stopped": trades["exit_reason"].isin(["stop_loss", "trailing_stop_loss"]),
+            "error": at["realised"] - np.log(at["range"]),
+            "inside": (at["realised"] > low) & (at["realised"] < high),
+        }
+    )
