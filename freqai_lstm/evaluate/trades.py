@@ -87,7 +87,7 @@ def orders_of(trades: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {
             "pair": trade["pair"],
-            "date": pd.Timestamp(order["order_filled_timestamp"], unit="ms", tz="UTC"),
+            "date": order["order_filled_timestamp"],
             "amount": order["amount"] if order["ft_order_side"] == "buy" else -order["amount"],
             "cost": order["amount"] * order["safe_price"],
             "fee": trade["fee_open" if order["ft_is_entry"] else "fee_close"],
@@ -97,8 +97,11 @@ def orders_of(trades: pd.DataFrame) -> pd.DataFrame:
         if order["order_filled_timestamp"]
     ]
     columns = ["pair", "date", "amount", "cost", "fee"]
-    orders = pd.DataFrame(rows, columns=columns)
-    return orders.assign(money=-np.sign(orders["amount"]) * orders["cost"])
+    orders = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], "float64"))
+    return orders.assign(
+        date=pd.to_datetime(orders["date"].astype("int64"), unit="ms", utc=True),
+        money=-np.sign(orders["amount"]) * orders["cost"],
+    )
 
 
 def equity(
@@ -228,7 +231,7 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
     title = "; ".join(parts)
     ratio, deflated = found["sharpe"], found["deflated"]
     detail = (
-        f"{found['profit']:+.1%} after fees and funding in {found['trades']} trades, "
+        f"{found['profit']:+.1%} after fees and funding; trades: {found['trades']} in "
         f"{found['days']} days; buy and hold {held:+.1%}, cash 0 %. Sharpe {shown(ratio['value'])} "
         f"({shown(ratio['low'])} to {shown(ratio['high'])})."
     )
@@ -244,7 +247,7 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
         )
     )
     if found["trades"] < FEW_TRADES:
-        caveats.append(f"Only {found['trades']} trades: a few of them decide the result.")
+        caveats.append(f"Fewer than {FEW_TRADES} trades: a few of them decide the result.")
     caveats.append(
         f"Deflated for {found['tried']} parameter sets that hyperopt tried on these days, the "
         f"probability of a Sharpe ratio above zero is {shown(deflated)}."

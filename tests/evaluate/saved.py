@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,21 +11,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import typer
 
 from freqai_lstm.evaluate.command import evaluate
+from freqai_lstm.market import generate_market
 from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE, load_plugin
 
 
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 START, END = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
 STAMPS = [int(datetime(2024, 4, day, tzinfo=UTC).timestamp()) for day in (11, 21)]
-QUICK = {"baselines": False}
+FEE = 0.0005
+QUICK: dict[str, Any] = {"baselines": False}
 
 
 def labels_of(module: ModuleType, candles: pd.DataFrame) -> pd.DataFrame:
     """The nine labels of the same candle."""
     return module.targets(candles, 0)
+
+
+def market(factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a generated market of two pairs, the same for all tests."""
+    datadir = factory.getbasetemp() / "market-of-two"
+    if not datadir.exists():
+        generate_market(datadir, PAIRS, start=START, end=END)
+    return datadir
 
 
 class User:
@@ -36,24 +48,32 @@ class User:
             target = self.userdir / plugin.parent.name
             target.mkdir(parents=True)
             shutil.copy(plugin, target)
+        self.configure()
+
+    def configure(self, **features: Any) -> None:
+        """Write the second configuration, with changed `feature_parameters`."""
+        wanted = {"label_period_candles": 0, "include_timeframes": ["1h"], **features}
         settings = {
             "exchange": {"pair_whitelist": list(PAIRS)},
             "freqai": {
                 "identifier": "known",
                 "train_period_days": 20,
                 "backtest_period_days": 10,
-                "feature_parameters": {"label_period_candles": 0, "include_timeframes": ["1h"]},
+                "feature_parameters": wanted,
             },
         }
-        (folder / "second.json").write_text(json.dumps(settings))
+        (self.folder / "second.json").write_text(json.dumps(settings))
 
     @property
     def userdir(self) -> Path:
         return self.folder / "user_data"
 
-    @property
-    def predictions(self) -> Path:
-        return self.userdir / "models" / "known" / "backtesting_predictions"
+    def predictions(self, identifier: str = "known") -> Path:
+        return self.userdir / "models" / identifier / "backtesting_predictions"
+
+    def candles(self, pair: str) -> pd.DataFrame:
+        coin = pair.split("/")[0]
+        return pd.read_feather(self.datadir / f"futures/{coin}_USDT_USDT-1h-futures.feather")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -66,13 +86,13 @@ class User:
         self,
         change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows,
         make: Callable[[ModuleType, pd.DataFrame], pd.DataFrame] = labels_of,
+        identifier: str = "known",
     ) -> None:
         """Save the realised labels, changed by `change`, as predictions of two windows."""
-        module = load_plugin(STRATEGY_FILE)
-        self.predictions.mkdir(parents=True, exist_ok=True)
+        module, folder = load_plugin(STRATEGY_FILE), self.predictions(identifier)
+        folder.mkdir(parents=True, exist_ok=True)
         for pair in PAIRS:
-            coin = pair.split("/")[0]
-            stored = pd.read_feather(self.datadir / f"futures/{coin}_USDT_USDT-1h-futures.feather")
+            coin, stored = pair.split("/")[0], self.candles(pair)
             labels = make(module, stored)
             moments = {
                 f"{name}_{what}": value
@@ -83,9 +103,72 @@ class User:
             for stamp in STAMPS:
                 first = int((rows["date"] < pd.Timestamp(stamp, unit="s", tz="UTC")).sum())
                 window = change(rows).iloc[first : first + 240].reset_index(drop=True)
-                window.to_feather(
-                    self.predictions / f"cb_{coin.lower()}_{stamp}_prediction.feather"
-                )
+                window.to_feather(folder / f"cb_{coin.lower()}_{stamp}_prediction.feather")
+
+    def trade(
+        self, pair: str, opened: str, hours: int, *, short: bool = False, funding: float = 0.0
+    ) -> dict[str, Any]:
+        """A trade of 1,000 USDT at the candles' opens, as freqtrade writes it."""
+        opens = self.candles(pair).set_index("date")["open"]
+        first = pd.Timestamp(opened, tz="UTC")
+        last = first + pd.Timedelta(hours=hours)
+        amount = 1_000 / opens[first]
+        sides = [("sell", "buy"), ("buy", "sell")][not short]
+        orders = [
+            {
+                "amount": amount,
+                "safe_price": opens[when],
+                "ft_order_side": side,
+                "order_filled_timestamp": int(when.timestamp() * 1_000),
+                "ft_is_entry": when == first,
+            }
+            for when, side in zip((first, last), sides, strict=True)
+        ]
+        gain = amount * (opens[last] - opens[first]) * (-1 if short else 1)
+        profit = gain - FEE * amount * (opens[first] + opens[last]) + funding
+        return {
+            "pair": pair,
+            "open_date": str(first),
+            "close_date": str(last),
+            "fee_open": FEE,
+            "fee_close": FEE,
+            "is_short": short,
+            "enter_tag": "",
+            "stake_amount": 1_000,
+            "profit_abs": profit,
+            "profit_ratio": profit / 1_000,
+            "funding_fees": funding,
+            "orders": orders,
+        }
+
+    def save_result(
+        self, trades: list[dict[str, Any]], name: str = "2024-05-01_00-00-00", **changed: Any
+    ) -> Path:
+        """Save a backtest result of April 11 to 30 as freqtrade does.
+
+        :param changed: statistics that differ.
+        """
+        statistics = {
+            "trades": trades,
+            "strategy_name": "ScoreStrategy",
+            "freqai_identifier": "known",
+            "timeframe": "1h",
+            "starting_balance": 10_000,
+            "pairlist": list(PAIRS),
+            "backtest_start_ts": STAMPS[0] * 1_000,
+            "backtest_end_ts": int(datetime(2024, 4, 30, 23, tzinfo=UTC).timestamp()) * 1_000,
+            **changed,
+        }
+        folder = self.userdir / "backtest_results"
+        folder.mkdir(exist_ok=True)
+        file, strategy = folder / f"backtest-result-{name}.zip", statistics["strategy_name"]
+        made = datetime.strptime(name, "%Y-%m-%d_%H-%M-%S").replace(tzinfo=UTC).timestamp()
+        about = {strategy: {"run_id": name, "backtest_start_time": int(made)}}
+        file.with_suffix(".meta.json").write_text(json.dumps(about))
+        with zipfile.ZipFile(file, "w") as archive:
+            text = json.dumps({"strategy": {strategy: statistics}, "metadata": {}})
+            archive.writestr(f"{file.stem}.json", text)
+        return file
 
     def evaluate(self, **options: Any) -> int:
         """Run the command with QUICK unless told otherwise; returns its exit code."""

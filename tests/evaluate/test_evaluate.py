@@ -5,34 +5,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import freqtrade.templates
 import numpy as np
 import pandas as pd
 import pytest
-from saved import END, PAIRS, STAMPS, START, User
+from saved import PAIRS, STAMPS, User, market
 
 from freqai_lstm.evaluate.charts import thinned
 from freqai_lstm.evaluate.data import newest, persistence, read_predictions, saved_timerange
 from freqai_lstm.evaluate.report import verdict
 from freqai_lstm.evaluate.setup import load_config, load_setup
 from freqai_lstm.evaluate.words import shown
-from freqai_lstm.market import generate_market
 
 
 TERMS = ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "atr", "stoch")
 
 
-@pytest.fixture(scope="module")
-def candles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generated market of two pairs."""
-    datadir = tmp_path_factory.mktemp("data")
-    generate_market(datadir, PAIRS, start=START, end=END)
-    return datadir
-
-
 @pytest.fixture
-def user(tmp_path: Path, candles: Path) -> User:
+def user(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
     """A user who has trained nothing yet."""
-    return User(tmp_path, candles)
+    return User(tmp_path, market(tmp_path_factory))
 
 
 def draws(*r2: float, spread: float = 0.01) -> np.ndarray:
@@ -216,6 +208,27 @@ def test_how_far_labels_look_ahead_is_measured(user: User) -> None:
     assert report["score"] is None
 
 
+def test_example_strategy_of_freqtrade(user: User) -> None:
+    """Its mean return six candles ahead, measured with all baselines on its own features."""
+    user.configure(label_period_candles=6, include_corr_pairlist=[])
+    rng = np.random.default_rng(1)
+
+    def made(module: ModuleType, stored: pd.DataFrame) -> pd.DataFrame:
+        del module
+        close = stored["close"]
+        label = close.rolling(6).mean().shift(-6) / close - 1
+        return pd.DataFrame({"&-s_close": label + label.std() * rng.normal(size=len(label))})
+
+    user.save(make=made)
+    folder = Path(freqtrade.templates.__path__[0])
+    strategy = {"strategy": "FreqaiExampleStrategy", "strategy_path": folder}
+    assert user.evaluate(**strategy, freqaimodel="LightGBMRegressor", baselines=True) == 0
+    of = user.report()["targets"]["&-s_close"]
+    assert of["look_ahead"] == 6
+    assert of["predictors"] == ["model", "flat", "persistence", "ridge", "lightgbm"]
+    assert of["returns"][2]["ic"]["low"] > 0, "the label is part of the return six candles ahead"
+
+
 def error_of(user: User, capsys: pytest.CaptureFixture[str], **options: Any) -> str:
     capsys.readouterr()
     assert user.evaluate(**options) == 1
@@ -227,10 +240,10 @@ def error_of(user: User, capsys: pytest.CaptureFixture[str], **options: Any) -> 
 def test_nothing_predicted_is_an_error(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """Without predictions: where they were expected, and what to do."""
     error = error_of(user, capsys)
-    assert str(user.predictions) in error
+    assert str(user.predictions()) in error
     assert "freqtrade backtesting" in error
     user.save()
-    assert str(user.predictions) in error_of(user, capsys, timerange="20240101-20240110")
+    assert str(user.predictions()) in error_of(user, capsys, timerange="20240101-20240110")
 
 
 def test_predictions_of_another_strategy_are_an_error(
@@ -248,7 +261,7 @@ def test_unreadable_predictions_are_an_error(
 ) -> None:
     """A file that is no feather is named."""
     user.save()
-    broken = next(user.predictions.glob("cb_btc_*"))
+    broken = next(user.predictions().glob("cb_btc_*"))
     broken.write_bytes(b"not a feather file")
     assert str(broken) in error_of(user, capsys)
 
@@ -305,7 +318,7 @@ def test_another_horizon_than_trained_is_an_error(
     """Predictions for the same candle are not measured as forecasts."""
     user.save()
     trained = {"freqai": {"feature_parameters": {"label_period_candles": 3}}}
-    (user.predictions.parent / "run_params.json").write_text(json.dumps(trained))
+    (user.predictions().parent / "run_params.json").write_text(json.dumps(trained))
     error = error_of(user, capsys)
     assert "label_period_candles" in error
     assert "had 3" in error
