@@ -229,13 +229,19 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
     if UNDECIDED in words:
         parts.append(f"{UNDECIDED} from {listed(words[UNDECIDED])}")
     title = "; ".join(parts)
-    ratio, deflated = found["sharpe"], found["deflated"]
+    deflated = found["deflated"]
+    values = [shown(found["sharpe"][key], "{:.2f}") for key in ("value", "low", "high")]
     detail = (
         f"{found['profit']:+.1%} after fees and funding; trades: {found['trades']} in "
-        f"{found['days']} days; buy and hold {held:+.1%}, cash 0 %. Sharpe {shown(ratio['value'])} "
-        f"({shown(ratio['low'])} to {shown(ratio['high'])})."
+        f"{found['days']} days; buy and hold {held:+.1%}, cash 0 %. "
+        f"Sharpe {values[0]} ({values[1]} to {values[2]})."
     )
-    caveats = [f"From {found['file']}: candles of {found['range']}, marked to the close."]
+    beside = [name for name in found["differences"] if name not in (CASH, HOLD)]
+    caveats = [
+        f"Beside the trades of {name}, by Sharpe ratio: {found['differences'][name]['word']}."
+        for name in beside
+    ]
+    caveats += [f"From {found['file']}: candles of {found['range']}, marked to the close."]
     dear = found["costs"][f"fees, {SLIPPAGES[1]} bp slippage"]["profit"]
     caveats.append(
         f"With {SLIPPAGES[1]} basis points of slippage a side {dear:+.1%}. "

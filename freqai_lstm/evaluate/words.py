@@ -38,4 +38,4 @@ def shown(value: float | None, form: str = "{:.3f}") -> str:
     if value is None or not math.isfinite(value):
         return "–"
     text = form.format(value)
-    return text.removeprefix("-") if not text.strip("-0.%") else text
+    return text.lstrip("+-") if not text.strip("+-0.%") else text

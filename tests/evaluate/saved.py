@@ -31,6 +31,19 @@ def labels_of(module: ModuleType, candles: pd.DataFrame) -> pd.DataFrame:
     return module.targets(candles, 0)
 
 
+def noisy(size: float, seed: int, rows: pd.DataFrame) -> pd.DataFrame:
+    """The labels plus noise of so many standard deviations, with interval and spread."""
+    rows, labels = rows.copy(), [name for name in rows if f"{name}_std" in rows]
+    rng = np.random.default_rng(seed)
+    for name in labels:
+        noise = size * rows[f"{name}_std"]
+        rows[name] += noise * rng.normal(size=len(rows))
+        rows[f"{name}_lower"] = rows[name] - 1.28 * noise
+        rows[f"{name}_upper"] = rows[name] + 1.28 * noise
+        rows[f"{name}_spread"] = rng.random(len(rows))
+    return rows
+
+
 def market(factory: pytest.TempPathFactory) -> Path:
     """A data folder with a generated market of two pairs, the same for all tests."""
     datadir = factory.getbasetemp() / "market-of-two"

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from saved import PAIRS, User, market
-from test_against import noisy
+from saved import PAIRS, User, market, noisy
 
 
 CHROMIUM = shutil.which("chromium")
