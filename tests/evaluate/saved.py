@@ -121,24 +121,28 @@ class User:
     def trade(
         self, pair: str, opened: str, hours: int, *, short: bool = False, funding: float = 0.0
     ) -> dict[str, Any]:
-        """A trade of 1,000 USDT at the candles' opens, as freqtrade writes it."""
+        """A trade of 1,000 USDT at the candles' opens, as freqtrade writes it.
+
+        :param opened: when its first order was filled, perhaps within a candle.
+        """
         opens = self.candles(pair).set_index("date")["open"]
         first = pd.Timestamp(opened, tz="UTC")
         last = first + pd.Timedelta(hours=hours)
-        amount = 1_000 / opens[first]
+        amount = 1_000 / opens.asof(first)
         sides = [("sell", "buy"), ("buy", "sell")][not short]
         orders = [
             {
                 "amount": amount,
-                "safe_price": opens[when],
+                "safe_price": opens.asof(when),
                 "ft_order_side": side,
                 "order_filled_timestamp": int(when.timestamp() * 1_000),
                 "ft_is_entry": when == first,
             }
             for when, side in zip((first, last), sides, strict=True)
         ]
-        gain = amount * (opens[last] - opens[first]) * (-1 if short else 1)
-        profit = gain - FEE * amount * (opens[first] + opens[last]) + funding
+        begin, end = opens.asof(first), opens.asof(last)
+        gain = amount * (end - begin) * (-1 if short else 1)
+        profit = gain - FEE * amount * (begin + end) + funding
         return {
             "pair": pair,
             "open_date": str(first),

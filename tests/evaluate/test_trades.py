@@ -22,11 +22,11 @@ def user(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
 
 
 def some(user: User) -> list[dict[str, Any]]:
-    """Longs and a short of both pairs, overlapping, one with funding."""
+    """Longs and a short of both pairs, one with funding, one filled within a candle."""
     return [
         user.trade(BTC, "2024-04-11 05:00", 30),
         user.trade(ETH, "2024-04-12 00:00", 100, short=True, funding=-2.5),
-        user.trade(BTC, "2024-04-20 12:00", 1),
+        user.trade(BTC, "2024-04-20 12:30", 1),
         user.trade(ETH, "2024-04-29 00:00", 40),
     ]
 
@@ -57,13 +57,14 @@ def account(
                 pd.Timestamp(of["order_filled_timestamp"], unit="ms", tz="UTC")
                 for of in (enter, leave)
             )
-            if date < opened:
+            end = date + pd.Timedelta(hours=1)
+            if end <= opened:
                 continue
             side, amount = -1 if trade["is_short"] else 1, enter["amount"]
-            price = leave["safe_price"] if date >= closed else closes.loc[date, trade["pair"]]
+            price = leave["safe_price"] if end > closed else closes.loc[date, trade["pair"]]
             wallet += side * amount * (price - enter["safe_price"])
             wallet -= (fee + slippage) * amount * enter["safe_price"]
-            if date >= closed:
+            if end > closed:
                 wallet += trade["funding_fees"] - (fee + slippage) * amount * leave["safe_price"]
         values.append(wallet)
     return pd.Series(values, closes.index)
