@@ -12,7 +12,7 @@ from freqai_lstm.model.windows import Floats
 
 
 COLUMNS = ["open", "high", "low", "close", "volume"]
-CHANNELS = 6  # open, high, low, close, body, volume of unit_free
+CHANNELS = 10  # of unit_free
 LIMIT = 6.0  # channels are clipped to this, so that no single candle rules a window
 FLAT = 1e-6  # volatility below this is rounding of 32 bit numbers
 LEAST_VOLUME = 0.01  # of the window's mean: the logarithm of no volume at all
@@ -46,20 +46,36 @@ def unit_free(tf: Any, windows: Any) -> Any:
     """Free windows of the pair's price and volume, the same way for every pair.
 
     Prices are relative to the window's last close, in units of the window's volatility (its mean
-    absolute return, which heavy tails move less than a standard deviation does); the body is
-    close - open in that unit; volume is the logarithm of its share of the window's mean.
+    absolute return, which heavy tails move less than a standard deviation does). Volume is the
+    logarithm of its share of the window's mean. What marks a candle within its window stands beside
+    them: how far its high is below the window's high, its low above the window's low, and its
+    volume below the window's largest, each zero for the one candle that sets the mark; and how long
+    ago it was, from -1 to 0.
 
     :param windows: tensor of shape (windows, conv_width, 5), from `candle_rows`.
-    :return: tensor of shape (windows, conv_width, 6), each within ±6.
+    :return: tensor of shape (windows, conv_width, 10), each within ±6: open, high, low, close,
+        body (close - open), volume, high under high, low over low, volume under volume, time.
     """
     prices, close, volume = windows[:, :, :4], windows[:, :, 3:4], windows[:, :, 4:]
+    high, low = windows[:, :, 1:2], windows[:, :, 2:3]
+
+    def over_window(reduce: Any, values: Any) -> Any:
+        return reduce(values, axis=1, keepdims=True)  # (windows, 1, 1)
+
     returns = close[:, 1:] - close[:, :-1]  # (windows, conv_width - 1, 1)
-    volatility = tf.reduce_mean(tf.abs(returns), axis=1, keepdims=True) + FLAT  # (windows, 1, 1)
-    mean_volume = tf.reduce_mean(volume, axis=1, keepdims=True)
-    share = tf.math.divide_no_nan(volume, mean_volume)
+    volatility = over_window(tf.reduce_mean, tf.abs(returns)) + FLAT
+
+    def log_share(of: Any) -> Any:
+        return tf.math.log(tf.math.divide_no_nan(volume, of) + LEAST_VOLUME)
+
+    time = tf.linspace(-1.0, 0.0, tf.shape(windows)[1])[:, None]  # (conv_width, 1)
     channels = [
         (prices - close[:, -1:]) / volatility,
         (close - windows[:, :, :1]) / volatility,
-        tf.math.log(share + LEAST_VOLUME),
+        log_share(over_window(tf.reduce_mean, volume)),
+        (high - over_window(tf.reduce_max, high)) / volatility,
+        (low - over_window(tf.reduce_min, low)) / volatility,
+        log_share(over_window(tf.reduce_max, volume)),
+        tf.broadcast_to(time, tf.shape(close)),
     ]
     return tf.clip_by_value(tf.concat(channels, axis=2), -LIMIT, LIMIT)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from freqai_lstm.model.candles import COLUMNS, unit_free
 from freqai_lstm.model.devices import load_tensorflow
-from freqai_lstm.model.network import RESIDUAL, RIDGE
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.windows import Floats, Inputs, Rows
 
@@ -36,20 +35,25 @@ class CompiledNetwork:
 
     Weights outside of TensorFlow are one vector: all numbers of `keras.Model.get_weights()` in that
     order, float32, shape (numbers,). TensorFlow takes one argument much faster than twenty.
+
+    :param build: makes the Keras model of a seed; a member of an ensemble starts from its own.
     """
 
-    def __init__(self, model: Any, parameters: LSTMParameters) -> None:
+    def __init__(
+        self, model: Any, parameters: LSTMParameters, build: Callable[[int], Any] | None = None
+    ) -> None:
         self.tf, self.keras = load_tensorflow()
         self.model = model
         self.parameters = parameters
+        self._build = build
         self.lock = threading.RLock()
         self.conv_width, self.features = model.inputs[0].shape[1:]
         self.labels = model.output_shape[-1]
         self.reads_candles = len(model.inputs) > 1
         self._shapes = [tuple(v.shape) for v in model.weights]
         self._sizes = [int(np.prod(shape)) for shape in self._shapes]
-        # Weights, and the state of the dropout seeds.
-        self._first_values = [np.asarray(v) for v in model.variables]
+        # By seed; weights, and the state of the dropout seeds.
+        self._first_values = {parameters.seed: [np.asarray(v) for v in model.variables]}
         self._predict = self._prediction_function()
         self._training: tuple[Callable, Any, list[NDArray]] | None = None
 
@@ -68,15 +72,6 @@ class CompiledNetwork:
         self.model.set_weights(
             [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
         )
-
-    def set_ridge(self, kernel: Floats, bias: Floats) -> None:
-        """Put in the ridge regression: kernel (features, labels), bias (labels,)."""
-        self.model.get_layer(RIDGE).set_weights([kernel, bias])
-
-    def scale_residual(self, shares: Floats) -> None:
-        """Multiply each label's learned residual by its share, of shape (labels,)."""
-        layer = self.model.get_layer(RESIDUAL)
-        layer.set_weights([layer.get_weights()[0] * shares])
 
     def predict(self, weights: Any, inputs: Inputs, ends: Rows) -> Floats:
         """Predict the windows that end at `ends`, with the given weights.
@@ -129,12 +124,15 @@ class CompiledNetwork:
 
     # --- what a training needs ---
 
-    def reset(self, weights: Floats | None = None) -> None:
+    def reset(self, seed: int, weights: Floats | None = None) -> None:
         """Put every variable, the optimizer's too, back to its first value.
 
+        :param seed: of the first weights and of dropout.
         :param weights: start from these instead of the fresh ones (continual learning).
         """
-        for variable, value in zip(self.model.variables, self._first_values, strict=True):
+        if seed not in self._first_values and self._build is not None:
+            self._first_values[seed] = [np.asarray(v) for v in self._build(seed).variables]
+        for variable, value in zip(self.model.variables, self._first_values[seed], strict=True):
             variable.assign(value)
         if self._training is not None:
             _, optimizer, first_values = self._training
@@ -152,22 +150,21 @@ class CompiledNetwork:
     def learning_rate(self, rate: float) -> None:
         self._training_function()[1].learning_rate = rate
 
-    def train(self, inputs: Inputs, labels: Any, weights: Any, ends: Rows) -> float:
+    def train(
+        self, rows: tuple[Any, ...], label_weights: Floats, ends: Rows, batch_size: int
+    ) -> float:
         """Train on each window once, in the given order; return the sum of the windows' losses.
 
         It is one call into TensorFlow: no Python between batches, and the bot's own thread keeps
         the interpreter to itself meanwhile.
 
-        :param inputs: tensors
-        :param labels: tensor of shape (rows, labels)
-        :param weights: tensor of shape (rows,)
+        :param rows: tensors: features, candles (see `Inputs`), labels of shape (rows, labels) and
+            weights of shape (rows,).
+        :param label_weights: array of shape (labels,), how much each label's loss counts.
         """
         epoch, _, _ = self._training_function()
-        return float(epoch(*inputs, labels, weights, self.tf.constant(ends)))
-
-    def loss(self, labels: Floats, predictions: Floats) -> Floats:
-        """Return the loss of each window, shape (windows,), the same that training minimises."""
-        return np.asarray(self.keras.losses.get(self.parameters.loss)(labels, predictions))
+        constant = self.tf.constant
+        return float(epoch(*rows, constant(label_weights), constant(ends), constant(batch_size)))
 
     # No functools.cached_property: in Python 3.11 it holds a lock, and hyperopt pickles the model.
     def _training_function(self) -> tuple[Callable, Any, list[NDArray]]:
@@ -177,19 +174,19 @@ class CompiledNetwork:
         return self._training
 
     def _compile_training(self) -> tuple[Callable, Any, list[NDArray]]:
-        tf, model, batch_size = self.tf, self.model, self.parameters.batch_size
-        ridge = {id(v) for v in model.get_layer(RIDGE).weights}
-        learned = [v for v in model.trainable_variables if id(v) not in ridge]
+        tf, model = self.tf, self.model
+        learned = model.trainable_variables
         optimizer = self._optimizer(learned)
         loss = self.keras.losses.get(self.parameters.loss)
 
         def step(start: Any, total: Any, data: tuple) -> tuple[Any, Any]:
-            features, candles, labels, weights, ends = data
+            features, candles, labels, weights, label_weights, ends, batch_size = data
             batch = ends[start : start + batch_size]
             with tf.GradientTape() as tape:
-                windows = self._windows(Inputs(features, candles), batch)
-                predicted = model(windows, training=True)
-                losses = loss(tf.gather(labels, batch), predicted) * tf.gather(weights, batch)
+                predicted = model(self._windows(Inputs(features, candles), batch), training=True)
+                # Keras' losses take the mean over the last axis: one label at a time.
+                each = loss(tf.gather(labels, batch)[..., None], predicted[..., None])
+                losses = tf.reduce_mean(each * label_weights, axis=1) * tf.gather(weights, batch)
                 mean = tf.reduce_mean(losses)
             optimizer.apply(tape.gradient(mean, learned), learned)
             return start + batch_size, total + tf.reduce_sum(losses)
@@ -200,11 +197,13 @@ class CompiledNetwork:
                 *self._rows_signature(),
                 tf.TensorSpec((None, self.labels), tf.float32),
                 tf.TensorSpec((None,), tf.float32),
+                tf.TensorSpec((self.labels,), tf.float32),
                 tf.TensorSpec((None,), tf.int32),
+                tf.TensorSpec((), tf.int32),
             ],
         )
         def epoch(*data: Any) -> Any:
-            count = tf.shape(data[-1])[0]
+            count = tf.shape(data[-2])[0]
             _, total = tf.while_loop(
                 lambda start, _: start < count,
                 lambda start, total: step(start, total, data),

@@ -1,4 +1,4 @@
-"""The Keras network: stacked residual LSTMs over windows, beside a ridge regression."""
+"""The Keras network: stacked residual LSTMs with attention over windows of candles and features."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from freqai_lstm.model.candles import CHANNELS
 from freqai_lstm.model.parameters import LSTMParameters
 
 
-RIDGE = "ridge"  # name of the layer whose weights ridge.py solves
-RESIDUAL = "learned_residual"  # name of the layer that adds what the epochs learn
-MAX_UNROLLED = 128  # LSTM steps of all stacks; tracing a training takes 40 ms for each
+MIXTURES = 8  # of the features, which the LSTMs read beside the candles
+HEADS = 4  # of the attention
+MAX_UNROLLED = 64  # LSTM steps of the stack; tracing a training takes 40 ms for each
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,12 @@ class NetworkShape:
 
 
 def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> Any:
-    """Build the Keras model.
+    """Build the Keras model that learns what the ridge regression leaves over.
 
-    One stack of LSTMs reads the windows of features, another those of the candles themselves (see
-    candles.py), which mean the same on every pair. Whole features are dropped from the windows, so
-    that none is relied on alone. A head sees the last state of both stacks with the current
-    candle's features. The output is the sum of what the head and those features, some of them
-    dropped, make of it, and of a linear layer over all current features: ridge.py solves its
-    weights, the epochs leave it alone and learn the residual.
+    A stack of LSTMs reads windows: the candles themselves (see candles.py), which mean the same on
+    every pair, and a few mixtures of the features. Whole features are dropped from a window, so
+    that none is relied on alone. The head sees the stack's last state, what attention picks out of
+    all its states, and the newest candle's features.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone, and equal shapes have equal configurations. Every initializer
@@ -42,74 +40,61 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
     :param on_gpu: cuDNN has its own loop over candles; on a CPU the steps are written out one after
         the other (`unroll`), which saves a tenth of a training and half of one prediction.
     :return: `keras.Model` from (windows, conv_width, features) and, with `candle_channel`,
-        (windows, conv_width, 6) to (windows, labels).
+        (windows, conv_width, 10) to (windows, labels).
     """
     p = shape.parameters
     layers = keras.layers
-    steps = shape.conv_width * p.num_lstm_layers * (1 + p.candle_channel)
-    unroll = not on_gpu and steps <= MAX_UNROLLED
+    unroll = not on_gpu and shape.conv_width * p.num_lstm_layers <= MAX_UNROLLED
 
-    def glorot(seed: int) -> Any:
-        return keras.initializers.GlorotUniform(seed=p.seed * 1000 + seed)
+    def glorot(number: int) -> Any:
+        return keras.initializers.GlorotUniform(seed=p.seed * 1000 + number)
 
     def last_candle(windows: Any, name: str) -> Any:
         candle = layers.Cropping1D((shape.conv_width - 1, 0), name=f"{name}_candle")(windows)
-        return layers.Flatten(name=name)(candle)  # (windows, features)
-
-    def state(windows: Any, name: str, seed: int) -> Any:
-        """Last state of stacked LSTMs, of shape (windows, units).
-
-        Each LSTM after the first sees the layer-normalised output of the stack below and adds to it
-        (a pre-norm residual connection), so that depth never hides what the lower layers found.
-        """
-        stack = windows
-        for number in range(1, p.num_lstm_layers + 1):
-            first, last = number == 1, number == p.num_lstm_layers
-            own = p.seed * 1000 + seed + 10 * number
-            below = stack
-            if not first:
-                below = layers.LayerNormalization(name=f"{name}_norm_{number}")(stack)
-                dropout = layers.Dropout(p.dropout_rate, seed=own, name=f"{name}_dropout_{number}")
-                below = dropout(below)
-            above = layers.LSTM(
-                p.units,
-                return_sequences=not last,
-                unroll=unroll,
-                kernel_initializer=glorot(seed + 10 * number),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=own + 1),
-                seed=own + 2,
-                name=f"{name}_lstm_{number}",
-            )(below)  # (windows, [conv_width,] units)
-            if first:
-                stack = above
-                continue
-            if last:
-                stack = last_candle(stack, f"{name}_last")
-            stack = layers.Add(name=f"{name}_residual_{number}")([stack, above])
-        return layers.LayerNormalization(name=f"{name}_state")(stack)
+        return layers.Flatten(name=name)(candle)  # (windows, columns)
 
     features = keras.Input((shape.conv_width, shape.features), name="features")
     inputs = [features]
     seen = layers.SpatialDropout1D(
         p.input_dropout_rate, seed=p.seed * 1000 + 800, name="dropout_features"
     )(features)  # (windows, conv_width, features), some features zero in all candles
-    states = [state(seen, "features", 0)]
+    stack = seen
     if p.candle_channel:
         candles = keras.Input((shape.conv_width, CHANNELS), name="candles")
         inputs.append(candles)
-        states.append(state(candles, "candles", 200))
-    current = last_candle(seen, "seen")  # (windows, features)
-    head = layers.Concatenate(name="states_and_seen")([*states, current])
+        mixtures = layers.Dense(MIXTURES, kernel_initializer=glorot(400), name="mixtures")(seen)
+        stack = layers.Concatenate(name="candles_and_mixtures")([candles, mixtures])
+    for number in range(1, p.num_lstm_layers + 1):
+        own = p.seed * 1000 + 10 * number
+        below = stack
+        if number > 1:
+            # A pre-norm residual connection: depth never hides what the lower layers found.
+            below = layers.LayerNormalization(name=f"norm_{number}")(stack)
+            below = layers.Dropout(p.dropout_rate, seed=own, name=f"dropout_{number}")(below)
+        above = layers.LSTM(
+            p.units,
+            return_sequences=True,
+            unroll=unroll,
+            kernel_initializer=glorot(10 * number),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=own + 1),
+            seed=own + 2,
+            name=f"lstm_{number}",
+        )(below)  # (windows, conv_width, units)
+        stack = layers.Add(name=f"residual_{number}")([stack, above]) if number > 1 else above
+    states = layers.LayerNormalization(name="states")(stack)
+    scores = layers.Dense(HEADS, kernel_initializer=glorot(300), name="scores")(states)
+    attention = layers.Softmax(axis=1, name="attention")(scores)  # (windows, conv_width, heads)
+    picked = layers.Dot(axes=(1, 1), name="picked")([attention, states])  # (windows, heads, units)
+    current = last_candle(seen, "current")  # (windows, features)
+    found = [last_candle(states, "state"), layers.Flatten(name="picked_flat")(picked), current]
+    head = layers.Concatenate(name="found")(found)
     head = layers.Dense(p.units, "relu", kernel_initializer=glorot(500), name="head")(head)
     head = layers.Dropout(p.dropout_rate, seed=p.seed * 1000 + 900, name="dropout_head")(head)
-    head = layers.Concatenate(name="head_and_seen")([head, current])
+    head = layers.Concatenate(name="head_and_current")([head, current])
     # From zero: random weights times features with heavy tails give large first errors, which the
     # early epochs would then have to unlearn.
-    residual = layers.Dense(shape.labels, kernel_initializer="zeros", use_bias=False, name=RESIDUAL)
-    ridge = layers.Dense(shape.labels, kernel_initializer="zeros", name=RIDGE)
-    outputs = [ridge(last_candle(features, "current")), residual(head)]
-    prediction = layers.Add(name="prediction")(outputs)  # (windows, labels)
-    return keras.Model(inputs, prediction, name="LSTMRegressor")
+    output = layers.Dense(shape.labels, kernel_initializer="zeros", use_bias=False, name="residual")
+    return keras.Model(inputs, output(head), name="LSTMRegressor")
 
 
 def same_architecture(one: Any, other: Any) -> bool:

@@ -27,15 +27,15 @@ class LSTMParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    num_lstm_layers: int = Field(2, ge=1, le=16)
+    num_lstm_layers: int = Field(1, ge=1, le=16)
     units: int = Field(32, ge=1, le=4096)
-    dropout_rate: float = Field(0.3, ge=0, lt=1)
+    dropout_rate: float = Field(0.1, ge=0, lt=1)
     input_dropout_rate: float = Field(0.4, ge=0, lt=1)
     epochs: int = Field(60, ge=1)
     batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate: float = Field(3e-3, gt=0, le=1)
     optimizer: Literal["adamw", "adam", "nadam", "rmsprop", "sgd"] = "adamw"
-    weight_decay: float = Field(1.0, ge=0, le=100)
+    weight_decay: float = Field(0.1, ge=0, le=100)
     clip_norm: float = Field(1.0, gt=0, le=1e6)
     loss: Literal["mse", "mae", "huber", "log_cosh"] = "mse"
     early_stopping_patience: int = Field(10, ge=1)
@@ -43,6 +43,8 @@ class LSTMParameters(BaseModel):
     lr_factor: float = Field(0.5, gt=0, lt=1)
     min_learning_rate: float = Field(1e-5, ge=0, le=1)
     seed: int = Field(1, ge=0, le=2**31 - 1)
+    ensemble: int = Field(1, ge=1, le=32)
+    pooled: bool = True
     label_scale_feature: str = LABEL_SCALE
     candle_channel: bool = True
     calendar: bool = True

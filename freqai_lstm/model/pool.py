@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.devices import configure_devices, load_tensorflow
 from freqai_lstm.model.network import NetworkShape, build_network, same_architecture
 from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.windows import Floats
 
 
 logger = logging.getLogger(__name__)
@@ -52,12 +56,24 @@ class NetworkPool:
             if shape not in self._networks:
                 tf, _ = load_tensorflow()
                 on_gpu = bool(tf.config.list_logical_devices("GPU"))
-                model = build_network(keras, shape, on_gpu=on_gpu)
-                self._networks[shape] = CompiledNetwork(model, self.parameters)
+
+                def build(seed: int) -> Any:
+                    seeded = self.parameters.model_copy(update={"seed": seed})
+                    return build_network(keras, replace(shape, parameters=seeded), on_gpu=on_gpu)
+
+                model = build(self.parameters.seed)
+                self._networks[shape] = CompiledNetwork(model, self.parameters, build)
                 if len(self._networks) > MOST_NETWORKS:
                     self._networks.popitem(last=False)
             self._networks.move_to_end(shape)
             return self._networks[shape]
+
+    def loss(self, labels: Floats, predictions: Floats) -> Floats:
+        """Return the loss of each row, shape (rows,), the same that training minimises.
+
+        :param labels: array of shape (rows, labels), as `predictions`.
+        """
+        return np.asarray(self.start().losses.get(self.parameters.loss)(labels, predictions))
 
     def network_of(self, model: Any) -> CompiledNetwork:
         """Return the network that equals a loaded `keras.Model`.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
+import numpy as np
 import pandas as pd
 import rapidjson
 from datasieve.pipeline import Pipeline
@@ -22,31 +24,83 @@ from freqtrade.freqai.data_drawer import (
     TRAINDF,
 )
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from numpy.typing import NDArray
 
 from freqai_lstm.model.compiled import CompiledNetwork
+from freqai_lstm.model.features import columns_of, own_names
+from freqai_lstm.model.part import network_inputs
 from freqai_lstm.model.pool import NetworkPool
 from freqai_lstm.model.windows import Floats, Inputs, Rows
 
 
+logger = logging.getLogger(__name__)
+
+ARRAYS = ("kernel", "bias", "shares", "lower", "upper")  # of a TrainedLSTM, in `…_ridge.npz`
 HISTORY = "history"  # the last training candles, which the first windows after them begin in
+
+
+class Prediction(NamedTuple):
+    """Hold what a model says of windows, each of shape (windows, labels), in scaled labels."""
+
+    mean: Floats  # of the ensemble's members
+    spread: Floats  # standard deviation over the members
+    lower: Floats  # between this and `upper` four of five labels lie
+    upper: Floats
 
 
 @dataclass
 class TrainedLSTM:
-    """Hold the weights of one training, and the network that knows what to do with them.
+    """Hold a pair's ridge regression and network, with all that turns them into predictions.
 
-    FreqAI keeps one per pair and hands it back as `self.model`.
+    FreqAI keeps one per pair and hands it back as `self.model`. `features` names the columns that
+    leave the feature pipeline, with the calendar; `network_features` those that the network reads,
+    `columns` says where they are among `features` (-1: zeros). `shares`, `lower` and `upper` are of
+    shape (labels,).
     """
 
     network: CompiledNetwork
-    weights: Floats  # (numbers,), see CompiledNetwork
-    features: list[str]  # input columns, as they leave the feature pipeline
-    report: dict[str, Any] = field(default_factory=dict)  # of Training.run
+    weights: Floats  # (members, numbers), see CompiledNetwork
+    features: list[str]
+    network_features: list[str]
+    kernel: Floats  # (features, labels), of the ridge regression
+    bias: Floats  # (labels,)
+    shares: Floats
+    lower: Floats
+    upper: Floats
+    report: dict[str, Any] = field(default_factory=dict)
     tb_logger: Any = None  # FreqAI's get_init_model sets it
 
-    def predict(self, inputs: Inputs, ends: Rows) -> Floats:
-        """Predict the windows that end at `ends`; return (windows, labels)."""
-        return self.network.predict(self.weights, inputs, ends)
+    @property
+    def columns(self) -> NDArray[np.intp]:
+        """Where each of the network's features is among `features`, shape (network features,)."""
+        return columns_of(self.network_features, self.features)
+
+    def weights_for(self, network: CompiledNetwork, names: list[str], pair: str) -> Floats | None:
+        """Return the weights that a network can go on from (continual learning), None for none.
+
+        :param names: of the network's features, of a pooled one without the pair's name.
+        """
+        shape = (network.parameters.ensemble, len(network.weights()))
+        then = self.network_features
+        if names in (then, own_names(then, pair)) and self.weights.shape == shape:
+            logger.info(f"{pair}: continual learning, starting from the last model.")
+            return self.weights
+        logger.warning(
+            f"{pair}: continual learning cannot start from the last model, its features or layers "
+            f"differ ({len(then)} features then, {len(names)} now): starting from fresh weights."
+        )
+        return None
+
+    def predict(self, inputs: Inputs, ends: Rows) -> Prediction:
+        """Predict the windows that end at `ends`."""
+        mean = np.asarray(inputs.features)[ends] @ self.kernel + self.bias  # (windows, labels)
+        spread = np.zeros_like(mean)
+        if self.shares.any():
+            seen = network_inputs(inputs, self.columns)
+            members = [self.network.predict(weights, seen, ends) for weights in self.weights]
+            mean = mean + self.shares * np.mean(members, axis=0)
+            spread = self.shares * np.std(members, axis=0)
+        return Prediction(mean, spread, mean + self.lower, mean + self.upper)
 
 
 @dataclass(frozen=True)
@@ -87,6 +141,10 @@ def model_path(dk: FreqaiDataKitchen, save_type: str) -> Path:
     return Path(dk.data_path) / f"{dk.model_filename}_model.{suffix}"
 
 
+def _member(path: Path, number: int) -> str:
+    return f"member_{number}{path.suffix}"
+
+
 def _beside(path: Path, kind: str) -> Path:
     return path.with_name(path.name.partition("_model.")[0] + f"_{kind}")
 
@@ -94,7 +152,8 @@ def _beside(path: Path, kind: str) -> Path:
 def write_model(path: Path, model: TrainedLSTM, dk: FreqaiDataKitchen, encoder: Any) -> SavedModel:
     """Write a model and all that belongs to it; the model file is put in place last.
 
-    File names and contents are FreqAI's, plus `…_history.feather`.
+    File names and contents are FreqAI's, plus `…_history.feather`, `…_ridge.npz` and an archive
+    for each further member of an ensemble.
 
     :param encoder: FreqAI's JSON encoder of NumPy numbers.
     :raises OSError: nothing of the sub-train folder has changed then.
@@ -121,13 +180,17 @@ def write_model(path: Path, model: TrainedLSTM, dk: FreqaiDataKitchen, encoder: 
             with place(f"{kind}.pkl").open("wb") as binary:
                 cloudpickle.dump(content, binary)
         saved.history.to_feather(place(f"{HISTORY}.feather"))
+        with place("ridge.npz").open("wb") as binary:
+            np.savez(binary, **{name: getattr(model, name) for name in ARRAYS})
         with model.network.lock:
-            model.network.set_weights(model.weights)
-            if path.suffix == ".keras":
-                model.network.model.save(archive)
-            else:
-                with archive.open("wb") as binary:
-                    cloudpickle.dump(model.network.model, binary)
+            for number, weights in enumerate(model.weights, start=1):
+                model.network.set_weights(weights)
+                target = archive if number == 1 else place(_member(path, number))
+                if path.suffix == ".keras":
+                    model.network.model.save(target)
+                else:
+                    with target.open("wb") as binary:
+                        cloudpickle.dump(model.network.model, binary)
     return saved
 
 
@@ -145,21 +208,30 @@ def read_model(path: Path, pool: NetworkPool) -> SavedModel:
         with _beside(path, f"{kind}.pkl").open("rb") as binary:
             pipelines.append(cloudpickle.load(binary))
     history = pd.read_feather(_beside(path, f"{HISTORY}.feather"))
-    keras = pool.start()
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged:
-            raise zipfile.BadZipFile(f"checksum of {damaged} is wrong")
-        loaded = keras.saving.load_model(path, compile=False)
-    else:
-        with path.open("rb") as binary:
-            loaded = cloudpickle.load(binary)
-    network = pool.network_of(loaded)
+    with np.load(_beside(path, "ridge.npz")) as file:
+        arrays = {name: file[name] for name in ARRAYS}
+    first = _read_network(path, pool)
+    network, members = pool.network_of(first), [first]
+    for number in range(2, metadata["members"] + 1):
+        members.append(_read_network(_beside(path, _member(path, number)), pool))
     model = TrainedLSTM(
         network,
-        network.vector(loaded),
+        np.stack([network.vector(member) for member in members]),
+        list(metadata["features"]),
         list(metadata["network_features"]),
-        metadata["training_report"],
+        **arrays,
+        report=metadata["training_report"],
     )
     return SavedModel(path, model, metadata, pipelines[0], pipelines[1], history)
+
+
+def _read_network(path: Path, pool: NetworkPool) -> Any:
+    keras = pool.start()
+    if path.suffix != ".keras":
+        with path.open("rb") as binary:
+            return cloudpickle.load(binary)
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"checksum of {damaged} is wrong")
+    return keras.saving.load_model(path, compile=False)

@@ -1,33 +1,29 @@
-"""One training: ridge regression first, then epochs on its residual until validation says stop."""
+"""One training of the network: epochs on what ridge regressions leave over."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from freqtrade.exceptions import OperationalException
-from numpy.typing import NDArray
 
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.parameters import KEY
-from freqai_lstm.model.ridge import Ridge, fit_ridge
-from freqai_lstm.model.shares import cautious_shares
-from freqai_lstm.model.windows import Floats, Inputs, TrainingSet
+from freqai_lstm.model.part import Part
+from freqai_lstm.model.windows import Floats, Inputs, Rows
 
 
 logger = logging.getLogger(__name__)
 
-# A ridge regression that leaves less than this share of the medians' loss is exact, but for
-# rounding of 32 bit numbers.
-EXACT = 1e-6
 SECONDS_BETWEEN_LINES = 15.0
-WINDOWS_AT_ONCE = (
-    8192  # trained in one call: some seconds at the most, so that lines can be on time
-)
+# Trained in one call: some seconds at the most, so that lines can be on time.
+WINDOWS_AT_ONCE = 8192
 LEAST_IMPROVEMENT = 1e-4  # as in ReduceLROnPlateau of Keras
+# Every label counts at least this much, so that the network can find something in it later.
+LEAST_LABEL_WEIGHT = 0.05
 
 Scalars = dict[str, float]
 
@@ -52,110 +48,138 @@ class Plateau:
 
 
 class Training:
-    """Train one network on one training set.
+    """Train one network on the windows of one pair, or of several together.
 
     Epoch 0 is the ridge regression alone, in the log, the report and TensorBoard alike.
 
-    :param name: of what is trained, for the log: the pair.
+    :param parts: of the pairs; their networks' features are the same, column by column.
+    :param name: of what is trained, for the log.
     :param on_epoch: called with {name: value} and the epoch, for TensorBoard.
     """
 
     def __init__(
         self,
         network: CompiledNetwork,
-        data: TrainingSet,
+        parts: Sequence[Part],
         *,
         name: str = "",
         on_epoch: Callable[[Scalars, int], None] = lambda scalars, epoch: None,
     ) -> None:
-        self.network, self.data, self.name, self.on_epoch = network, data, name, on_epoch
+        self.network, self.parts, self.name, self.on_epoch = network, parts, name, on_epoch
         self.parameters = network.parameters
         self.curves: list[Scalars] = []
         self._started = self._said = perf_counter()
+        # Rows of all pairs in one matrix; windows end at rows of one pair and never reach over.
+        inputs = [part.inputs() for part in parts]
+        self._rows = Inputs(*(np.concatenate(kind) for kind in zip(*inputs, strict=True)))
+        self._train_ends = self._joined([part.data.train_ends for part in parts])
+        self._validation_ends = self._joined([part.data.validation_ends for part in parts])
+
+    def _joined(self, ends: list[Rows]) -> Rows:
+        offsets = np.cumsum([0, *(len(part.data.labels) for part in self.parts)])
+        moved = [rows + offset for rows, offset in zip(ends, offsets, strict=False)]
+        return np.concatenate(moved).astype(np.int32)
 
     def run(self, start_from: Floats | None = None) -> tuple[Floats, dict[str, Any]]:
-        """Train with early stopping on the validation loss and a learning rate that steps down.
+        """Train every member of the ensemble, each from its own seed.
 
-        The network learns what the ridge regression, which has not seen a window's block of time,
-        leaves over. Of each label it adds a share, by how well it does on the validation windows
-        (shares.py): a label about which nothing can be known neither takes part nor ends the
-        training of the others. Without validation windows all epochs run, the training
-        loss steers the learning rate, and the network adds all it has learned.
+        The network learns what the ridge regressions, which have not seen a window's block of time,
+        leave over. Early stopping and the learning rate follow the validation loss of what is added
+        (see `Part.shares`): a label about which nothing can be known neither takes part nor ends
+        the training of the others, and its errors no longer change the network. Without validation
+        windows all epochs run, and the training loss steers the learning rate.
 
-        :param start_from: weights to continue from (continual learning); None for fresh ones. The
-            ridge regression is solved anew all the same, since the scalers are fitted anew.
-        :return: (weights of shape (numbers,), report); the report holds `epochs`, `best_epoch`,
-            `loss`, `validation_loss`, `validation_r2`, `ridge_validation_loss`,
-            `ridge_validation_r2` (None without validation), `shares` of the network, one a label,
-            `ridge_shares` and `penalties` of the ridge regression (None: the median is predicted),
-            `exact`, and `curves`, one dict per epoch from 0.
+        :param start_from: weights of shape (members, numbers) to continue from (continual
+            learning); None for fresh ones.
+        :return: (weights of shape (members, numbers), report); the report holds `epochs` and
+            `best_epoch`, of all members the largest, `loss`, and `curves`, one dict per epoch from
+            0 (of the first member).
         :raises OperationalException: the loss is no finite number any more.
         """
-        network, data = self.network, self.data
-        with network.lock:
-            ridge = fit_ridge(data, network.loss)
-            shares, best_epoch = np.zeros(data.labels.shape[1], np.float32), 0
-            network.reset(start_from)
-            # The epochs see residuals: the ridge regression of the last model has no part in them.
-            network.set_ridge(np.zeros_like(ridge.kernel), np.zeros_like(ridge.bias))
-            exact = start_from is None and self._is_exact(ridge)
-            weights = network.weights()
-            if len(data.validation_ends) or exact:
-                shares, best_epoch, weights = self._run_validated(ridge, weights, exact=exact)
-            else:
-                residuals = data.labels - ridge.out_of_fold
-                for best_epoch, loss in self._epochs(residuals):
-                    self._note({"loss": loss}, best_epoch)
-                    self._lower_rate(loss)
-                shares, weights = np.ones_like(shares), network.weights()
-            network.set_weights(weights)
-            network.scale_residual(shares)
-            network.set_ridge(ridge.kernel, ridge.bias)
-            return network.weights(), self._report(ridge, shares, best_epoch, exact=exact)
+        members, best_epochs, last_epochs, losses = [], [], [], []
+        with self.network.lock:
+            for number in range(self.parameters.ensemble):
+                given = None if start_from is None else start_from[number]
+                self.network.reset(self.parameters.seed + number, given)
+                weights, curves, best = self._member(number)
+                members.append(weights)
+                best_epochs.append(best)
+                last_epochs.append(len(curves) - 1)
+                losses.append(curves[best].get("loss"))
+                self.curves = self.curves or curves
+        windows, seconds = len(self._train_ends), perf_counter() - self._started
+        if len(self.parts) > 1:
+            logger.info(
+                f"{self.name}: trained {max(last_epochs)} epochs on {windows} windows in "
+                f"{seconds:.1f} s."
+            )
+        return np.stack(members), {
+            "epochs": max(last_epochs),
+            "best_epoch": max(best_epochs),
+            "loss": losses[0],
+            "curves": self.curves,
+        }
 
-    def _is_exact(self, ridge: Ridge) -> bool:
-        ends = np.concatenate([self.data.train_ends, self.data.validation_ends])
-        loss, labels = self.network.loss, self.data.labels[ends]
-        medians = np.broadcast_to(ridge.medians, labels.shape)
-        left = loss(labels, ridge.out_of_fold[ends]).mean()
-        return bool(np.isfinite(left) and left <= EXACT * loss(labels, medians).mean())
+    def _member(self, number: int) -> tuple[Floats, list[Scalars], int]:
+        """Train once; return the best weights, the curves, and the best epoch."""
+        p, stop = self.parameters, Plateau(self.parameters.early_stopping_patience)
+        plateau = Plateau(p.lr_patience, LEAST_IMPROVEMENT)
+        curves: list[Scalars] = []
+        validated = len(self._validation_ends) > 0
+        label_weights = np.ones(self.network.labels, np.float32)
+        best, best_weights = 0, self.network.weights()
 
-    def _run_validated(
-        self, ridge: Ridge, weights: Floats, *, exact: bool
-    ) -> tuple[Floats, int, Floats]:
-        """Train until no better; return (shares, best epoch, its weights)."""
-        stop = Plateau(self.parameters.early_stopping_patience)
-        shares, scalars = self._validate(ridge, weights)
-        self._note(scalars, 0)
-        best = (shares, 0, weights)
-        if exact:
-            return best
-        stop.reached(scalars["val_loss"])
-        for epoch, loss in self._epochs(self.data.labels - ridge.out_of_fold):
-            weights = self.network.weights()
-            shares, scalars = self._validate(ridge, weights)
-            self._note({"loss": loss} | scalars, epoch)
-            if scalars["val_loss"] < self.curves[best[1]]["val_loss"]:
-                best = (shares, epoch, weights)
-            if stop.reached(scalars["val_loss"]):
+        def note(scalars: Scalars, epoch: int) -> None:
+            curves.append({"epoch": epoch, **scalars})
+            if number == 0:
+                self.on_epoch(scalars, epoch)
+
+        if validated:
+            note(self._validate(best_weights)[1], 0)
+            stop.reached(curves[0]["val_loss"])
+        else:
+            note({}, 0)
+        for epoch, loss in self._epochs(number, label_weights, curves):
+            rate = {"learning_rate": self.network.learning_rate}
+            weights, scalars = self.network.weights(), {"loss": loss}
+            if validated:
+                shares, scores = self._validate(weights)
+                label_weights[:] = np.maximum(shares, LEAST_LABEL_WEIGHT)
+                scalars |= scores
+            note(scalars | rate, epoch)
+            value = scalars.get("val_loss", loss)
+            if not validated or value < curves[best]["val_loss"]:
+                best, best_weights = epoch, weights
+            if validated and stop.reached(value):
                 break
-            self._lower_rate(scalars["val_loss"])
-        return best
+            if plateau.reached(value) and rate["learning_rate"] > p.min_learning_rate:
+                lowered = max(rate["learning_rate"] * p.lr_factor, p.min_learning_rate)
+                self.network.learning_rate = lowered
+        return best_weights, curves, best
 
-    def _epochs(self, residuals: Floats) -> Iterator[tuple[int, float]]:
-        """Train epoch by epoch; yield (epoch from 1, mean loss)."""
-        p, constant, data = self.parameters, self.network.tf.constant, self.data
-        inputs = Inputs(*map(constant, data.inputs))
-        labels, weights = constant(residuals), constant(data.weights)
-        self._plateau = Plateau(p.lr_patience, LEAST_IMPROVEMENT)
-        order = np.random.default_rng(p.seed)
-        at_once = max(1, WINDOWS_AT_ONCE // p.batch_size) * p.batch_size
+    def _epochs(
+        self, number: int, label_weights: Floats, curves: list[Scalars]
+    ) -> Iterator[tuple[int, float]]:
+        """Train epoch after epoch; yield its number and its mean loss.
+
+        :param label_weights: of shape (labels,); may change between two epochs.
+        """
+        p, constant = self.parameters, self.network.tf.constant
+        residuals = np.concatenate([part.residuals for part in self.parts])
+        weights = np.concatenate([part.data.weights for part in self.parts])
+        rows = tuple(map(constant, (*self._rows, residuals, weights)))
+        # As many steps an epoch for several pairs as for one.
+        batch_size = p.batch_size * len(self.parts)
+        order = np.random.default_rng(p.seed + number)
+        at_once = max(1, WINDOWS_AT_ONCE // batch_size) * batch_size
         for epoch in range(1, p.epochs + 1):
-            shuffled, total = order.permutation(data.train_ends), 0.0
+            shuffled, total = order.permutation(self._train_ends), 0.0
             for start in range(0, len(shuffled), at_once):
                 part = shuffled[start : start + at_once]
-                total += self.network.train(inputs, labels, weights, part)
-                self._say(epoch - 1 + (start + len(part)) / len(shuffled))
+                total += self.network.train(rows, label_weights, part, batch_size)
+                self._say(
+                    number * p.epochs + epoch - 1 + (start + len(part)) / len(shuffled), curves
+                )
             if not np.isfinite(total):
                 raise OperationalException(
                     f"{self.name}: the loss became {total} in epoch {epoch}: the training "
@@ -164,107 +188,29 @@ class Training:
                 )
             yield epoch, total / len(shuffled)
 
-    def _lower_rate(self, loss: float) -> None:
-        p, rate = self.parameters, self.network.learning_rate
-        if self._plateau.reached(loss) and rate > p.min_learning_rate:
-            self.network.learning_rate = max(rate * p.lr_factor, p.min_learning_rate)
+    def _validate(self, weights: Floats) -> tuple[Floats, Scalars]:
+        """The share of the network in each label, and the scores with it; means over the pairs."""
+        learned = self.network.predict(weights, self._rows, self._validation_ends)
+        borders = np.cumsum([len(part.data.validation_ends) for part in self.parts])[:-1]
+        shares, scores = [], []
+        for part, predicted in zip(self.parts, np.split(learned, borders), strict=True):
+            if len(predicted):
+                shares.append(part.shares(predicted))
+                scores.append(part.scores(shares[-1] * predicted))
+        mean = {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
+        return np.mean(shares, axis=0), mean
 
-    def _validate(self, ridge: Ridge, weights: Floats) -> tuple[Floats, Scalars]:
-        """The share of the network that serves each label best, and the scores with it."""
-        data, ends = self.data, self.data.validation_ends
-        if len(ends) == 0:
-            return np.zeros(data.labels.shape[1], np.float32), {}
-        actual, out_of_fold = data.labels[ends], ridge.out_of_fold[ends]
-        learned = self.network.predict(weights, data.inputs, ends)  # (windows, labels)
-        residual, counts = actual - out_of_fold, data.weights[ends]
-        shares = cautious_shares(residual, learned, counts, data.horizon, errors=1.0)
-        return shares, self._scores(out_of_fold + shares * learned)
-
-    def _scores(self, predicted: Floats) -> Scalars:
-        data, ends = self.data, self.data.validation_ends
-        actual, scales = data.labels[ends], data.label_scales[ends, None]
-        loss = np.average(self.network.loss(actual, predicted), weights=data.weights[ends])
-        return {"val_loss": float(loss), "val_r2": r_squared(actual * scales, predicted * scales)}
-
-    def _note(self, scalars: Scalars, epoch: int) -> None:
-        scalars = scalars | {"learning_rate": self.network.learning_rate} if epoch else scalars
-        self.curves.append({"epoch": epoch, **scalars})
-        self.on_epoch(scalars, epoch)
-
-    def _say(self, done: float) -> None:
+    def _say(self, done: float, curves: list[Scalars]) -> None:
         now = perf_counter()
         if now - self._said < SECONDS_BETWEEN_LINES:
             return
         self._said = now
-        left = (now - self._started) / done * (self.parameters.epochs - done)
-        losses = [scalars["val_loss"] for scalars in self.curves if "val_loss" in scalars]
+        most = self.parameters.epochs * self.parameters.ensemble
+        left = (now - self._started) / done * (most - done)
+        losses = [scalars["val_loss"] for scalars in curves if "val_loss" in scalars]
         best = f", best validation loss {min(losses):.4f}" if losses else ""
         if losses:
             best += f" in epoch {losses.index(min(losses))}"
         logger.info(
-            f"{self.name}: {done:.1f} of at most {self.parameters.epochs} epochs{best}, "
-            f"at most {left:.0f} s still."
+            f"{self.name}: {done:.1f} of at most {most} epochs{best}, at most {left:.0f} s still."
         )
-
-    def log_summary(self, labels: list[str], report: dict[str, Any], seconds: float) -> None:
-        """Write the lines that end a training in the log.
-
-        :param labels: names of the labels.
-        :param report: what `run` returned.
-        :param seconds: what the training took, with the preparation of its rows.
-        """
-        windows = f"{len(self.data.train_ends)} windows in {seconds:.1f} s"
-        if report["exact"]:
-            logger.info(
-                f"{self.name}: trained on {windows}: the straight line explains all of it; no LSTM "
-                "was trained."
-            )
-            return
-        parts = zip(labels, report["shares"], report["ridge_shares"], strict=True)
-        unknown = [label for label, network, ridge in parts if network == ridge == 0]
-        if unknown:
-            logger.warning(
-                f"{self.name}: nothing validates better than the median of {', '.join(unknown)}; "
-                "it is predicted."
-            )
-        if report["validation_loss"] is None:
-            result = f"no validation; loss {report['loss']:.4f}"
-        else:
-            result = (
-                f"best validation loss {report['validation_loss']:.4f} in epoch "
-                f"{report['best_epoch']}, R² {report['validation_r2']:.3f} (ridge regression alone "
-                f"{report['ridge_validation_r2']:.3f}) on {len(self.data.validation_ends)} "
-                "validation windows"
-            )
-        logger.info(f"{self.name}: trained {report['epochs']} epochs on {windows}; {result}.")
-
-    def _report(
-        self, ridge: Ridge, shares: Floats, best_epoch: int, *, exact: bool
-    ) -> dict[str, Any]:
-        by_epoch = {int(scalars["epoch"]): scalars for scalars in self.curves}
-        best, ends = by_epoch.get(best_epoch, {}), self.data.validation_ends
-        alone = self._scores(ridge.out_of_fold[ends]) if len(ends) else {}
-        return {
-            "epochs": max(by_epoch, default=0),
-            "best_epoch": best_epoch,
-            "loss": best.get("loss"),
-            "validation_loss": best.get("val_loss"),
-            "validation_r2": best.get("val_r2"),
-            "ridge_validation_loss": alone.get("val_loss"),
-            "ridge_validation_r2": alone.get("val_r2"),
-            "shares": [float(share) for share in shares],
-            "ridge_shares": [float(share) for share in ridge.shares],
-            "penalties": [float(p) if np.isfinite(p) else None for p in ridge.penalties],
-            "exact": exact,
-            "curves": self.curves,
-        }
-
-
-def r_squared(actual: NDArray[Any], predicted: NDArray[Any]) -> float:
-    """Return the coefficient of determination over all labels together, in their own scale.
-
-    :param actual: array of shape (windows, labels)
-    :return: 1 - residual / total sum of squares about each label's mean; nan when that is 0.
-    """
-    total = float(np.square(actual - actual.mean(axis=0)).sum())
-    return 1 - float(np.square(actual - predicted).sum()) / total if total else float("nan")

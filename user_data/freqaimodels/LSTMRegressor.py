@@ -8,7 +8,6 @@ takes whatever `%` features and numeric `&` labels the strategy makes.
 """
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -40,16 +39,22 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import checks, dataset, fingerprint, scaling  # noqa: E402
+from freqai_lstm.model.assembly import assemble, log_summary  # noqa: E402
 from freqai_lstm.model.calendar import calendar_names  # noqa: E402
 from freqai_lstm.model.candles import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
+from freqai_lstm.model.features import own_names  # noqa: E402
 from freqai_lstm.model.inputs import InputMaker  # noqa: E402
+from freqai_lstm.model.pairs import PairFrames  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
+from freqai_lstm.model.part import Part  # noqa: E402
 from freqai_lstm.model.pool import NetworkPool  # noqa: E402
+from freqai_lstm.model.pooling import LearnedNetwork, PooledNetworks  # noqa: E402
+from freqai_lstm.model.preparation import Preparation  # noqa: E402
 from freqai_lstm.model.storage import HISTORY, TrainedLSTM, model_path  # noqa: E402
 from freqai_lstm.model.tensorboard import scalars_writer  # noqa: E402
 from freqai_lstm.model.training import Training  # noqa: E402
-from freqai_lstm.model.windows import TrainingSet, window_ends  # noqa: E402
+from freqai_lstm.model.windows import window_ends  # noqa: E402
 
 
 logger = logging.getLogger(__name__)
@@ -90,7 +95,9 @@ class LSTMRegressor(BaseRegressionModel):
                 feature_parameters["DI_threshold"] = di_threshold
         record_params(config, self.full_path)
         self.horizon = self.ft_params.get("label_period_candles", 0)
-        self.pool = NetworkPool(self.parameters)
+        self.pool, self.pooled = NetworkPool(self.parameters), PooledNetworks()
+        self._frames: PairFrames | None = None  # with `pooled`
+        self._ranges: tuple[TimeRange, TimeRange] | None = None  # of the live training under way
         if self.parameters.device == "gpu":
             self.pool.start()  # without one, end here and not in every training
         self.dd: KerasDataDrawer = KerasDataDrawer.adopt(self.dd, self.pool)
@@ -109,7 +116,12 @@ class LSTMRegressor(BaseRegressionModel):
         newest = dataframe["date"].iloc[-1] if len(dataframe) else None
         if self.live and self._unsaved is not None and newest != self._unsaved:
             self._save_predictions()  # the last pair of the whitelist had no new candle
+        # Principal components mean something else on every pair.
+        if self.parameters.pooled and not self.ft_params.get("principal_component_analysis", False):
+            self._frames = self._frames or PairFrames(self.config, strategy)
         dataframe = super().start(dataframe, metadata, strategy)
+        if not self.live:
+            self._frames = None  # every window has its network now
         if self.live:
             self._unsaved = newest
             self._after_live_pass(pair, strategy.dp.current_whitelist())
@@ -162,7 +174,7 @@ class LSTMRegressor(BaseRegressionModel):
         started = perf_counter()
         logger.info(f"-------------------- Starting training {pair} --------------------")
         try:
-            data, names = self._training_set(unfiltered_df, pair, dk)
+            part, features = self._preparation().part(unfiltered_df, dk)
         except UNUSABLE as error:
             self._unusable = error
             raise
@@ -170,95 +182,74 @@ class LSTMRegressor(BaseRegressionModel):
         keep = [*dk.training_features_list, "date", *CANDLE_COLUMNS]
         last = unfiltered_df[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
         dk.data_dictionary[HISTORY] = last
-        network = self.pool.network(self.CONV_WIDTH, len(names), len(dk.label_list))
-        start_from = self._weights_to_continue(network.weights().shape, names, dk)
-        with scalars_writer(Path(dk.data_path), active=self.activate_tensorboard) as on_epoch:
-            training = Training(network, data, name=pair, on_epoch=on_epoch)
-            weights, report = training.run(start_from)
+        learned, shared = None, own_names(features, pair)
+        if self._frames is not None and not part.exact:
+            learned = self._pooled_network(self._frames, dk)
+        if learned is None:
+            learned, shared = self._learn([part], features, pair, dk), features
+        model = assemble(part, features, shared, learned)
         seconds = perf_counter() - started
-        dk.data["network_features"] = names
-        dk.data["training_report"] = report | {"seconds": seconds}
-        training.log_summary(dk.label_list, report, seconds)
+        dk.data["features"], dk.data["network_features"] = features, model.network_features
+        dk.data["members"] = len(model.weights)
+        dk.data["training_report"] = model.report = model.report | {"seconds": seconds}
+        log_summary(model, part, dk.label_list, seconds)
         if not self._fingerprint_is_kept and self._fingerprint is not None:
             fingerprint.write(Path(self.full_path), self._fingerprint)
             self._fingerprint_is_kept = True
-        return TrainedLSTM(network, weights, names, report)
+        return model
 
     def fit(self, data_dictionary: dict[str, Any], dk: FreqaiDataKitchen, **kwargs: Any) -> Any:
         """Not used: FreqAI calls `train`, and windows need what `fit` is not given (the dates)."""
         raise NotImplementedError("LSTMRegressor trains in train(), which keeps candle times.")
 
-    def _training_set(
-        self, frame: DataFrame, pair: str, dk: FreqaiDataKitchen
-    ) -> tuple[TrainingSet, list[str]]:
-        """The rows that have all features and labels, scaled, with their windows."""
-        frame, infinite = dataset.numeric_labels(frame, dk.label_list)
-        if infinite:
-            logger.warning(f"{pair}: {infinite} candles have infinite labels and are left out.")
-        features, labels = dk.filter_features(
-            frame, dk.training_features_list, dk.label_list, training_filter=True
-        )
-        checks.check_rows(len(features), frame, pair, self.freqai_info)
-        parts = dk.make_train_test_datasets(features, labels)
-        if not self.freqai_info.get("fit_live_predictions_candles", 0) or not self.live:
-            dk.fit_labels()
-        dk.feature_pipeline = self.define_data_pipeline(threads=dk.thread_count)
-        dk.label_pipeline = self.define_label_pipeline(threads=dk.thread_count)
-        name = self.parameters.label_scale_feature
-        scale = scaling.LabelScale.fit(name, parts["train_features"], self.horizon)
-        dk.data["label_scale"] = asdict(scale) if scale else None
-        # Only rows, not their index, survive the pipeline: each carries its candle with it.
-        inputs = InputMaker(
-            frame,
-            self.base_tf_seconds,
-            candle_channel=self.parameters.candle_channel,
-            with_calendar=self.parameters.calendar,
-        )
-        candles = pd.Series(inputs.candles, index=frame.index)
-        blocks: list[dataset.Block] = []
-        for part in ("train", "test"):
-            keys = [f"{part}_{kind}" for kind in ("features", "labels", "weights")]
-            x, y, weights = (parts[key] for key in keys)
-            if len(x) == 0:
-                continue
-            block = dataset.transform(
-                x,
-                y,
-                weights,
-                candles,
-                scale,
-                (dk.feature_pipeline, dk.label_pipeline),
-                fit=part == "train",
-                seed=self.parameters.seed,
-            )
-            parts.update(zip(keys, (block.features, block.labels, block.weights), strict=True))
-            blocks.append(block)
-        if not blocks or len(blocks[0].features) == 0:
-            raise OperationalException(
-                f"{pair}: the outlier steps removed every training row. Loosen DI_threshold, "
-                "svm_params or use_DBSCAN_to_remove_outliers in freqai.feature_parameters."
-            )
-        validation = blocks[1] if len(blocks) > 1 else None
-        data = dataset.training_set(blocks[0], validation, inputs, self.CONV_WIDTH, self.horizon)
-        checks.check_windows(data, frame, pair, self.freqai_info)
-        return data, inputs.names([str(name) for name in blocks[0].features.columns])
-
-    def _weights_to_continue(
-        self, shape: tuple[int, ...], names: list[str], dk: FreqaiDataKitchen
-    ) -> npt.NDArray[np.float32] | None:
-        """The pair's last weights with `continual_learning`, or None for fresh ones."""
+    def _learn(
+        self, parts: list[Part], names: list[str], name: str, dk: FreqaiDataKitchen
+    ) -> LearnedNetwork:
+        """Train the network of these features; where the labels are exact it stays as it begins."""
+        network = self.pool.network(self.CONV_WIDTH, len(names), len(dk.label_list))
+        if all(part.exact for part in parts):
+            return LearnedNetwork.untrained(network, names)
         previous: TrainedLSTM | None = self.get_init_model(dk.pair)
-        if previous is None:
-            return None
-        if previous.features == names and previous.weights.shape == shape:
-            logger.info(f"{dk.pair}: continual learning, starting from the last model.")
-            return previous.weights
-        logger.warning(
-            f"{dk.pair}: continual learning cannot start from the last model, its features or "
-            f"layers differ ({len(previous.features)} features then, {len(names)} now): "
-            "starting from fresh weights."
+        start_from = previous.weights_for(network, names, dk.pair) if previous else None
+        with scalars_writer(Path(dk.data_path), active=self.activate_tensorboard) as on_epoch:
+            weights, report = Training(network, parts, name=name, on_epoch=on_epoch).run(start_from)
+        return LearnedNetwork(network, weights, names, report)
+
+    def _pooled_network(self, frames: PairFrames, dk: FreqaiDataKitchen) -> LearnedNetwork | None:
+        """The network that all pairs share, trained when the first of them needs it.
+
+        :return: None where no other pair can take part.
+        """
+        window, loaded = self._ranges or (self.training_timerange, None)
+        stop, hours = int(window.stopts), self.freqai_info.get("live_retrain_hours", 0)
+        known = (
+            self.pooled.of_round(dk.pair, stop, hours) if loaded else self.pooled.of_window(stop)
         )
-        return None
+        if known is not None:
+            return known
+        drawer = self.dd if loaded else None
+        parts, names = frames.parts(self._preparation(), window, drawer, loaded)
+        if len(parts) < 2:
+            return None
+        learned = self._learn(parts, names, f"{len(parts)} pairs", dk)
+        if loaded:
+            self.pooled.begin_round(dk.pair, stop, learned)
+        else:
+            self.pooled.keep_window(stop, learned)
+        return learned
+
+    def _preparation(self) -> Preparation:
+        def pipelines(threads: int) -> tuple[Pipeline, Pipeline]:
+            return self.define_data_pipeline(threads), self.define_label_pipeline(threads)
+
+        return Preparation(
+            freqai=self.freqai_info,
+            parameters=self.parameters,
+            timeframe_seconds=self.base_tf_seconds,
+            pipelines=pipelines,
+            loss=self.pool.loss,
+            fit_labels=not (self.live and self.freqai_info.get("fit_live_predictions_candles", 0)),
+        )
 
     # --- prediction ---
 
@@ -270,8 +261,10 @@ class LSTMRegressor(BaseRegressionModel):
         Called by FreqAI: in a backtest with the candles of one backtest window; live first with
         the whole strategy frame and then with the last `conv_width` candles.
 
-        :return: (predictions, do_predict), a row per candle of `unfiltered_df`. Candles without a
-            complete, valid window have prediction NaN and `do_predict` 0.
+        :return: (predictions, do_predict), a row per candle of `unfiltered_df`. Beside each label
+            stand `…_lower` and `…_upper`, between which four of five lie, and of an ensemble
+            `…_spread`, the standard deviation over its members. Candles without a complete, valid
+            window have NaN and `do_predict` 0.
         """
         dk.find_features(unfiltered_df)
         checks.check_columns(dk)
@@ -309,7 +302,7 @@ class LSTMRegressor(BaseRegressionModel):
         ends = window_ends(maker.candles, valid, self.CONV_WIDTH)
         ends = ends[ends >= offset]
         predicted = self.model.predict(inputs, ends)
-        sound = np.isfinite(predicted).all(axis=1)
+        sound = np.isfinite(predicted.mean).all(axis=1)
         if not sound.all():
             logger.error(
                 f"{dk.pair}: {int((~sound).sum())} predictions are not finite; these candles "
@@ -321,13 +314,15 @@ class LSTMRegressor(BaseRegressionModel):
                 f"{dk.pair}: none of {asked} candles could be predicted. Look for missing features "
                 "and candles, and for strict outlier settings (DI_threshold, SVM, DBSCAN)."
             )
-        labels = np.full((asked, len(dk.label_list)), np.nan)
-        if len(rows):
-            scaled = DataFrame(predicted[sound].astype(np.float64), columns=dk.label_list)
-            labels[rows] = dk.label_pipeline.inverse_transform(scaled)[0].to_numpy()
+        scales = np.ones(asked)
         if dk.data.get("label_scale"):
             scale = scaling.LabelScale(**dk.data["label_scale"])
-            labels *= scale.of(values[offset:, names.index(scale.feature)])[:, None]
+            scales = scale.of(values[offset:, names.index(scale.feature)])
+        columns = scaling.label_columns(
+            [part[sound] for part in predicted], scales[rows], dk.label_list, dk.label_pipeline
+        )
+        if self.parameters.ensemble == 1:
+            columns = columns.drop(columns=[f"{label}_spread" for label in dk.label_list])
         dk.do_predict = np.zeros(asked, dtype=np.int_)
         dk.do_predict[rows] = 1
         dk.DI_values = (
@@ -335,7 +330,7 @@ class LSTMRegressor(BaseRegressionModel):
             if "di" in dk.feature_pipeline
             else np.zeros(asked)
         )
-        return DataFrame(labels, columns=dk.label_list), dk.do_predict
+        return columns.set_axis(rows).reindex(range(asked)), dk.do_predict
 
     # --- what of FreqAI needs mending ---
 
@@ -364,6 +359,7 @@ class LSTMRegressor(BaseRegressionModel):
         old model would pass for a fresh one, would not expire, and would not be retrained in time.
         """
         before = self.dd.get_pair_dict_info(pair)[1]
+        self._ranges = new_trained_timerange, data_load_timerange
         try:
             super().extract_data_and_train_model(
                 new_trained_timerange, pair, strategy, dk, data_load_timerange
@@ -384,6 +380,7 @@ class LSTMRegressor(BaseRegressionModel):
         """
         first = pair not in self.dd.model_return_values
         saved = self.dd.historic_predictions.get(pair)
+        self._complete_statistics(dk)
         super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
         if first and saved is not None and len(saved):
             newest = saved.iloc[-1]
@@ -409,6 +406,14 @@ class LSTMRegressor(BaseRegressionModel):
         recent = recent[dk.label_list]
         dk.data["labels_mean"] = recent.mean().fillna(0).to_dict()
         dk.data["labels_std"] = recent.std(ddof=0).fillna(0).to_dict()
+        self._complete_statistics(dk)
+
+    def _complete_statistics(self, dk: FreqaiDataKitchen) -> None:
+        """Live FreqAI asks for mean and std of every column that is predicted, intervals too."""
+        for label in dk.label_list:
+            for end in ("_lower", "_upper", "_spread"):
+                for statistic in ("labels_mean", "labels_std"):
+                    dk.data[statistic].setdefault(f"{label}{end}", 0.0)
 
     def _append_null_backtesting_predictions(
         self, dk: FreqaiDataKitchen, dataframe_backtest: DataFrame

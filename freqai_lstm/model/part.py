@@ -1,0 +1,122 @@
+"""What one pair brings to a training, and what it makes of the network that was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freqai_lstm.model.ridge import Loss, Ridge, fit_ridge
+from freqai_lstm.model.shares import cautious_shares
+from freqai_lstm.model.windows import Floats, Inputs, TrainingSet
+
+
+# A ridge regression that leaves less than this share of the medians' loss is exact, but for
+# rounding of 32 bit numbers.
+EXACT = 1e-6
+COVERAGE = 0.8  # of the interval between `lower` and `upper`
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold a pair's training set with its ridge regression.
+
+    `columns` of shape (network features,): which columns of the set's features the network reads,
+    -1 where the pair has none and the network sees zeros. `exact` says that the ridge regression
+    explains all of the labels.
+    """
+
+    pair: str
+    data: TrainingSet
+    ridge: Ridge
+    columns: NDArray[np.intp]
+    loss: Loss
+    exact: bool
+
+    @classmethod
+    def fit(cls, pair: str, data: TrainingSet, columns: Sequence[int], loss: Loss) -> Part:
+        """Solve the ridge regression.
+
+        :param loss: of each row, from labels and predictions of shape (rows, labels).
+        """
+        ridge = fit_ridge(data, loss)
+        ends = np.concatenate([data.train_ends, data.validation_ends])
+        labels = data.labels[ends]
+        medians = np.broadcast_to(ridge.medians, labels.shape)
+        left = loss(labels, ridge.out_of_fold[ends]).mean()
+        exact = bool(np.isfinite(left) and left <= EXACT * loss(labels, medians).mean())
+        return cls(pair, data, ridge, np.asarray(columns, dtype=np.intp), loss, exact)
+
+    @property
+    def residuals(self) -> Floats:
+        """What the network learns: labels less the regression that has not seen them."""
+        return self.data.labels - self.ridge.out_of_fold
+
+    def inputs(self) -> Inputs:
+        """What the network sees of each row."""
+        return network_inputs(self.data.inputs, self.columns)
+
+    def shares(self, learned: Floats) -> Floats:
+        """How much of the network's prediction serves each label, by the validation windows.
+
+        :param learned: what the network predicts for them, of shape (validation windows, labels).
+        :return: array of shape (labels,), from 0 to 1; ones without validation windows.
+        """
+        data, ends = self.data, self.data.validation_ends
+        if len(ends) == 0:
+            return np.ones(data.labels.shape[1], np.float32)
+        residuals, counts = self.residuals[ends], data.weights[ends]
+        return cautious_shares(residuals, learned, counts, data.horizon, errors=1.0)
+
+    def scores(self, added: Floats) -> dict[str, float]:
+        """Loss and R² on the validation windows; none without any.
+
+        :param added: to the ridge regression, of shape (validation windows, labels).
+        """
+        data, ends = self.data, self.data.validation_ends
+        if len(ends) == 0:
+            return {}
+        actual, predicted = data.labels[ends], self.ridge.out_of_fold[ends] + added
+        loss = np.average(self.loss(actual, predicted), weights=data.weights[ends])
+        scales = data.label_scales[ends, None]
+        r2 = r_squared(actual * scales, predicted * scales)
+        return {"val_loss": float(loss), "val_r2": r2}
+
+    def interval(self, added: Floats) -> tuple[Floats, Floats]:
+        """How far labels lie from their prediction in four of five cases (split conformal).
+
+        The errors are those on the validation windows, the newest that no weight was fitted on;
+        without any, those that the ridge regression makes out of fold. (Lei et al. 2018,
+        arXiv:1604.04173.)
+
+        :param added: to the ridge regression, of shape (validation windows, labels).
+        :return: (lower, upper) of shape (labels,), to be added to a prediction.
+        """
+        ends = self.data.validation_ends
+        if len(ends) == 0:
+            ends, added = self.data.train_ends, np.zeros((1, self.data.labels.shape[1]), np.float32)
+        errors = self.residuals[ends] - added
+        level = min(1.0, (1 + COVERAGE) / 2 * (len(errors) + 1) / len(errors))
+        lower, upper = np.quantile(errors, (1 - level, level), axis=0)
+        return lower.astype(np.float32), upper.astype(np.float32)
+
+
+def network_inputs(inputs: Inputs, columns: NDArray[np.intp]) -> Inputs:
+    """Choose the columns that the network reads; -1 stands for zeros."""
+    features = np.asarray(inputs.features)
+    if np.array_equal(columns, np.arange(features.shape[1])):
+        return inputs
+    return Inputs(np.pad(features, ((0, 0), (0, 1)))[:, columns], inputs.candles)
+
+
+def r_squared(actual: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """Return the coefficient of determination over all labels together, in their own scale.
+
+    :param actual: array of shape (windows, labels)
+    :return: 1 - residual / total sum of squares about each label's mean; nan when that is 0.
+    """
+    total = float(np.square(actual - actual.mean(axis=0)).sum())
+    return 1 - float(np.square(actual - predicted).sum()) / total if total else float("nan")
