@@ -9,7 +9,14 @@ What is imitated, because indicators and a model react to it:
 * regimes that alternate: trends up and down, ranges that pull back to their middle, crashes;
 * volatility clustering, GARCH(1,1): s²ₜ = ω + α·r²ₜ₋₁ + β·s²ₜ₋₁, with Student-t shocks (fat tails);
 * volume that follows the hour of the day, the weekday and the size of the move;
+* volatility that follows the hour of the day, and the pair's own volume `LAG` candles before;
 * for futures, mark candles close to the traded price and a funding rate that follows the trend.
+
+What can be foretold from a window of candles and the date: of the variance of ln ln(highest /
+lowest price) of the next 6 hourly candles about 0.65 is known to one who also knows the regime and
+the state of GARCH exactly (`known_volatility`). The daily cycle by itself explains about 0.15 of
+it, the pair's volumes of the last 6 candles 0.1, the newest such range 0.1 to 0.2. The sign of the
+returns cannot be foretold but for the drift of the regimes.
 
 Each series has its own random stream, derived from the seed, the pair and the series' name. So the
 same arguments give bit-identical candles, adding a pair changes no other pair, a later `end`
@@ -42,6 +49,8 @@ _START_PRICES = {"BTC": 40_000.0, "ETH": 2_500.0, "BNB": 300.0, "SOL": 100.0, "X
 _HOURLY_TURNOVER = 2.5e8
 _HOURLY_VOLATILITY = 0.0055
 _GARCH_ALPHA, _GARCH_BETA = 0.10, 0.88
+# Of log volatility: swing of its daily cycle, and what a volume shock adds to it LAG candles later.
+_CYCLE, _AFTER_VOLUME, LAG = 0.35, 0.5, 6
 _SHOCK_FREEDOM = 5.0
 
 
@@ -138,6 +147,33 @@ def generate_market(
             store(pair, MARK_TIMEFRAME, funding, CandleType.FUNDING_RATE)
 
 
+def known_volatility(pair: str, dates: pd.DatetimeIndex, ahead: int, seed: int = 1) -> pd.Series:
+    """Foretell the volatility of the next candles as well as the generator itself could.
+
+    It knows what no model can know exactly, the regime and the state of GARCH at each candle, and
+    nothing that is drawn later. So the R² of a regression on it bounds what can be known.
+
+    :param dates: of all candles of the pair, from the first generated one on.
+    :param ahead: how many candles.
+    :return: root of the mean expected square return of the next `ahead` candles, by date.
+    """
+    spot, n = pair.split(":")[0], len(dates)
+    beta, own_share, _ = _traits(spot, seed)
+    multiplier = _REGIMES[_regimes(n, _hours_per_candle(dates), seed), 1]
+    # Past the newest shock that is known, the expected factor is 1.
+    later = pd.date_range(dates[0], periods=n + ahead, freq=dates[1] - dates[0])
+    tide = _tide(spot, later, seed)
+    cycle = np.exp(2 * _CYCLE * _daily(later)) / np.i0(2 * _CYCLE)
+    market, own = (_garch(name, n + 1, seed)[0][1:] ** 2 - 1 for name in ("factor", spot))
+    total = np.zeros(n)
+    for k in range(1, ahead + 1):
+        fades = (_GARCH_ALPHA + _GARCH_BETA) ** (k - 1)
+        level = (beta * multiplier) ** 2 * (1 + fades * market) + own_share**2 * (1 + fades * own)
+        total += level * (tide[k : n + k] ** 2 if k <= LAG else cycle[k : n + k])
+    usual = _HOURLY_VOLATILITY * np.sqrt(_hours_per_candle(dates))
+    return pd.Series(usual * np.sqrt(total / ahead), index=dates)
+
+
 def pair_for_mode(pair: str, trading_mode: str) -> str:
     """`BTC/USDT` and `BTC/USDT:USDT` in the form that `trading_mode` uses.
 
@@ -172,15 +208,12 @@ def _candles(pair: str, dates: pd.DatetimeIndex, factor: pd.DataFrame, seed: int
     # The spot name chooses the random streams, so spot and perpetual agree.
     spot = pair.split(":")[0]
     n, hours = len(dates), _hours_per_candle(dates)
-    traits = _stream(seed, spot, "traits")
-    beta, own_share, size = 1.0, 0.2, 1.0
-    if not spot.startswith("BTC/"):
-        beta, own_share = traits.uniform(0.9, 1.4), traits.uniform(0.5, 0.9)
-        size = beta * own_share
+    beta, own_share, size = _traits(spot, seed)
     own_volatility, own_shock = _garch(spot, n, seed)
     own_scale = own_share * _HOURLY_VOLATILITY * np.sqrt(hours) * own_volatility
-    returns = beta * factor["log_return"].to_numpy() + own_scale * own_shock
-    scale = np.hypot(beta * factor["volatility"].to_numpy(), own_scale)
+    tide = _tide(spot, dates, seed)
+    returns = tide * (beta * factor["log_return"].to_numpy() + own_scale * own_shock)
+    scale = tide * np.hypot(beta * factor["volatility"].to_numpy(), own_scale)
 
     start_price = _start_price(spot.split("/")[0])
     log_close = np.log(start_price) + np.cumsum(returns)
@@ -204,6 +237,15 @@ def _candles(pair: str, dates: pd.DatetimeIndex, factor: pd.DataFrame, seed: int
     relative = _relative_volume(spot, dates, returns, scale, seed)
     candles["volume"] = (relative * turnover / candles["close"]).round(3)
     return candles
+
+
+def _traits(spot: str, seed: int) -> tuple[float, float, float]:
+    """Share of the market's moves, size of the pair's own beside them, turnover beside BTC's."""
+    if spot.startswith("BTC/"):
+        return 1.0, 0.2, 1.0
+    traits = _stream(seed, spot, "traits")
+    beta, own_share = traits.uniform(0.9, 1.4), traits.uniform(0.5, 0.9)
+    return beta, own_share, beta * own_share
 
 
 def resample_candles(
@@ -300,11 +342,27 @@ def _relative_volume(
     spot: str, dates: pd.DatetimeIndex, returns: np.ndarray, scale: np.ndarray, seed: int
 ) -> np.ndarray:
     """Volume relative to the pair's usual turnover, shape (n,)."""
-    hour = dates.hour.to_numpy() + dates.minute.to_numpy() / 60
-    # Busiest when the American day overlaps the European one, quiet at weekends.
-    daily = 1.0 + 0.45 * np.cos((hour - 15.0) * 2 * np.pi / 24)
+    # Quiet at weekends.
+    daily = 1.0 + 0.45 * _daily(dates)
     weekly = np.where(dates.day_of_week.to_numpy() >= 5, 0.6, 1.1)
     usual = _HOURLY_VOLATILITY * np.sqrt(_hours_per_candle(dates))
     activity = 0.35 + 0.8 * np.abs(returns) / usual + 0.3 * scale / usual
-    noise = np.exp(_stream(seed, spot, "volume").normal(-0.06, 0.35, len(dates)))
+    noise = np.exp(0.7 * _volume_shocks(spot, len(dates), seed) - 0.245)
     return daily * weekly * activity * noise
+
+
+def _daily(dates: pd.DatetimeIndex) -> np.ndarray:
+    """From -1 to 1: busiest when the American day overlaps the European one."""
+    hour = dates.hour.to_numpy() + dates.minute.to_numpy() / 60
+    return np.cos((hour - 15.0) * 2 * np.pi / 24)
+
+
+def _volume_shocks(spot: str, n: int, seed: int) -> np.ndarray:
+    return _stream(seed, spot, "volume").standard_normal(n)
+
+
+def _tide(spot: str, dates: pd.DatetimeIndex, seed: int) -> np.ndarray:
+    """What volatility is multiplied by, mean square about 1, shape (n,)."""
+    shocks = np.concatenate((np.zeros(LAG), _volume_shocks(spot, len(dates), seed)))[: len(dates)]
+    level = _CYCLE * _daily(dates) + _AFTER_VOLUME * shocks
+    return np.exp(level - np.log(np.i0(2 * _CYCLE)) / 2 - _AFTER_VOLUME**2)

@@ -16,9 +16,16 @@ from freqtrade.data.history import load_pair_history
 from freqtrade.data.history.datahandlers import get_datahandler
 from freqtrade.enums import CandleType, TradingMode
 from pandas.testing import assert_frame_equal
+from sklearn.linear_model import LinearRegression
 from typer.testing import CliRunner
 
-from freqai_lstm.market import generate_market, market, pair_for_mode, resample_candles
+from freqai_lstm.market import (
+    generate_market,
+    known_volatility,
+    market,
+    pair_for_mode,
+    resample_candles,
+)
 
 
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)
@@ -117,6 +124,47 @@ def test_returns_look_like_a_market(tmp_path: Path, seed: int) -> None:
         afternoon = candles["volume"][candles["date"].dt.hour == 15].mean()
         assert afternoon > 1.5 * candles["volume"][candles["date"].dt.hour == 3].mean()
     assert returns[PAIRS[0]].corr(returns[PAIRS[1]]) > 0.4
+
+
+def log_range(candles: pd.DataFrame, ahead: int) -> pd.Series:
+    """Range of the next candles, as RangeStrategy learns it, by date."""
+    candles = candles.set_index("date")
+    high, low = candles["high"].rolling(ahead).max(), candles["low"].rolling(ahead).min()
+    return pd.Series(np.log(np.log(high / low))).shift(-ahead)
+
+
+@pytest.mark.parametrize("pair", PAIRS[:2])
+def test_so_much_of_the_range_can_be_known(datadir: Path, pair: str) -> None:
+    """The docstring's shares of variance: hidden state 0.65, cycle 0.15, lagged volume 0.1."""
+    candles = load(datadir, pair)
+    realised = log_range(candles, 6).rename("y")
+    dates = pd.DatetimeIndex(realised.index)
+    hour = pd.Series(np.cos((dates.hour - 15) * np.pi / 12), dates)
+    move = log_range(candles, 1).shift(1)
+    # What neither hour, weekend nor the candle's own range explains of its turnover.
+    turnover = pd.Series(np.log((candles["volume"] * candles["close"]).to_numpy()), dates)
+    usual = np.column_stack([move.fillna(move.mean()), hour, dates.day_of_week >= 5])
+    shock = turnover - LinearRegression().fit(usual, turnover).predict(usual)
+    past, shocks = (
+        pd.concat({(name, lag): column.shift(lag) for lag in range(6)}, axis=1)
+        for name, column in {"move": move, "shock": shock}.items()
+    )
+    cycle = hour.rolling(6).mean().shift(-6)
+
+    def r2(*explaining: pd.Series | pd.DataFrame) -> float:
+        rows = pd.concat([realised, *explaining], axis=1).dropna().to_numpy()
+        return float(LinearRegression().fit(rows[:, 1:], rows[:, 0]).score(rows[:, 1:], rows[:, 0]))
+
+    assert 0.55 < r2(np.log(known_volatility(pair, dates, 6))) < 0.8
+    assert 0.05 < r2(cycle) < 0.25
+    assert 0.05 < r2(past, cycle, shocks) - r2(past, cycle) < 0.25
+
+
+def test_known_volatility_takes_nothing_from_later_candles(datadir: Path) -> None:
+    """What is known at a candle is the same when the market ends there."""
+    dates = pd.DatetimeIndex(load(datadir, PAIRS[1])["date"])
+    whole, early = (known_volatility(PAIRS[1], part, 12) for part in (dates, dates[:1000]))
+    assert np.allclose(whole.iloc[:1000], early, rtol=1e-12)
 
 
 def test_longer_timeframe_is_the_shorter_one_joined(datadir: Path) -> None:
