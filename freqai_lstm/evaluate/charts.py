@@ -29,7 +29,7 @@ COLOURS = {
 PAIR_COLOURS = ["#3b82f6", "#d97706", "#16a34a", "#db2777", "#8b5cf6", "#0891b2", "#ca8a04"]
 GREY, GREEN, RED, RUN_COLOUR = "#94a3b8", "#16a34a", "#dc2626", "#db2777"
 # Points of all curves together, and of one cloud: the page is to stay small enough to be sent.
-LINE_POINTS, CLOUD_POINTS, EQUITY_POINTS = 18_000, 600, 500
+LINE_POINTS, CLOUD_POINTS, EQUITY_POINTS, MARKERS = 18_000, 600, 500, 200
 PIXELS = {"template": "none", "color_discrete_sequence": PAIR_COLOURS}
 PREDICTORS: dict[str, Any] = {
     "color_discrete_map": COLOURS,
@@ -140,7 +140,9 @@ def over_time(rows: pd.DataFrame, trades: pd.DataFrame, points: int) -> go.Figur
         values = thin[column].to_numpy("float32")
         found.add_scatter(x=_milliseconds(thin["date"]), y=values, name=name, line=line)
     if len(trades):
-        known = trades.merge(rows[["date", "model"]], left_on="signal", right_on="date")
+        known = trades.tail(MARKERS).merge(
+            rows[["date", "model"]], left_on="signal", right_on="date"
+        )
         won = known["profit_ratio"] > 0
         found.add_scatter(
             x=_milliseconds(known["signal"]),

@@ -75,7 +75,9 @@ def figures(
         drawn[f"fifths|{target}"] = charts.by_fifth(of_target)
         drawn[f"thresholds|{target}"] = charts.along_threshold(of_target)
     for (target, pair), of_series in series.items():
-        of_pair = trades[trades["pair"] == pair] if len(trades) else trades
+        # Entries are decided on the score, where there is one.
+        here = len(trades) and target in report["headline"]["targets"]
+        of_pair = trades[trades["pair"] == pair] if here else trades.head(0)
         points = charts.LINE_POINTS // len(series)
         drawn[f"time|{target}|{pair}"] = charts.over_time(of_series, of_pair, points)
     return {key: chart for key, chart in drawn.items() if chart is not None}

@@ -35,11 +35,8 @@ from numpy.typing import NDArray
 
 from freqai_lstm.evaluate.data import RUN, Predictions, newest
 from freqai_lstm.evaluate.intervals import (
-    BETTER,
     EXACT,
     SKILLS,
-    UNDECIDED,
-    WORSE,
     blocks_of,
     compare_skills,
     drawn_skills,
@@ -55,7 +52,7 @@ from freqai_lstm.evaluate.signal import (
     own_doubt,
     stability,
 )
-from freqai_lstm.evaluate.words import TITLES, listed, shown, titled
+from freqai_lstm.evaluate.words import TITLES, in_words, listed, shown, titled
 
 
 # The verdict of each target is repeated in the box up to so many.
@@ -139,10 +136,11 @@ def verdict(draws: NDArray[np.float64], names: Sequence[str], same_candle: bool)
     :param draws: R² on the range and its draws, shape (1 + draws, predictors), the model first.
     :param same_candle: the label is settled on the candle itself, so nothing is foretold.
     """
-    by_word: dict[str, list[str]] = {}
-    for column, name in enumerate(names[1:], start=1):
-        word = compare_skills(draws[:, [0, column]])["word"]
-        by_word.setdefault(word, []).append(titled(name))
+    words = {
+        titled(name): compare_skills(draws[:, [0, column]])["word"]
+        for column, name in enumerate(names)
+        if column
+    }
     best = 1 + int(np.argmax(draws[0, 1:]))
     other, skill = titled(names[best]), shown(draws[0, best])
     detail = f"R² {shown(draws[0, 0])} on candles it was not trained on; "
@@ -154,15 +152,12 @@ def verdict(draws: NDArray[np.float64], names: Sequence[str], same_candle: bool)
             f"that data, windows and scaling fit together; it foretells nothing. {detail}"
         )
         return {"tone": "neutral", "title": title, "detail": detail}
-    if EXACT in by_word:
-        title = f"Nothing to decide between it and {listed(by_word[EXACT])}: all are exact"
+    exact = [name for name, word in words.items() if word == EXACT]
+    if exact:
+        title = f"Nothing to decide between it and {listed(exact)}: all are exact"
         return {"tone": "neutral", "title": title, "detail": detail}
-    parts = [f"{word} than {listed(by_word[word])}" for word in (WORSE, BETTER) if word in by_word]
-    if UNDECIDED in by_word:
-        parts.append(f"{UNDECIDED} from {listed(by_word[UNDECIDED])}")
-    tone = "bad" if WORSE in by_word else "neutral" if UNDECIDED in by_word else "good"
-    title = "; ".join(parts)
-    return {"tone": tone, "title": title[0].upper() + title[1:], "detail": detail}
+    tone, title = in_words(words)
+    return {"tone": tone, "title": title, "detail": detail}
 
 
 def _target(

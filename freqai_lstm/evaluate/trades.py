@@ -21,10 +21,10 @@ from freqtrade.data.btanalysis import (
 )
 from freqtrade.exchange import timeframe_to_seconds
 
-from freqai_lstm.evaluate.intervals import BETTER, UNDECIDED, WORSE, compare_skills, interval
+from freqai_lstm.evaluate.intervals import compare_skills, interval
 from freqai_lstm.evaluate.metrics import NAN
 from freqai_lstm.evaluate.sharpe import deflated_sharpe, drawn_sharpes, tried_sets
-from freqai_lstm.evaluate.words import listed, shown
+from freqai_lstm.evaluate.words import in_words, shown
 
 
 BASIS_POINT = 1e-4
@@ -149,11 +149,16 @@ def money(
     userdir: Path,
     others: Mapping[str, Result],
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """What the trades brought; keys as in `report.py`.
+    """What the trades brought.
 
     :param candles: pair → candles by date, of every pair that is traded or in the pair list.
     :param others: name → result to compare with.
-    :return: the figures; equity by candle: strategy, buy and hold, cash, and the others.
+    :return: figures and equity by candle (strategy, buy and hold, cash, the others). Figures: file;
+        range; days; trades; profit; costs: name → profit, drawdown, sharpe with its interval; fee
+        paid and break_even, the fee a side at which nothing is won, shares of the volume or null;
+        sharpe; above_zero, the probability of a ratio above zero; tried, tried_files, deflated: see
+        sharpe.py; differences: name → Sharpe minus that of cash, buy and hold and the others, with
+        interval and word; verdict.
     """
     first, last = result.span
     prices = pd.DataFrame({pair: of["close"] for pair, of in candles.items()}).loc[first:last]
@@ -222,13 +227,7 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
         detail = f"{found['range']}; buy and hold {held:+.1%}."
         title = "No trades in this range, so nothing to judge"
         return {"tone": "neutral", "title": title, "detail": detail, "caveats": []}
-    words: dict[str, list[str]] = {}
-    for name in (CASH, HOLD):
-        words.setdefault(found["differences"][name]["word"], []).append(name)
-    parts = [f"{word} than {listed(words[word])}" for word in (WORSE, BETTER) if word in words]
-    if UNDECIDED in words:
-        parts.append(f"{UNDECIDED} from {listed(words[UNDECIDED])}")
-    title = "; ".join(parts)
+    words = {name: found["differences"][name]["word"] for name in (CASH, HOLD)}
     deflated = found["deflated"]
     values = [shown(found["sharpe"][key], "{:.2f}") for key in ("value", "low", "high")]
     detail = (
@@ -255,21 +254,17 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
     if found["trades"] < FEW_TRADES:
         caveats.append(f"Fewer than {FEW_TRADES} trades: a few of them decide the result.")
     caveats.append(
-        f"Deflated for {found['tried']} parameter sets that hyperopt tried on these days, the "
-        f"probability of a Sharpe ratio above zero is {shown(deflated)}."
+        f"Hyperopt tried {found['tried']} parameter sets on these days. The probability that the "
+        f"true Sharpe ratio is above what luck makes of the best of them is {shown(deflated)}."
         if deflated is not None
         else "No hyperopt result on these days is known, so nothing is deflated; the probability "
         f"of a Sharpe ratio above zero is {shown(found['above_zero'])}. Parameter sets tried by "
         "hand count too."
     )
-    doubtful = UNDECIDED in words or (deflated is not None and not deflated > SURE)
-    tone = "bad" if WORSE in words else "neutral" if doubtful else "good"
-    return {
-        "tone": tone,
-        "title": title[0].upper() + title[1:],
-        "detail": detail,
-        "caveats": caveats,
-    }
+    tone, title = in_words(words)
+    if tone == "good" and deflated is not None and not deflated > SURE:
+        tone = "neutral"
+    return {"tone": tone, "title": title, "detail": detail, "caveats": caveats}
 
 
 def _figures(of: pd.Series, start: float) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from freqai_lstm.evaluate.intervals import BETTER, UNDECIDED, WORSE
+
 
 TITLES = {
     "model": "the model",
@@ -31,6 +33,21 @@ def titled(name: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def in_words(words: Mapping[str, str]) -> tuple[str, str]:
+    """Tone and title of what is better, worse or undecided.
+
+    :param words: name → word, as from `compare_skills`.
+    :return: good where all is better, bad where anything is worse, else neutral; and the title.
+    """
+    names = {word: [name for name, of in words.items() if of == word] for word in words.values()}
+    parts = [f"{word} than {listed(names[word])}" for word in (WORSE, BETTER) if word in names]
+    if UNDECIDED in names:
+        parts.append(f"{UNDECIDED} from {listed(names[UNDECIDED])}")
+    title = "; ".join(parts)
+    tone = "bad" if WORSE in names else "neutral" if UNDECIDED in names else "good"
+    return tone, title[0].upper() + title[1:]
 
 
 def shown(value: float | None, form: str = "{:.3f}") -> str:

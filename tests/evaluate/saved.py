@@ -128,19 +128,19 @@ class User:
         opens = self.candles(pair).set_index("date")["open"]
         first = pd.Timestamp(opened, tz="UTC")
         last = first + pd.Timedelta(hours=hours)
-        amount = 1_000 / opens.asof(first)
+        begin, end = (float(opens[:when].iloc[-1]) for when in (first, last))
+        amount = 1_000 / begin
         sides = [("sell", "buy"), ("buy", "sell")][not short]
         orders = [
             {
                 "amount": amount,
-                "safe_price": opens.asof(when),
+                "safe_price": price,
                 "ft_order_side": side,
                 "order_filled_timestamp": int(when.timestamp() * 1_000),
                 "ft_is_entry": when == first,
             }
-            for when, side in zip((first, last), sides, strict=True)
+            for when, side, price in zip((first, last), sides, (begin, end), strict=True)
         ]
-        begin, end = opens.asof(first), opens.asof(last)
         gain = amount * (end - begin) * (-1 if short else 1)
         profit = gain - FEE * amount * (begin + end) + funding
         return {

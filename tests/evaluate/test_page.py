@@ -24,7 +24,8 @@ function state() {
   for (const slot of document.querySelectorAll(".chart"))
     charts[slot.id] = slot.querySelectorAll(".main-svg .trace, .main-svg .point").length;
   const wide = [...document.querySelectorAll("main *")]
-    .filter(of => !of.closest(".table") && of.getBoundingClientRect().right > innerWidth + 1)
+    .filter(of => !of.closest(".table") && !of.ownerSVGElement)  // tables scroll, SVGs clip
+    .filter(of => of.getBoundingClientRect().right > innerWidth + 1)
     .map(of => of.outerHTML.slice(0, 80));
   const time = document.getElementById("time");
   return {charts, wide, scroll: document.documentElement.scrollWidth, width: innerWidth,
