@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from freqtrade.data.history import load_pair_history
-from freqtrade.enums import CandleType
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from freqai_lstm import demo
 from freqai_lstm.cli import app
-from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE, load_plugin
+from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
@@ -32,75 +32,69 @@ def test_preparing_again_starts_anew(tmp_path: Path) -> None:
     (workdir / "user_data" / "left-over").touch()
     demo.prepare(workdir)
     assert not (workdir / "user_data" / "left-over").exists()
-    for source in (MODEL_FILE, STRATEGY_FILE):
+    for source in (MODEL_FILE, STRATEGY_FILE, demo.STRATEGY):
         copied = workdir / "user_data" / source.parent.name / source.name
         assert copied.read_bytes() == source.read_bytes()
 
 
-@pytest.fixture
-def predicted(tmp_path: Path) -> tuple[Path, list[Path]]:
-    """A prepared work folder with perfect predictions of 300 candles a pair, in one window."""
-    demo.prepare(tmp_path)
-    strategy = load_plugin(STRATEGY_FILE)
-    folder = tmp_path / "user_data" / "models" / "demo" / "backtesting_predictions"
-    folder.mkdir(parents=True)
-    files = []
-    for pair in demo.PAIRS:
-        candles = load_pair_history(pair, "1h", tmp_path / "data", candle_type=CandleType.FUTURES)
-        labels = strategy.targets(candles, 0).assign(date=candles["date"], do_predict=1)
-        base = pair.split("/")[0].lower()
-        files.append(folder / f"cb_{base}_1717200000_prediction.feather")
-        labels.tail(300).reset_index(drop=True).to_feather(files[-1])
-    return tmp_path, files
-
-
-def change(file: Path, **columns: float) -> None:
-    """Overwrite columns of stored predictions."""
-    pd.read_feather(file).assign(**columns).to_feather(file)
-
-
-def test_perfect_predictions_correlate_fully(predicted: tuple[Path, list[Path]]) -> None:
-    """Predictions equal to the score give a correlation of 1 for every pair."""
-    report = demo.check_predictions(predicted[0], windows=1)
-    assert list(report["pair"]) == list(demo.PAIRS)
-    assert report["correlation"].tolist() == pytest.approx([1.0, 1.0])
-    assert report["valid"].tolist() == [1.0, 1.0]
-
-
-def test_flat_predictions_fail(predicted: tuple[Path, list[Path]]) -> None:
-    """A model that predicts one value for every candle is reported with pair and label."""
-    workdir, files = predicted
-    change(files[1], **{"&-t_cci": 0.25})
-    with pytest.raises(demo.DemoFailed, match=r"ETH/USDT:USDT.*&-t_cci"):
-        demo.check_predictions(workdir, windows=1)
-
-
-def test_invalid_predictions_fail(predicted: tuple[Path, list[Path]]) -> None:
-    """A pair whose candles all carry do_predict 0 is reported."""
-    workdir, files = predicted
-    change(files[0], do_predict=0)
-    with pytest.raises(demo.DemoFailed, match=r"BTC/USDT:USDT.*300 candles"):
-        demo.check_predictions(workdir, windows=1)
-
-
-def test_missing_window_fails(predicted: tuple[Path, list[Path]]) -> None:
-    """A window that left no predictions is reported, not passed over."""
-    with pytest.raises(demo.DemoFailed, match=r"BTC/USDT:USDT.* 1 .*expected 2"):
-        demo.check_predictions(predicted[0], windows=2)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The demo's work folder, and what it printed."""
+    workdir = tmp_path_factory.mktemp("demo") / "demo"
+    result = CliRunner().invoke(app, ["demo", "--workdir", str(workdir)])
+    assert result.exit_code == 0, result.output
+    return workdir, result
 
 
 @pytest.mark.slow
-def test_the_demo_fits_one_screen(tmp_path: Path) -> None:
-    """`freqai-lstm demo` succeeds, prints tables and correlations, and names freqtrade's log."""
-    workdir = tmp_path / "demo"
-    result = CliRunner().invoke(app, ["demo", "--workdir", str(workdir)])
-    assert result.exit_code == 0, result.output
+def test_the_demo_fits_one_screen(ran: tuple[Path, Result]) -> None:
+    """`freqai-lstm demo` prints freqtrade's tables, and names its log and the page."""
+    workdir, result = ran
     log = (workdir / "freqtrade.log").read_text(encoding="utf-8")
-    assert "freqtrade.log" in result.output
     assert all(title in result.output and title in log for title in demo.TABLES)
     assert "SUMMARY METRICS" in log
-    assert "Correlation" in result.output
+    for name in ("freqtrade.log", "evaluation.html"):
+        assert name in result.output
+        assert (workdir / name).is_file()
     assert len(result.output.splitlines()) <= 45
+
+
+@pytest.mark.slow
+def test_it_says_how_much_of_what_can_be_known_was_found(ran: tuple[Path, Result]) -> None:
+    """For each pair: R² of the model and the baselines, the bound, and the share found."""
+    workdir, result = ran
+    figures = demo.evaluated(workdir)
+    for pair in demo.PAIRS:
+        row = re.search(rf"│ {pair.split('/')[0]} .*", result.output)
+        assert row
+        *r2, known, share = (float(n) for n in re.findall(r"-?\d+\.?\d*", row[0]))
+        found = [figures["pairs"][pair][name]["r2"] for name in demo.PREDICTORS]
+        assert r2 == pytest.approx(found, abs=0.005)
+        assert 0 < r2[0] < known == pytest.approx(demo.known_r2(workdir / "data", pair), abs=0.005)
+        assert share == pytest.approx(100 * r2[0] / known, abs=3)
+
+
+@pytest.mark.slow
+def test_flat_predictions_fail(ran: tuple[Path, Result], tmp_path: Path) -> None:
+    """A model that predicts one value for every candle is reported with its pair."""
+    workdir = tmp_path / "demo"
+    shutil.copytree(ran[0], workdir)
+    folder = workdir / "user_data" / "models" / "demo" / "backtesting_predictions"
+    for file in folder.glob("cb_eth_*.feather"):
+        pd.read_feather(file).assign(**{"&-log_range": 0.25}).to_feather(file)
+    with pytest.raises(demo.DemoFailed, match=r"ETH/USDT:USDT.*R² above 0"):
+        demo.evaluated(workdir)
+
+
+@pytest.mark.slow
+def test_missing_window_fails(ran: tuple[Path, Result], tmp_path: Path) -> None:
+    """A window that left no predictions is reported, not passed over."""
+    workdir = tmp_path / "demo"
+    shutil.copytree(ran[0], workdir)
+    folder = workdir / "user_data" / "models" / "demo" / "backtesting_predictions"
+    min(folder.glob("cb_btc_*.feather")).unlink()
+    with pytest.raises(demo.DemoFailed, match=r"BTC/USDT:USDT from 2024-06-01"):
+        demo.evaluated(workdir)
 
 
 @pytest.mark.slow
