@@ -113,7 +113,7 @@ def by_window(report: dict[str, Any], target: str) -> go.Figure:
     lines = rows[~of_best]
     mean = rows[of_best].groupby("window", as_index=False)["R²"].mean()
     found = px.line(lines, x="window", y="R²", color="pair", markers=True, **PIXELS)
-    style = {"color": COLOURS.get(best, RUN_COLOUR), "dash": "dash"}
+    style = {"color": COLOURS.get(best, GREY), "dash": "dash"}
     found.add_scatter(
         x=mean["window"], y=mean["R²"], name=f"{titled(best)}, mean of pairs", line=style
     )
@@ -282,7 +282,7 @@ def along_threshold(of_target: dict[str, Any]) -> go.Figure:
 
 
 def equity(equities: pd.DataFrame) -> go.Figure:
-    """The wallet beside buy and hold and cash, and below it how far each is under its highest."""
+    """The wallet beside buy-and-hold and cash, and below it how far each is under its highest."""
     start = float(equities[CASH].iloc[0])
     found = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.65, 0.35], vertical_spacing=0.06)
     step = max(len(equities) // EQUITY_POINTS, 1)

@@ -1,4 +1,4 @@
-"""A backtest's trades as money: equity beside buy and hold and cash, costs, and a verdict.
+"""A backtest's trades as money: equity beside buy-and-hold and cash, costs, and a verdict.
 
 Read from freqtrade's own result file. Equity is marked to the close of every candle, from the
 filled orders of each trade. Stakes are those of the backtest: costs do not change them.
@@ -29,7 +29,7 @@ from freqai_lstm.evaluate.words import in_words, shown
 
 BASIS_POINT = 1e-4
 SLIPPAGES = (0, 5, 10)  # basis points a side, on top of the backtest's fees
-HOLD, CASH = "buy and hold", "cash"
+HOLD, CASH = "buy-and-hold", "cash"
 FEW_TRADES = 30
 SURE = 0.95
 
@@ -153,11 +153,11 @@ def money(
 
     :param candles: pair → candles by date, of every pair that is traded or in the pair list.
     :param others: name → result to compare with.
-    :return: figures and equity by candle (strategy, buy and hold, cash, the others). Figures: file;
+    :return: figures and equity by candle (strategy, buy-and-hold, cash, the others). Figures: file;
         range; days; trades; profit; costs: name → profit, drawdown, sharpe with its interval; fee
         paid and break_even, the fee a side at which nothing is won, shares of the volume or null;
         sharpe; above_zero, the probability of a ratio above zero; tried, tried_files, deflated: see
-        sharpe.py; differences: name → Sharpe minus that of cash, buy and hold and the others, with
+        sharpe.py; differences: name → Sharpe minus that of cash, buy-and-hold and the others, with
         interval and word; verdict.
     """
     first, last = result.span
@@ -217,14 +217,14 @@ def money(
 
 
 def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether the trades beat cash and buy and hold, by their daily Sharpe ratios, in words.
+    """Whether the trades beat cash and buy-and-hold, by their daily Sharpe ratios, in words.
 
     :param found: the figures of `money`.
     :return: tone, title, detail, caveats.
     """
     held = found["costs"][HOLD]["profit"]
     if not found["trades"]:
-        detail = f"{found['range']}; buy and hold {held:+.1%}."
+        detail = f"{found['range']}; buy-and-hold {held:+.1%}."
         title = "No trades in this range, so nothing to judge"
         return {"tone": "neutral", "title": title, "detail": detail, "caveats": []}
     words = {name: found["differences"][name]["word"] for name in (CASH, HOLD)}
@@ -232,7 +232,7 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
     values = [shown(found["sharpe"][key], "{:.2f}") for key in ("value", "low", "high")]
     detail = (
         f"{found['profit']:+.1%} after fees and funding; trades: {found['trades']} in "
-        f"{found['days']} days; buy and hold {held:+.1%}, cash 0 %. "
+        f"{found['days']} days; buy-and-hold {held:+.1%}, cash 0 %. "
         f"Sharpe {values[0]} ({values[1]} to {values[2]})."
     )
     beside = [name for name in found["differences"] if name not in (CASH, HOLD)]

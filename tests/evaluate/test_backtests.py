@@ -155,7 +155,7 @@ def test_trades_end_at_the_balance_of_freqtrade(name: str, request: pytest.Fixtu
     final = statistics["final_balance"] / statistics["starting_balance"] - 1
     assert money["profit"] == pytest.approx(final, abs=1e-9)
     before = statistics["market_change"]
-    assert money["costs"]["buy and hold"]["profit"] == pytest.approx(before, abs=0.02)
+    assert money["costs"]["buy-and-hold"]["profit"] == pytest.approx(before, abs=0.02)
 
 
 def test_report_of_score_strategy(score: Evaluated) -> None:

@@ -84,7 +84,7 @@ def test_equity_equals_an_account_of_every_candle(user: User) -> None:
 
 
 def test_money_equals_an_independent_calculation(user: User) -> None:
-    """Profit, drawdown and Sharpe of every cost, buy and hold, and the fee that breaks even."""
+    """Profit, drawdown and Sharpe of every cost, buy-and-hold, and the fee that breaks even."""
     trades = some(user)
     user.save_result(trades)
     candles = by_date(user)
@@ -136,7 +136,7 @@ def test_the_newest_fitting_result_is_chosen(user: User) -> None:
     ],
 )
 def test_verdict_on_trades(words: tuple[str, str], deflated: float | None, tone: str) -> None:
-    """Green only where cash and buy and hold are beaten, and the search does not explain it."""
+    """Green only where cash and buy-and-hold are beaten, and the search does not explain it."""
     figures = {"profit": 0.1, "drawdown": -0.1, "sharpe": {}}
     found = verdict(
         {
