@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.places import BUILD
 from benchmarks.range.backtests import ATR, EXAMS, FORECAST, STRATEGY, Exam, backtest
 from benchmarks.range.figures import measure
 from benchmarks.reports import environment, render, write
@@ -51,16 +50,13 @@ def main(
     print(text)
 
 
-def examine(
-    exam: Exam, seeds: list[int], more: dict[str, Any] | None = None, build: Path = BUILD
-) -> dict[str, Any]:
+def examine(exam: Exam, seeds: list[int]) -> dict[str, Any]:
     """Backtest both strategies in one market, and compare them.
 
-    :param more: laid over the configuration.
     :return: `timerange`, `pairs`, and what `figures.measure` returns.
     """
-    forecast = [backtest(exam, FORECAST, seed, more, build) for seed in seeds]
-    figures = measure(exam, forecast, backtest(exam, ATR, 0, more, build))
+    forecast = [backtest(exam, FORECAST, seed) for seed in seeds]
+    figures = measure(exam, forecast, backtest(exam, ATR, 0))
     return {"timerange": exam.timerange, "pairs": list(exam.pairs), **figures}
 
 

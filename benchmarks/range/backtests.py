@@ -122,10 +122,7 @@ def _settings(exam: Exam, strategy: str, seed: int) -> dict[str, Any]:
             "train_period_days": 120,
             "backtest_period_days": 31,
             "activate_tensorboard": False,
-            "feature_parameters": {
-                "label_period_candles": HORIZON,
-                "include_corr_pairlist": list(exam.pairs[:2]),
-            },
+            "feature_parameters": {"label_period_candles": HORIZON, "include_corr_pairlist": []},
             "model_training_parameters": {"seed": seed},
         },
     }

@@ -42,7 +42,7 @@ HOLD = 24  # candles, at most; the forecast says little about later ones
 STOP = 0.5  # times the upper end of the forecast range
 RISK = 0.005  # of the wallet: what a stop costs
 MIN_RANGE = 0.01  # of the price: ten times the fees of a trade in futures
-MAX_WIDTH = 1.6  # of the interval, a difference of logarithms: the upper end is five lower ends
+MAX_WIDTH = 1.6  # of the interval, a difference of logarithms: its upper end is five lower ends
 
 # Range of the next 12 hourly candles / ATR(14): median, and 80 % interval, before September 2024.
 ATR_RANGE, ATR_LOWER, ATR_UPPER = 3.2, 1.8, 6.5
@@ -83,11 +83,10 @@ class RangeStrategy(IStrategy):
     def feature_engineering_expand_all(
         self, dataframe: DataFrame, period: int, metadata: dict[str, Any], **kwargs: Any
     ) -> DataFrame:
-        """Range, trend, momentum and volume over a period, free of units."""
+        """Range of the whole period, range of its candles, volume: all free of units."""
         dataframe["%-log_range-period"] = log_range(dataframe, period)
-        dataframe["%-rsi-period"] = ta.RSI(dataframe, timeperiod=period)
-        dataframe["%-adx-period"] = ta.ADX(dataframe, timeperiod=period)
-        dataframe["%-roc-period"] = ta.ROC(dataframe, timeperiod=period)
+        of_candles = (dataframe["high"] / dataframe["low"] - 1).rolling(period).mean()
+        dataframe["%-candle_range-period"] = np.log(of_candles.where(of_candles > 0))
         usual = dataframe["volume"].rolling(period).mean()
         dataframe["%-relative_volume-period"] = dataframe["volume"] / usual
         return dataframe
