@@ -82,6 +82,10 @@ def build_report(
     r2 = {t: pd.DataFrame(draws[t]["r2"], columns=known[t][1])[shared] for t in chosen}
     overall = pd.concat(r2.values()).groupby(level=0).mean()
     same_candle = all(found.look_ahead[target] == 0 for target in chosen)
+    targets = {
+        target: _target(rows, names, draws[target], found, target)
+        for target, (rows, names) in known.items()
+    }
     config, first = setup.config, known[chosen[0]][0]
     blocks, kind = blocks_of(first["date"])
     return {
@@ -96,7 +100,7 @@ def build_report(
             "targets": chosen,
             "model": interval(overall["model"].to_numpy()),
             "by_target": {
-                target: verdict(draws[target]["r2"], known[target][1], same_candle)["title"]
+                target: targets[target]["verdict"]["title"]
                 for target in chosen
                 if 1 < len(chosen) <= MOST_LISTED
             },
@@ -105,10 +109,7 @@ def build_report(
             "against": against
             and verdict(overall[["model", against]].to_numpy(), ["model", against], same_candle),
         },
-        "targets": {
-            target: _target(rows, names, draws[target], found, target)
-            for target, (rows, names) in known.items()
-        },
+        "targets": targets,
         "trades": None if isinstance(trades, str) else trades,
         "without_trades": trades if isinstance(trades, str) else None,
         "score": setup.score and score_figures(*known[TARGET], setup.score),

@@ -78,6 +78,7 @@ def test_own_doubt(rows: pd.DataFrame) -> None:
     assert found["spread"]["value"] == pytest.approx(np.mean(expected))
     silent = own_doubt(rows.assign(lower=np.nan, upper=np.nan, spread=np.nan))
     assert silent == {"coverage": None, "width": None, "spread": None}
+    assert own_doubt(rows.assign(spread=0.0))["spread"] is None
 
 
 def test_later_returns(rows: pd.DataFrame, market: dict[str, pd.DataFrame]) -> None:
