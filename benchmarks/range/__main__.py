@@ -62,8 +62,26 @@ def examine(exam: Exam, seeds: list[int]) -> dict[str, Any]:
 
 def as_markdown(figures: dict[str, Any]) -> str:
     """The report: one table per market."""
-    tables = {market: rows(found) for market, found in figures["markets"].items()}
-    return render(HERE / "range.md.j2", tables=tables, **figures)
+    markets = figures["markets"]
+    tables = {market: rows(found) for market, found in markets.items()}
+    verdicts = {market: verdict(found["difference"]) for market, found in markets.items()}
+    return render(HERE / "range.md.j2", tables=tables, verdicts=verdicts, **figures)
+
+
+def verdict(difference: dict[str, dict[str, float]]) -> str:
+    """Name the figures whose difference is more than this range's chance, and those that are not.
+
+    :param difference: figure → value, low, high.
+    """
+    words = {name: text for name, text, _ in ROWS if name in difference}
+    lower = [text for name, text in words.items() if difference[name]["high"] < 0]
+    higher = [text for name, text in words.items() if difference[name]["low"] > 0]
+    said = [
+        f"{side} with the forecast: {'; '.join(found)}."
+        for side, found in (("Lower", lower), ("Higher", higher))
+        if found
+    ]
+    return " ".join([*said, "All else: no difference that this range can show."])
 
 
 def rows(found: dict[str, Any]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.range.__main__ import ROWS, app, as_markdown
+from benchmarks.range.__main__ import ROWS, app, as_markdown, verdict
 from benchmarks.range.backtests import (
     ATR,
     EXAMS,
@@ -76,6 +76,19 @@ def test_the_difference_has_an_interval_over_the_same_weeks() -> None:
     assert len(made["by_seed"]) == 2
     same = measure(EXAM, [found()], found())["difference"]
     assert all(abs(value[end]) < 1e-9 for value in same.values() for end in value)
+
+
+def test_the_verdict_names_what_is_beyond_chance_and_its_side() -> None:
+    """An interval that holds zero is no difference, whatever its value."""
+    sure, doubtful = (
+        {"value": 0.2, "low": 0.1, "high": 0.3},
+        {"value": 9.0, "low": -1.0, "high": 19.0},
+    )
+    less = {"value": -0.2, "low": -0.3, "high": -0.1}
+    told = verdict({"spread_r": less, "stopped": sure, "sharpe": doubtful})
+    assert "Lower with the forecast: spread of results, R." in told
+    assert "Higher with the forecast: share stopped." in told
+    assert "Sharpe" not in told
 
 
 def test_ranges_do_not_overlap() -> None:
