@@ -52,7 +52,8 @@ def own_doubt(rows: pd.DataFrame) -> dict[str, Any]:
     :param rows: pair, date, realised, model, scale; lower and upper, spread, NaN for none.
     :return: coverage, the share of labels inside the interval, with its own interval; width, its
         mean in standard deviations of the training labels; spread, the rank correlation of the
-        spread with the absolute error, with its interval. None for what the model does not say, or says of every candle alike.
+        spread with the absolute error, with its interval. None for what the model does not say, or
+        says of every candle alike.
     """
     found: dict[str, Any] = {"coverage": None, "width": None, "spread": None}
     known = rows.dropna(subset=["lower", "upper"])
@@ -63,7 +64,7 @@ def own_doubt(rows: pd.DataFrame) -> dict[str, Any]:
         wide = (known["upper"] - known["lower"]) / known["scale"].where(known["scale"] > 0)
         found["width"] = float(wide.mean())
     known = rows.dropna(subset="spread")
-    if known["spread"].nunique() > 1:
+    if len(known) and np.ptp(known["spread"].to_numpy()) > 0:
         error = (known["realised"] - known["model"]).abs()
         drawn = drawn_skills(known.assign(realised=error), ["spread"], "rank_correlation")
         found["spread"] = interval(drawn[:, 0])
