@@ -1,14 +1,23 @@
-"""Small networks and training sets, for tests of the model without FreqAI."""
+"""Small networks, training sets and trainings, for tests of the model without FreqAI."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from conftest import pool_of
+from datasieve.pipeline import Pipeline
+from datasieve.transforms import SKLearnWrapper
 from pandas import DataFrame
+from sklearn.preprocessing import FunctionTransformer
 
+from freqai_lstm.model.assembly import assemble
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.parameters import read_parameters
-from freqai_lstm.model.windows import Inputs, TrainingSet, split_windows
+from freqai_lstm.model.part import Part
+from freqai_lstm.model.pooling import LearnedNetwork
+from freqai_lstm.model.storage import TrainedLSTM
+from freqai_lstm.model.training import Training
+from freqai_lstm.model.windows import Floats, Inputs, TrainingSet, split_windows
 
 
 WIDTH, FEATURES, LABELS = 4, 4, 2
@@ -61,3 +70,38 @@ def small_set(
         validation_ends=validation_ends,
         horizon=horizon,
     )
+
+
+def loss_of(network: CompiledNetwork) -> Callable[[Floats, Floats], Floats]:
+    """The loss of each row that the network's parameters name."""
+    return pool_of(network.parameters).loss
+
+
+def part_of(network: CompiledNetwork, data: TrainingSet, pair: str = "A/B") -> Part:
+    """A training set with its ridge regression, as one pair brings it to a training."""
+    return Part.fit(pair, data, range(data.inputs.features.shape[1]), loss_of(network))
+
+
+def train_small(
+    network: CompiledNetwork,
+    data: TrainingSet,
+    start_from: Floats | None = None,
+    on_epoch: Callable[[dict[str, float], int], None] = lambda scalars, epoch: None,
+) -> TrainedLSTM:
+    """Train on one pair and join network and ridge regression, as the plugin does."""
+    part = part_of(network, data)
+    names = [f"%-x{column}" for column in range(len(part.columns))]
+    if part.exact:
+        learned = LearnedNetwork.untrained(network, names)
+    else:
+        training = Training(network, [part], name="A/B", on_epoch=on_epoch)
+        weights, report = training.run(start_from)
+        learned = LearnedNetwork(network, weights, names, report)
+    return assemble(part, names, names, learned, as_they_are(data))
+
+
+def as_they_are(data: TrainingSet) -> Pipeline:
+    """A label pipeline that changes nothing."""
+    pipeline = Pipeline([("same", SKLearnWrapper(FunctionTransformer()))], fitparams={})
+    pipeline.fit_transform(DataFrame(data.labels))
+    return pipeline

@@ -39,17 +39,29 @@ def test_no_unit_is_left(price: float, unit: float, volume: float) -> None:
 
 
 def test_channels_equal_an_independent_calculation() -> None:
-    """Prices from the last close in mean absolute returns, body likewise, volume from its mean."""
+    """Each of the ten channels by its definition, with pandas.
+
+    Prices are from the last close in mean absolute returns, the body likewise, volume from its
+    mean; high, low and volume also from the largest or smallest of the window; time from -1 to 0.
+    """
     frame = candles()
     log = frame[["open", "high", "low", "close"]].apply(np.log)
     volatility = log["close"].diff().abs().mean()
     expected = ((log - log["close"].iloc[-1]) / volatility).to_numpy()
     body = ((log["close"] - log["open"]) / volatility).to_numpy()
     volume = np.log(frame["volume"] / frame["volume"].mean() + 0.01).to_numpy()
-    expected = np.column_stack([expected, body, volume]).clip(-LIMIT, LIMIT)
+    marks = [
+        (log["high"] - log["high"].max()) / volatility,
+        (log["low"] - log["low"].min()) / volatility,
+        np.log(frame["volume"] / frame["volume"].max() + 0.01),
+        np.linspace(-1, 0, 30),
+    ]
+    expected = np.column_stack([expected, body, volume, *marks]).clip(-LIMIT, LIMIT)
     found = channels(frame)
     assert found.shape == (30, CHANNELS)
     np.testing.assert_allclose(found, expected, atol=2e-3)
+    for channel, best in ((6, frame["high"].idxmax()), (7, frame["low"].idxmin())):
+        assert (found[:, channel] == 0).nonzero()[0].tolist() == [best]
 
 
 def test_flat_market_and_no_volume() -> None:
@@ -60,7 +72,7 @@ def test_flat_market_and_no_volume() -> None:
     found = channels(flat)
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= LIMIT
-    assert not found[:, :5].any()
+    assert not found[:, [0, 1, 2, 3, 4, 6, 7]].any()
 
 
 def test_one_wild_candle_is_clipped() -> None:

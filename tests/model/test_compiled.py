@@ -4,14 +4,22 @@ import threading
 
 import numpy as np
 import pytest
-from small import FEATURES, LABELS, WIDTH, candle_matrix, small_network, small_set
+from small import (
+    FEATURES,
+    LABELS,
+    WIDTH,
+    candle_matrix,
+    loss_of,
+    small_network,
+    small_set,
+    train_small,
+)
 
 from freqai_lstm.model import compiled
 from freqai_lstm.model.candles import unit_free
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.devices import load_tensorflow
-from freqai_lstm.model.training import Training
-from freqai_lstm.model.windows import Inputs
+from freqai_lstm.model.windows import Inputs, TrainingSet
 
 
 def random_rows(rows: int = 30, seed: int = 1) -> Inputs:
@@ -27,12 +35,26 @@ def random_weights(network: CompiledNetwork) -> np.ndarray:
 
 
 def written_out(inputs: Inputs, ends: np.ndarray) -> list[np.ndarray]:
-    """The windows that end at `ends`: (windows, WIDTH, FEATURES) and (windows, WIDTH, 6)."""
+    """The windows that end at `ends`: (windows, WIDTH, FEATURES) and (windows, WIDTH, 10)."""
     features, candles = (
         np.stack([matrix[end - WIDTH + 1 : end + 1] for end in ends]) for matrix in inputs
     )
     tf, _ = load_tensorflow()
     return [features, unit_free(tf, candles).numpy()]
+
+
+def epoch(
+    network: CompiledNetwork,
+    data: TrainingSet,
+    ends: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    label_weights: tuple[float, float] = (1.0, 1.0),
+) -> float:
+    """Train on the windows that end at `ends`, all by default; return the sum of their losses."""
+    weights = data.weights if weights is None else weights
+    rows = tuple(map(network.tf.constant, (*data.inputs, data.labels, weights)))
+    ends = data.train_ends if ends is None else ends
+    return network.train(rows, np.asarray(label_weights, np.float32), ends, 32)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -57,8 +79,8 @@ def test_candles_change_predictions() -> None:
     """The same features with other candles are predicted otherwise, also after a training."""
     network, data = small_network(), small_set()
     ends = np.arange(WIDTH, 30, dtype=np.int32)
-    network.reset()
-    network.train(data.inputs, data.labels, data.weights, data.train_ends)
+    network.reset(1)
+    epoch(network, data)
     for weights in (random_weights(network), network.weights()):
         first, again, other = (
             network.predict(weights, random_rows(seed=seed), ends) for seed in (1, 1, 2)
@@ -79,10 +101,8 @@ def test_without_candle_channel() -> None:
     np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-5)
     unpriced = inputs._replace(candles=np.full_like(inputs.candles, np.nan))
     assert (network.predict(weights, unpriced, ends) == predicted).all()
-    network.reset()
-    losses = [
-        network.train(data.inputs, data.labels, data.weights, data.train_ends) for _ in range(3)
-    ]
+    network.reset(1)
+    losses = [epoch(network, data) for _ in range(3)]
     assert losses[-1] < losses[0]
 
 
@@ -121,40 +141,63 @@ def test_weights_travel_as_one_vector() -> None:
     assert (network.weights() == weights).all()
     parts = network.model.get_weights()
     assert (np.concatenate([part.ravel() for part in parts]) == weights).all()
-    network.set_ridge(np.full((FEATURES, LABELS), 3.0), np.full(LABELS, 4.0))
-    kernel, bias = network.model.get_layer("ridge").get_weights()
-    assert (kernel == 3).all()
-    assert (bias == 4).all()
 
 
 def test_reset() -> None:
     """Every variable is what it was at first, the optimizer's and the dropout seeds' too."""
     network, data = small_network(), small_set()
-    network.reset()
+    network.reset(1)
     _, optimizer, _ = network._training_function()
     variables = [*network.model.variables, *optimizer.variables]
     first = [np.asarray(variable) for variable in variables]
     network.learning_rate = 0.5
-    network.train(data.inputs, data.labels, data.weights, data.train_ends)
+    epoch(network, data)
     assert any((np.asarray(v) != f).any() for v, f in zip(variables, first, strict=True))
-    network.reset()
+    network.reset(1)
     assert all((np.asarray(v) == f).all() for v, f in zip(variables, first, strict=True))
     weights = random_weights(network)
-    network.reset(weights)
+    network.reset(1, weights)
     assert (network.weights() == weights).all()
     assert network.learning_rate == pytest.approx(network.parameters.learning_rate)
+
+
+def test_reset_to_another_seed() -> None:
+    """A further member of an ensemble starts, and draws its dropout, as a network of its seed."""
+    network, other = small_network(), small_network(seed=2)
+    network.reset(2)
+    for variable, expected in zip(network.model.variables, other.model.variables, strict=True):
+        if "optimizer" not in variable.path:
+            assert (np.asarray(variable) == np.asarray(expected)).all(), variable.path
+    network.reset(1)
+    assert (network.weights() != other.weights()).any()
 
 
 def test_train_returns_the_sum_of_weighted_losses() -> None:
     """Every window counts once, also those of the last, smaller batch."""
     network, data = small_network(dropout_rate=0.0, learning_rate=1e-12), small_set()
-    network.reset()
+    network.reset(1)
     weights = np.random.default_rng(1).random(len(data.weights)).astype(np.float32)
     ends = data.train_ends[:75]  # batches of 32
-    total = network.train(data.inputs, data.labels, weights, ends)
+    total = epoch(network, data, ends, weights)
     predicted = network.predict(network.weights(), data.inputs, ends)
-    expected = (network.loss(data.labels[ends], predicted) * weights[ends]).sum()
+    expected = (loss_of(network)(data.labels[ends], predicted) * weights[ends]).sum()
     assert total == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_label_of_no_weight_changes_nothing() -> None:
+    """Its loss counts nothing, whatever its values are, and nothing learns to predict it."""
+    network, data = small_network(dropout_rate=0.0), small_set()
+    learned = []
+    for unit in (1.0, 100.0):
+        data.labels[:, 1] *= unit
+        network.reset(1)
+        total = epoch(network, data, label_weights=(1.0, 0.0))
+        learned.append((total, network.weights()))
+    assert learned[0][0] == learned[1][0]
+    assert (learned[0][1] == learned[1][1]).all()
+    kernel = network.model.get_layer("residual").get_weights()[0]
+    assert kernel[:, 0].any()
+    assert not kernel[:, 1].any()
 
 
 def test_gradients_are_clipped_by_their_global_norm() -> None:
@@ -167,8 +210,8 @@ def test_gradients_are_clipped_by_their_global_norm() -> None:
     for clip_norm in (1e6, 0.01):
         network, data = small_network(clip_norm=clip_norm, **plain), small_set()
         start = random_weights(network) / 10  # from zero, most gradients would be zero
-        network.reset(start)
-        network.train(data.inputs, data.labels, data.weights, data.train_ends[:32])
+        network.reset(1, start)
+        epoch(network, data, data.train_ends[:32])
         steps.append(network.weights() - start)
     free, clipped = steps
     assert np.linalg.norm(free) > 0.1
@@ -183,28 +226,15 @@ def test_decay_pulls_kernels_alone() -> None:
         small_set(),
     )
     ones = np.ones_like(network.weights())
-    network.reset(ones)
+    network.reset(1, ones)
     # Windows of weight 0 have no gradient.
-    network.train(data.inputs, data.labels, np.zeros_like(data.weights), data.train_ends[:32])
-    ridge = {id(v) for v in network.model.get_layer("ridge").weights}
+    epoch(network, data, data.train_ends[:32], np.zeros_like(data.weights))
     for variable in network.model.trainable_variables:
         values = np.asarray(variable)
-        if values.ndim < 2 or id(variable) in ridge:
+        if values.ndim < 2:
             assert (values == 1).all(), variable.path
         else:
             np.testing.assert_allclose(values, 0.9, rtol=1e-5, err_msg=variable.path)
-
-
-def test_ridge_is_not_trained() -> None:
-    """The epochs leave the ridge regression as it was put in."""
-    network, data = small_network(), small_set()
-    network.reset()
-    before = network.weights()
-    network.train(data.inputs, data.labels, data.weights, data.train_ends[:32])
-    assert (network.weights() != before).any()
-    kernel, bias = network.model.get_layer("ridge").get_weights()
-    assert not kernel.any()
-    assert not bias.any()
 
 
 @pytest.mark.parametrize(
@@ -221,11 +251,9 @@ def test_optimizers_and_losses(optimizer: str, loss: str) -> None:
     """Every optimizer and every loss that the parameters allow really trains."""
     network = small_network(optimizer=optimizer, loss=loss, units=4, learning_rate=0.01)
     data = small_set(rows=200)
-    network.reset()
+    network.reset(1)
     assert type(network._training_function()[1]).__name__.lower() == optimizer
-    losses = [
-        network.train(data.inputs, data.labels, data.weights, data.train_ends) for _ in range(3)
-    ]
+    losses = [epoch(network, data) for _ in range(3)]
     assert losses[-1] < losses[0]
 
 
@@ -241,8 +269,7 @@ def test_prediction_does_not_wait_for_a_training() -> None:
         if epoch == 1:
             waited.append(predicted.wait(timeout=60))
 
-    run = Training(network, data, on_epoch=within_an_epoch).run
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=train_small, args=(network, data, None, within_an_epoch))
     thread.start()
     training.wait()
     first = network.predict(weights, inputs, ends)

@@ -16,7 +16,13 @@ import pytest
 from small import FEATURES, LABELS, WIDTH, candle_matrix, small_network
 
 from freqai_lstm.model.candles import CHANNELS
-from freqai_lstm.model.network import NetworkShape, build_network, same_architecture
+from freqai_lstm.model.network import (
+    HEADS,
+    MIXTURES,
+    NetworkShape,
+    build_network,
+    same_architecture,
+)
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.pool import MOST_NETWORKS, NetworkPool
 from freqai_lstm.model.windows import Inputs
@@ -49,49 +55,61 @@ def lstms(model: Any) -> list[Any]:
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
 def test_shape(layers: int) -> None:
-    """From windows of features and of candles to labels; both stacks have `num_lstm_layers`."""
+    """From windows of features and of candles to labels, through `num_lstm_layers` LSTMs."""
     model = build(num_lstm_layers=layers)
     assert model.input_shape == [(None, WIDTH, FEATURES), (None, WIDTH, CHANNELS)]
     assert model.output_shape == (None, LABELS)
-    numbers = range(1, layers + 1)
-    expected = {f"{stack}_lstm_{n}" for stack in ("features", "candles") for n in numbers}
-    assert {layer.name for layer in lstms(model)} == expected
+    assert {layer.name for layer in lstms(model)} == {f"lstm_{n}" for n in range(1, layers + 1)}
+    mixtures = CHANNELS + MIXTURES
+    assert model.get_layer("lstm_1").input.shape == (None, WIDTH, mixtures)
 
 
 def test_without_candle_channel() -> None:
-    """Windows of features are the only input, and only their stack of LSTMs is left."""
+    """Windows of features are the only input, and the LSTMs read all of them."""
     model = build(num_lstm_layers=2, candle_channel=False)
     assert [tuple(one.shape) for one in model.inputs] == [(None, WIDTH, FEATURES)]
     assert model.output_shape == (None, LABELS)
-    assert {layer.name for layer in lstms(model)} == {"features_lstm_1", "features_lstm_2"}
+    assert model.get_layer("lstm_1").input.shape == (None, WIDTH, FEATURES)
 
 
 def test_residual_connections() -> None:
-    """Every LSTM after the first adds to what is below it, normalised and with dropout before.
-
-    One more sum is the output's: the ridge regression and what is learned beside it.
-    """
+    """Every LSTM after the first adds to what is below it, normalised and with dropout before."""
     model = build(num_lstm_layers=3)
-    for stack in ("features", "candles"):
-        for number in (2, 3):
-            add = model.get_layer(f"{stack}_residual_{number}")
-            assert model.get_layer(f"{stack}_lstm_{number}").output in add.input
-            assert type(add).__name__ == "Add"
-            before = model.get_layer(f"{stack}_lstm_{number}").input
-            dropout = model.get_layer(f"{stack}_dropout_{number}")
-            assert before is dropout.output
-            assert dropout.input is model.get_layer(f"{stack}_norm_{number}").output
-    assert sum(type(layer).__name__ == "Add" for layer in model.layers) == 2 * 2 + 1
+    for number in (2, 3):
+        add = model.get_layer(f"residual_{number}")
+        assert model.get_layer(f"lstm_{number}").output in add.input
+        assert type(add).__name__ == "Add"
+        before = model.get_layer(f"lstm_{number}").input
+        dropout = model.get_layer(f"dropout_{number}")
+        assert before is dropout.output
+        assert dropout.input is model.get_layer(f"norm_{number}").output
+    assert sum(type(layer).__name__ == "Add" for layer in model.layers) == 2
+
+
+def test_attention_picks_from_all_states() -> None:
+    """Each head's shares of the candles sum to one, and what it picks is the states' mean by them.
+
+    The head of the network sees the last state, what was picked, and the newest features.
+    """
+    model = build()
+    names = ("states", "attention", "picked", "found", "features")
+    parts = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    rng = np.random.default_rng(1)
+    windows = [rng.normal(size=(5, *one.shape[1:])) for one in model.inputs]
+    states, attention, picked, found, features = map(np.asarray, parts(windows))
+    assert attention.shape == (5, WIDTH, HEADS)
+    np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(picked, np.einsum("wch,wcu->whu", attention, states), atol=1e-6)
+    seen = [states[:, -1], picked.reshape(5, -1), features[:, -1]]
+    np.testing.assert_allclose(found, np.hstack(seen), atol=1e-6)
 
 
 def test_output_is_linear() -> None:
-    """The output is a sum of two linear layers, from zero: predictions know no bounds."""
-    model = build()
-    assert type(model.layers[-1]).__name__ == "Add"
-    for name in ("learned_residual", "ridge"):
-        layer = model.get_layer(name)
-        assert layer.activation.__name__ == "linear"
-        assert not any(weight.any() for weight in layer.get_weights())
+    """The output is a linear layer without bias, from zero: predictions know no bounds."""
+    layer = build().layers[-1]
+    assert layer.activation.__name__ == "linear"
+    (kernel,) = layer.get_weights()
+    assert not kernel.any()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +122,7 @@ def test_steps_are_written_out_on_a_cpu(on_gpu: bool, layers: int, unrolled: boo
 
 
 def test_many_steps_keep_their_loop() -> None:
-    """Above 128 steps of both stacks tracing would take too long."""
+    """Above 64 steps of the stack tracing would take too long."""
     parameters = LSTMParameters(units=2, num_lstm_layers=2)
     for width, unrolled in ((32, True), (33, False)):
         model = build_network(keras, NetworkShape(width, 1, 1, parameters))

@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 from freqtrade.exceptions import OperationalException
-from small import small_network, small_set
+from small import loss_of, part_of, small_network, small_set, train_small
 
 from freqai_lstm.model import training
+from freqai_lstm.model.assembly import log_summary
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.parameters import KEY, LSTMParameters
+from freqai_lstm.model.part import r_squared
 from freqai_lstm.model.ridge import fit_ridge
-from freqai_lstm.model.training import Plateau, Training, r_squared
+from freqai_lstm.model.storage import TrainedLSTM
+from freqai_lstm.model.training import Plateau
 from freqai_lstm.model.windows import TrainingSet
 
 
@@ -21,22 +24,29 @@ QUICK = {"epochs": 30, "learning_rate": 0.02, "units": 16}
 
 def train(
     network: CompiledNetwork, data: TrainingSet, start_from: Any = None
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Train under the name A/B."""
-    return Training(network, data, name="A/B").run(start_from)
+) -> tuple[TrainedLSTM, dict[str, Any]]:
+    """Train under the name A/B; return the model and its report."""
+    model = train_small(network, data, start_from)
+    return model, model.report
 
 
-def predictions(network: CompiledNetwork, data: TrainingSet, weights: np.ndarray) -> np.ndarray:
+def predictions(model: TrainedLSTM, data: TrainingSet) -> np.ndarray:
     """Predict the validation windows, with the ridge regression that has not seen them."""
-    ends, ridge = data.validation_ends, fit_ridge(data, network.loss)
-    predicted = network.predict(weights, data.inputs, ends)
+    ends, ridge = data.validation_ends, fit_ridge(data, loss_of(model.network))
+    predicted = model.predict(data.inputs, ends).mean
     return predicted - ridge.predict(data.inputs.features[ends]) + ridge.out_of_fold[ends]
 
 
-def validation_loss(network: CompiledNetwork, data: TrainingSet, weights: np.ndarray) -> float:
-    """The mean loss of weights on the validation windows."""
+def validation_loss(model: TrainedLSTM, data: TrainingSet) -> float:
+    """The mean loss of a model on the validation windows."""
     labels = data.labels[data.validation_ends]
-    return network.loss(labels, predictions(network, data, weights)).mean()
+    return loss_of(model.network)(labels, predictions(model, data)).mean()
+
+
+def same(first: TrainedLSTM, other: TrainedLSTM) -> bool:
+    """Whether networks and ridge regressions of two models are equal bit for bit."""
+    names = ("weights", "kernel", "bias", "shares")
+    return all((getattr(first, name) == getattr(other, name)).all() for name in names)
 
 
 def linear_set() -> TrainingSet:
@@ -49,13 +59,13 @@ def linear_set() -> TrainingSet:
 def test_it_learns() -> None:
     """On learnable labels the loss falls far and the validation R² is honest and high."""
     network, data = small_network(**QUICK), small_set(rows=600)
-    weights, report = train(network, data)
+    model, report = train(network, data)
     losses = [epoch["loss"] for epoch in report["curves"][1:]]
     assert losses[-1] < 0.2 * losses[0]
     assert report["validation_r2"] > 0.8
     assert min(report["shares"]) > 0.5
     actual = data.labels[data.validation_ends]
-    predicted = predictions(network, data, weights)
+    predicted = predictions(model, data)
     residual = ((actual - predicted) ** 2).sum()
     total = ((actual - actual.mean(axis=0)) ** 2).sum()
     assert report["validation_r2"] == pytest.approx(1 - residual / total, abs=1e-5)
@@ -67,7 +77,7 @@ def test_same_seed_same_weights() -> None:
     first, report = train(network, data)
     train(network, small_set(seed=2))
     again, report_again = train(network, data)
-    assert (first == again).all()
+    assert same(first, again)
     assert report == report_again
 
 
@@ -75,44 +85,42 @@ def test_other_seed_other_weights() -> None:
     """Another seed gives another model, and trains as well."""
     first, _ = train(small_network(), small_set())
     other, _ = train(small_network(seed=2), small_set())
-    assert not (first == other).all()
+    assert not same(first, other)
 
 
 def test_best_weights_come_back() -> None:
     """Early stopping ends an overfitting training and returns the weights of its best epoch."""
     network, data = small_network(**QUICK, early_stopping_patience=3), small_set(noise=1.0)
-    weights, report = train(network, data)
+    model, report = train(network, data)
     curve = [epoch["val_loss"] for epoch in report["curves"]]
     assert report["epochs"] == len(curve) - 1 < 30
     assert min(curve) < report["ridge_validation_loss"]
     assert report["best_epoch"] == int(np.argmin(curve)) > 0
     assert report["epochs"] == report["best_epoch"] + 3
     assert report["validation_loss"] == min(curve)
-    assert validation_loss(network, data, weights) == pytest.approx(min(curve), rel=1e-4)
+    assert validation_loss(model, data) == pytest.approx(min(curve), rel=1e-4)
     assert min(curve) < curve[-1]
 
 
 def test_best_weights_without_stopping() -> None:
     """When the epochs run out before the patience, the best weights come back all the same."""
-    network = small_network(**QUICK | {"epochs": 12, "learning_rate": 0.1})
+    network = small_network(**QUICK | {"epochs": 12}, early_stopping_patience=12)
     data = small_set(noise=1.0)
-    weights, report = train(network, data)
-    assert report["epochs"] == 12 > report["best_epoch"]
-    assert validation_loss(network, data, weights) == pytest.approx(
-        report["validation_loss"], rel=1e-4
-    )
+    model, report = train(network, data)
+    assert report["epochs"] == 12 > report["best_epoch"] > 0
+    assert validation_loss(model, data) == pytest.approx(report["validation_loss"], rel=1e-4)
 
 
 def test_exact_ridge_regression() -> None:
     """Where the current candle says it all no LSTM is trained: no epoch, best epoch 0, R² 1."""
     network, data = small_network(), linear_set()
-    weights, report = train(network, data)
+    model, report = train(network, data)
     assert report["exact"] is True
     assert report["shares"] == [0, 0]
     assert (report["best_epoch"], report["epochs"]) == (0, 0)
-    assert [epoch["epoch"] for epoch in report["curves"]] == [0]
+    assert report["curves"] == []
     assert report["validation_r2"] == report["ridge_validation_r2"] == pytest.approx(1, abs=1e-6)
-    predicted = network.predict(weights, data.inputs, data.validation_ends)
+    predicted = model.predict(data.inputs, data.validation_ends).mean
     np.testing.assert_allclose(predicted, data.labels[data.validation_ends], atol=1e-3)
 
 
@@ -128,14 +136,13 @@ def test_ridge_regression_that_is_not_exact_is_trained_on() -> None:
 def test_ridge_regression_is_not_trained() -> None:
     """The epochs leave it as it was solved, also when they go on from other weights."""
     network, data = small_network(), small_set(noise=1.0)
-    ridge = fit_ridge(data, network.loss)
+    ridge = fit_ridge(data, loss_of(network))
     assert ridge.kernel.any()
-    weights, _ = train(network, data)
-    for start_from in (None, weights * 0.9):
-        train(network, data, start_from)
-        kernel, bias = network.model.get_layer("ridge").get_weights()
-        assert (kernel == ridge.kernel).all()
-        assert (bias == ridge.bias).all()
+    model, _ = train(network, data)
+    for start_from in (None, model.weights * 0.9):
+        model, _ = train(network, data, start_from)
+        assert (model.kernel == ridge.kernel).all()
+        assert (model.bias == ridge.bias).all()
 
 
 def test_learning_rate_steps_down() -> None:
@@ -170,38 +177,38 @@ def test_without_validation() -> None:
     """Without validation windows every epoch runs, and the last weights are kept."""
     network = small_network(early_stopping_patience=1, learning_rate=0.5)
     data = small_set(validated=0)
-    weights, report = train(network, data)
+    model, report = train(network, data)
     assert report["epochs"] == report["best_epoch"] == 3
     assert report["shares"] == [1, 1]
     assert report["validation_loss"] is report["validation_r2"] is None
     assert report["ridge_validation_loss"] is None
     assert report["loss"] == report["curves"][-1]["loss"]
-    assert (weights == network.weights()).all()
+    assert (model.weights == network.weights()).all()
 
 
 def test_curves_count_from_the_ridge_regression() -> None:
     """Epoch 0 is the ridge regression alone, in the report and for TensorBoard alike."""
     network, data = small_network(), small_set(noise=1.0)
     seen: list[tuple[int, dict[str, float]]] = []
-    _, report = Training(
-        network, data, on_epoch=lambda scalars, epoch: seen.append((epoch, dict(scalars)))
-    ).run()
+
+    def note(scalars: dict[str, float], epoch: int) -> None:
+        seen.append((epoch, dict(scalars)))
+
+    report = train_small(network, data, on_epoch=note).report
     assert [epoch["epoch"] for epoch in report["curves"]] == [0, 1, 2, 3]
     assert seen == [
         (epoch["epoch"], {name: value for name, value in epoch.items() if name != "epoch"})
         for epoch in report["curves"]
     ]
-    ridge = fit_ridge(data, network.loss)
-    ends = data.validation_ends
-    expected = network.loss(data.labels[ends], ridge.out_of_fold[ends]).mean()
+    loss, ends = loss_of(network), data.validation_ends
+    expected = loss(data.labels[ends], fit_ridge(data, loss).out_of_fold[ends]).mean()
     assert report["curves"][0]["val_loss"] == pytest.approx(expected, rel=1e-5)
     assert report["ridge_validation_loss"] == report["curves"][0]["val_loss"]
     assert "loss" not in report["curves"][0]
     seen.clear()
-    Training(
-        network, small_set(validated=0), on_epoch=lambda scalars, epoch: seen.append((epoch, {}))
-    ).run()
-    assert [epoch for epoch, _ in seen] == [1, 2, 3]
+    train_small(network, small_set(validated=0), on_epoch=note)
+    assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
+    assert seen[0] == (0, {}), "nothing is known of the ridge regression alone"
 
 
 def test_weights_of_rows() -> None:
@@ -212,8 +219,8 @@ def test_weights_of_rows() -> None:
     fits = []
     for heavy in (np.arange(300) < 150, np.arange(300) >= 150):
         data.weights = np.where(heavy, 1.99, 0.01).astype(np.float32)
-        weights, _ = train(network, data)
-        predicted = network.predict(weights, data.inputs, data.train_ends)
+        model, _ = train(network, data)
+        predicted = model.predict(data.inputs, data.train_ends).mean
         fits.append(np.corrcoef(predicted[:, 1], opposite.labels[data.train_ends, 1])[0, 1])
     assert fits[0] < -0.6
     assert fits[1] > 0.6
@@ -232,24 +239,22 @@ def test_validation_loss_is_weighted() -> None:
 def test_start_from() -> None:
     """A training that continues begins where the last one ended, a fresh one does not."""
     network, data = small_network(**QUICK), small_set()
-    weights, fresh = train(network, data)
-    more, continued = train(network, data, weights)
+    first, fresh = train(network, data)
+    more, continued = train(network, data, first.weights)
     # What was validated is what is returned: the last model's ridge regression has no part in it.
-    assert validation_loss(network, data, more) == pytest.approx(
-        continued["validation_loss"], rel=1e-3
-    )
+    assert validation_loss(more, data) == pytest.approx(continued["validation_loss"], rel=1e-3)
     assert continued["curves"][1]["loss"] < 0.6 * fresh["curves"][1]["loss"]
     assert continued["curves"][0]["val_loss"] < 0.5 * fresh["curves"][0]["val_loss"]
     assert continued["ridge_validation_loss"] == pytest.approx(fresh["ridge_validation_loss"])
     again, _ = train(network, data)
-    assert (weights == again).all()
+    assert same(first, again)
 
 
 def test_bad_weights_to_continue_from_do_no_harm() -> None:
     """Continued from bad weights, each label takes no share of them that validates worse."""
     network, data = small_network(learning_rate=1e-6), small_set(noise=1.0)
     bad = np.full_like(network.weights(), 3.0)
-    _, report = train(network, data, bad)
+    _, report = train(network, data, bad[None])
     assert report["validation_loss"] <= report["ridge_validation_loss"]
 
 
@@ -257,10 +262,10 @@ def test_a_label_of_noise_does_not_end_the_training_of_another() -> None:
     """The learnable label is learned as if it were alone; noise gets next to nothing."""
     network, data = small_network(**QUICK), small_set(rows=600)
     data.labels[:, 1] = np.random.default_rng(2).normal(size=600)
-    weights, report = train(network, data)
+    model, report = train(network, data)
     assert report["shares"][0] > 0.7
     assert report["best_epoch"] > 5
-    predicted = predictions(network, data, weights)
+    predicted = predictions(model, data)
     actual = data.labels[data.validation_ends]
     assert r_squared(actual[:, :1], predicted[:, :1]) > 0.7
     assert r_squared(actual[:, 1:], predicted[:, 1:]) > -0.05
@@ -269,10 +274,9 @@ def test_a_label_of_noise_does_not_end_the_training_of_another() -> None:
 def test_nothing_better_than_the_median_is_said(caplog: pytest.LogCaptureFixture) -> None:
     """A label that neither ridge regression nor network improves on is named in a warning."""
     network, data = small_network(epochs=1, learning_rate=1e-6), small_set()
-    training = Training(network, data, name="A/B")
-    _, report = training.run()
+    model, report = train(network, data)
     report |= {"shares": [0.5, 0.0], "ridge_shares": [0.0, 0.0]}
-    training.log_summary(["&-a", "&-b"], report, 1.0)
+    log_summary(model, part_of(network, data), ["&-a", "&-b"], 1.0)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     for part in ("A/B", "&-b", "median"):
         assert part in warning
@@ -284,11 +288,11 @@ def test_flat_label_predicts_its_median() -> None:
     network = small_network(epochs=1, learning_rate=1e-9)
     data = small_set(noise=1.0)
     data.horizon = 10_000
-    weights, report = train(network, data)
+    model, report = train(network, data)
     assert report["penalties"] == [None, None]
     assert report["ridge_shares"] == [0, 0]
-    predicted = network.predict(weights, data.inputs, data.validation_ends)
-    medians = fit_ridge(data, network.loss).medians
+    predicted = model.predict(data.inputs, data.validation_ends).mean
+    medians = fit_ridge(data, loss_of(network)).medians
     np.testing.assert_allclose(predicted, np.tile(medians, (len(predicted), 1)), atol=1e-4)
 
 
@@ -342,7 +346,7 @@ def test_line_within_a_long_epoch(
     monkeypatch.setattr(training, "WINDOWS_AT_ONCE", 70)  # two batches of 32
     caplog.set_level("INFO")
     parts = train(network, data)
-    assert (parts[0] == whole[0]).all()
+    assert same(parts[0], whole[0])
     lines = [r.getMessage() for r in caplog.records if r.name == training.__name__]
     # 237 training windows in four parts.
     assert [line.split(" of ")[0] for line in lines[:4]] == [
@@ -362,10 +366,10 @@ def test_validation_r2_is_in_label_units() -> None:
     """Labels that were divided by their scale are compared as they were before."""
     network, data = small_network(), small_set(noise=1.0)
     data.label_scales = 10 ** np.random.default_rng(3).uniform(-1, 2, len(data.labels))
-    weights, report = train(network, data)
+    model, report = train(network, data)
     ends = data.validation_ends
     scales = data.label_scales[ends, None]
-    predicted = predictions(network, data, weights)
+    predicted = predictions(model, data)
     assert report["validation_r2"] == pytest.approx(
         r_squared(data.labels[ends] * scales, predicted * scales), abs=1e-4
     )
