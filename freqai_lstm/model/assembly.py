@@ -6,10 +6,13 @@ import logging
 from dataclasses import replace
 
 import numpy as np
+from datasieve.pipeline import Pipeline
 
 from freqai_lstm.model.features import columns_of
+from freqai_lstm.model.interval import NEWEST, Calibration
 from freqai_lstm.model.part import Part
 from freqai_lstm.model.pooling import LearnedNetwork
+from freqai_lstm.model.prediction import unscaled
 from freqai_lstm.model.storage import TrainedLSTM
 
 
@@ -17,11 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 def assemble(
-    part: Part, features: list[str], shared_names: list[str], learned: LearnedNetwork
+    part: Part,
+    features: list[str],
+    shared_names: list[str],
+    learned: LearnedNetwork,
+    label_pipeline: Pipeline,
 ) -> TrainedLSTM:
     """Join a pair's ridge regression with a network, by what the network does on its validation.
 
     :param features: names of the columns of the part's features.
+    :param label_pipeline: which the part's labels went through.
     :param shared_names: the same columns as the network calls them (features.py).
     :return: the model; its report holds, beside the network's `epochs`, `best_epoch`, `loss` and
         `curves`, of this pair: `validation_loss`, `validation_r2`, `ridge_validation_loss`,
@@ -45,7 +53,8 @@ def assemble(
         shares = part.shares(added)
         added = shares * added
     scores = part.scores(added)
-    lower, upper = part.interval(added)
+    zero = np.zeros((1, data.labels.shape[1]))
+    errors = unscaled(part.errors(added), label_pipeline) - unscaled(zero, label_pipeline)
     report = learned.report | {
         "validation_loss": scores.get("val_loss"),
         "validation_r2": scores.get("val_r2"),
@@ -64,8 +73,7 @@ def assemble(
         kernel=ridge.kernel,
         bias=ridge.bias,
         shares=shares,
-        lower=lower,
-        upper=upper,
+        calibration=Calibration(errors[-NEWEST:], np.empty((0, data.labels.shape[1]))),
         report=report,
     )
 

@@ -17,7 +17,6 @@ from freqai_lstm.model.windows import Floats, Inputs, TrainingSet
 # A ridge regression that leaves less than this share of the medians' loss is exact, but for
 # rounding of 32 bit numbers.
 EXACT = 1e-6
-COVERAGE = 0.8  # of the interval between `lower` and `upper`
 
 
 @dataclass(frozen=True)
@@ -85,23 +84,17 @@ class Part:
         r2 = r_squared(actual * scales, predicted * scales)
         return {"val_loss": float(loss), "val_r2": r2}
 
-    def interval(self, added: Floats) -> tuple[Floats, Floats]:
-        """How far labels lie from their prediction in four of five cases (split conformal).
+    def errors(self, added: Floats) -> Floats:
+        """Errors on windows that no weight was fitted on, of shape (windows, labels).
 
-        The errors are those on the validation windows, the newest that no weight was fitted on;
-        without any, those that the ridge regression makes out of fold. (Lei et al. 2018,
-        arXiv:1604.04173.)
+        They are those on the validation windows; without any, those of the ridge regression out of
+        fold.
 
         :param added: to the ridge regression, of shape (validation windows, labels).
-        :return: (lower, upper) of shape (labels,), to be added to a prediction.
         """
-        ends = self.data.validation_ends
-        if len(ends) == 0:
-            ends, added = self.data.train_ends, np.zeros((1, self.data.labels.shape[1]), np.float32)
-        errors = self.residuals[ends] - added
-        level = min(1.0, (1 + COVERAGE) / 2 * (len(errors) + 1) / len(errors))
-        lower, upper = np.quantile(errors, (1 - level, level), axis=0)
-        return lower.astype(np.float32), upper.astype(np.float32)
+        if len(self.data.validation_ends) == 0:
+            return self.residuals[self.data.train_ends]
+        return self.residuals[self.data.validation_ends] - added
 
 
 def network_inputs(inputs: Inputs, columns: NDArray[np.intp]) -> Inputs:

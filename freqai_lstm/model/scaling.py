@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,35 +80,6 @@ def label_pipeline() -> Pipeline:
     Labels may be zero on most candles, and then have no range between percentiles.
     """
     return Pipeline([("scaler", SKLearnWrapper(StandardScaler(with_mean=False)))], fitparams={})
-
-
-def label_columns(
-    parts: Sequence[npt.NDArray[Any]],
-    scales: npt.NDArray[np.float64],
-    labels: list[str],
-    pipeline: Pipeline,
-) -> pd.DataFrame:
-    """Undo the scaling of predictions and name the columns that a strategy gets.
-
-    :param parts: mean, spread, lower and upper, each of shape (rows, labels), in scaled labels.
-    :param scales: of the labels now, shape (rows,), see `LabelScale`.
-    :return: of each label the mean under its own name, `…_spread`, `…_lower` and `…_upper`.
-    """
-
-    def undone(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        if len(values) == 0:
-            return np.empty((0, len(labels)))
-        frame = pd.DataFrame(values.astype(np.float64), columns=labels)
-        return pipeline.inverse_transform(frame)[0].to_numpy() * scales[:, None]
-
-    mean, spread, lower, upper = parts
-    columns = {"": undone(mean), "_spread": undone(mean + spread) - undone(mean)}
-    columns |= {"_lower": undone(lower), "_upper": undone(upper)}
-    named = [
-        pd.DataFrame(values, columns=[f"{label}{end}" for label in labels])
-        for end, values in columns.items()
-    ]
-    return pd.concat(named, axis=1)
 
 
 @dataclass(frozen=True)

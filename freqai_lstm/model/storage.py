@@ -7,7 +7,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.features import columns_of, own_names
+from freqai_lstm.model.interval import Calibration
 from freqai_lstm.model.part import network_inputs
 from freqai_lstm.model.pool import NetworkPool
 from freqai_lstm.model.windows import Floats, Inputs, Rows
@@ -35,7 +36,7 @@ from freqai_lstm.model.windows import Floats, Inputs, Rows
 
 logger = logging.getLogger(__name__)
 
-ARRAYS = ("kernel", "bias", "shares", "lower", "upper")  # of a TrainedLSTM, in `…_ridge.npz`
+ARRAYS = ("kernel", "bias", "shares")  # of a TrainedLSTM, in `…_ridge.npz`
 HISTORY = "history"  # the last training candles, which the first windows after them begin in
 
 
@@ -44,8 +45,6 @@ class Prediction(NamedTuple):
 
     mean: Floats  # of the ensemble's members
     spread: Floats  # standard deviation over the members
-    lower: Floats  # between this and `upper` four of five labels lie
-    upper: Floats
 
 
 @dataclass
@@ -54,8 +53,7 @@ class TrainedLSTM:
 
     FreqAI keeps one per pair and hands it back as `self.model`. `features` names the columns that
     leave the feature pipeline, with the calendar; `network_features` those that the network reads,
-    `columns` says where they are among `features` (-1: zeros). `shares`, `lower` and `upper` are of
-    shape (labels,).
+    `columns` says where they are among `features` (-1: zeros).
     """
 
     network: CompiledNetwork
@@ -64,9 +62,8 @@ class TrainedLSTM:
     network_features: list[str]
     kernel: Floats  # (features, labels), of the ridge regression
     bias: Floats  # (labels,)
-    shares: Floats
-    lower: Floats
-    upper: Floats
+    shares: Floats  # (labels,), of the network
+    calibration: Calibration  # of the intervals, in the labels' own unit
     report: dict[str, Any] = field(default_factory=dict)
     tb_logger: Any = None  # FreqAI's get_init_model sets it
 
@@ -100,7 +97,7 @@ class TrainedLSTM:
             members = [self.network.predict(weights, seen, ends) for weights in self.weights]
             mean = mean + self.shares * np.mean(members, axis=0)
             spread = self.shares * np.std(members, axis=0)
-        return Prediction(mean, spread, mean + self.lower, mean + self.upper)
+        return Prediction(mean, spread)
 
 
 @dataclass(frozen=True)
@@ -181,7 +178,8 @@ def write_model(path: Path, model: TrainedLSTM, dk: FreqaiDataKitchen, encoder: 
                 cloudpickle.dump(content, binary)
         saved.history.to_feather(place(f"{HISTORY}.feather"))
         with place("ridge.npz").open("wb") as binary:
-            np.savez(binary, **{name: getattr(model, name) for name in ARRAYS})
+            arrays = {name: getattr(model, name) for name in ARRAYS}
+            np.savez(binary, **arrays, **asdict(model.calibration))
         with model.network.lock:
             for number, weights in enumerate(model.weights, start=1):
                 model.network.set_weights(weights)
@@ -210,6 +208,7 @@ def read_model(path: Path, pool: NetworkPool) -> SavedModel:
     history = pd.read_feather(_beside(path, f"{HISTORY}.feather"))
     with np.load(_beside(path, "ridge.npz")) as file:
         arrays = {name: file[name] for name in ARRAYS}
+        calibration = Calibration(file["errors"], file["missed"])
     first = _read_network(path, pool)
     network, members = pool.network_of(first), [first]
     for number in range(2, metadata["members"] + 1):
@@ -220,6 +219,7 @@ def read_model(path: Path, pool: NetworkPool) -> SavedModel:
         list(metadata["features"]),
         list(metadata["network_features"]),
         **arrays,
+        calibration=calibration,
         report=metadata["training_report"],
     )
     return SavedModel(path, model, metadata, pipelines[0], pipelines[1], history)

@@ -40,21 +40,20 @@ check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import checks, dataset, fingerprint, scaling  # noqa: E402
 from freqai_lstm.model.assembly import assemble, log_summary  # noqa: E402
-from freqai_lstm.model.calendar import calendar_names  # noqa: E402
 from freqai_lstm.model.candles import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
 from freqai_lstm.model.features import own_names  # noqa: E402
-from freqai_lstm.model.inputs import InputMaker  # noqa: E402
+from freqai_lstm.model.interval import NEWEST, known_errors  # noqa: E402
 from freqai_lstm.model.pairs import PairFrames  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
 from freqai_lstm.model.part import Part  # noqa: E402
 from freqai_lstm.model.pool import NetworkPool  # noqa: E402
 from freqai_lstm.model.pooling import LearnedNetwork, PooledNetworks  # noqa: E402
+from freqai_lstm.model.prediction import label_scales, predict_candles  # noqa: E402
 from freqai_lstm.model.preparation import Preparation  # noqa: E402
 from freqai_lstm.model.storage import HISTORY, TrainedLSTM, model_path  # noqa: E402
 from freqai_lstm.model.tensorboard import scalars_writer  # noqa: E402
 from freqai_lstm.model.training import Training  # noqa: E402
-from freqai_lstm.model.windows import window_ends  # noqa: E402
 
 
 logger = logging.getLogger(__name__)
@@ -97,6 +96,7 @@ class LSTMRegressor(BaseRegressionModel):
         self.horizon = self.ft_params.get("label_period_candles", 0)
         self.pool, self.pooled = NetworkPool(self.parameters), PooledNetworks()
         self._frames: PairFrames | None = None  # with `pooled`
+        self._live_frame: DataFrame | None = None  # of the pair that is predicted
         self._ranges: tuple[TimeRange, TimeRange] | None = None  # of the live training under way
         if self.parameters.device == "gpu":
             self.pool.start()  # without one, end here and not in every training
@@ -187,7 +187,10 @@ class LSTMRegressor(BaseRegressionModel):
             learned = self._pooled_network(self._frames, dk)
         if learned is None:
             learned, shared = self._learn([part], features, pair, dk), features
-        model = assemble(part, features, shared, learned)
+        model = assemble(part, features, shared, learned, dk.label_pipeline)
+        if not self.live:
+            known = self._known_errors(unfiltered_df, dk)
+            model.calibration = model.calibration.extended(*known)
         seconds = perf_counter() - started
         dk.data["features"], dk.data["network_features"] = features, model.network_features
         dk.data["members"] = len(model.weights)
@@ -268,69 +271,30 @@ class LSTMRegressor(BaseRegressionModel):
         """
         dk.find_features(unfiltered_df)
         checks.check_columns(dk)
-        names = dk.training_features_list
-        frame = unfiltered_df[[*names, "date", *CANDLE_COLUMNS]]
-        asked = len(frame)
-        history = None if dk.live else dk.data_dictionary.get(HISTORY)
-        if history is not None:
-            first = pd.to_datetime(frame["date"], utc=True).min()
-            before = pd.to_datetime(history["date"], utc=True) < first
-            frame = pd.concat([history.loc[before, frame.columns], frame], ignore_index=True)
-        offset = len(frame) - asked
-        # What FreqAI's filter_features does for predictions, at a fraction of its time.
-        values = frame[names].to_numpy(np.float64)  # (rows, features)
-        finite = np.isfinite(values)
-        valid = finite.all(axis=1)
-        if not valid.all():
-            missing = names[int(finite.all(axis=0).argmin())]
-            logger.info(
-                f"{dk.pair}: {int((~valid).sum())} of {len(valid)} candles miss features (such as "
-                f"{missing}; no trades, no price?); windows with them are not predicted."
-            )
-        features, inliers, _ = dk.feature_pipeline.transform(
-            DataFrame(np.where(finite, values, 0.0), columns=names), outlier_check=True
+        calibration = self.model.calibration
+        if dk.live and self._live_frame is not None:
+            calibration = calibration.extended(*self._known_errors(self._live_frame, dk))
+        columns = predict_candles(
+            self.model,
+            dk,
+            unfiltered_df,
+            calibration,
+            conv_width=self.CONV_WIDTH,
+            timeframe_seconds=self.base_tf_seconds,
+            horizon=self.horizon,
         )
-        dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
-        maker = InputMaker(
-            frame,
-            self.base_tf_seconds,
-            candle_channel=self.model.network.reads_candles,
-            with_calendar={*calendar_names(self.base_tf_seconds)} <= {*self.model.features},
-        )
-        inputs, priced = maker(features.to_numpy(), maker.candles)
-        valid &= priced & (np.asarray(inliers) == 1)
-        ends = window_ends(maker.candles, valid, self.CONV_WIDTH)
-        ends = ends[ends >= offset]
-        predicted = self.model.predict(inputs, ends)
-        sound = np.isfinite(predicted.mean).all(axis=1)
-        if not sound.all():
-            logger.error(
-                f"{dk.pair}: {int((~sound).sum())} predictions are not finite; these candles "
-                "have do_predict 0."
-            )
-        rows = ends[sound] - offset
-        if len(rows) == 0 and not dk.live:
-            logger.warning(
-                f"{dk.pair}: none of {asked} candles could be predicted. Look for missing features "
-                "and candles, and for strict outlier settings (DI_threshold, SVM, DBSCAN)."
-            )
-        scales = np.ones(asked)
-        if dk.data.get("label_scale"):
-            scale = scaling.LabelScale(**dk.data["label_scale"])
-            scales = scale.of(values[offset:, names.index(scale.feature)])
-        columns = scaling.label_columns(
-            [part[sound] for part in predicted], scales[rows], dk.label_list, dk.label_pipeline
-        )
-        if self.parameters.ensemble == 1:
-            columns = columns.drop(columns=[f"{label}_spread" for label in dk.label_list])
-        dk.do_predict = np.zeros(asked, dtype=np.int_)
-        dk.do_predict[rows] = 1
-        dk.DI_values = (
-            np.asarray(dk.feature_pipeline["di"].di_values)[-asked:]
-            if "di" in dk.feature_pipeline
-            else np.zeros(asked)
-        )
-        return columns.set_axis(rows).reindex(range(asked)), dk.do_predict
+        return columns, dk.do_predict
+
+    def _known_errors(
+        self, frame: DataFrame, dk: FreqaiDataKitchen
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Errors of past predictions whose labels are known at the frame's end, see interval.py."""
+        if self.live:
+            past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(2 * NEWEST)
+            past = past.rename(columns={"date_pred": "date"})
+        else:
+            past = dk.full_df
+        return known_errors(past, frame, dk.label_list, label_scales(frame, dk), self.horizon)
 
     # --- what of FreqAI needs mending ---
 
@@ -381,6 +345,7 @@ class LSTMRegressor(BaseRegressionModel):
         first = pair not in self.dd.model_return_values
         saved = self.dd.historic_predictions.get(pair)
         self._complete_statistics(dk)
+        self._live_frame = dataframe
         super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
         if first and saved is not None and len(saved):
             newest = saved.iloc[-1]

@@ -1,0 +1,123 @@
+"""The interval around a prediction, from the newest errors that are known.
+
+Split conformal intervals (Lei et al. 2018, arXiv:1604.04173) hold where new candles are like those
+that were calibrated on, and markets change. The errors therefore roll on with every candle, and the
+level follows how often recent intervals have missed (Gibbs and Candès 2021, arXiv:2106.00170).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+COVERAGE = 0.8  # share of labels between lower and upper
+NEWEST = 1000  # errors that count
+STEP = 0.01  # of the level, for each interval that missed
+FEWEST = 20  # errors; an interval from fewer would be a guess
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Hold the newest known errors, and whether recent intervals missed, oldest first.
+
+    `errors` of shape (errors, labels): label less prediction, in units of the label's scale.
+    `missed` of shape (intervals, labels): 1 where the label lay outside, of real predictions alone.
+    """
+
+    errors: Numbers
+    missed: Numbers
+
+    def extended(self, errors: Numbers, missed: Numbers) -> Calibration:
+        """Add newer errors and drop the oldest."""
+        return Calibration(
+            np.concatenate([self.errors, errors])[-NEWEST:],
+            np.concatenate([self.missed, missed])[-NEWEST:],
+        )
+
+    def offsets(self) -> tuple[Numbers, Numbers]:
+        """Return what to add to a prediction for lower and upper, each of shape (labels,)."""
+        return _offsets(np.sort(self.errors, axis=0), self.missed)
+
+    def intervals(
+        self,
+        candles: NDArray[np.int64],
+        predicted: Numbers,
+        actual: Numbers,
+        scales: Numbers,
+        horizon: int,
+    ) -> tuple[Numbers, Numbers]:
+        """Return lower and upper of predictions in time order, shape (rows, labels) each.
+
+        A row's interval knows the labels of earlier rows that are known at its candle.
+
+        :param candles: array of shape (rows,), from `candle_numbers`.
+        :param predicted: array of shape (rows, labels).
+        :param actual: labels of the same shape, not finite where there are none.
+        :param scales: of the labels now, shape (rows,).
+        :param horizon: candles after which a label is known; a row never knows its own.
+        """
+        lower, upper = np.full_like(predicted, np.nan), np.full_like(predicted, np.nan)
+        known_at = candles + max(horizon, 1)
+        errors = (actual - predicted) / scales[:, None]
+        usable = np.asarray(np.isfinite(errors).all(axis=1))
+        now, joined = self, 0
+        low, high = now.offsets()
+        for row, candle in enumerate(candles):
+            newly = joined + int(np.searchsorted(known_at[joined:], candle, side="right"))
+            if newly > joined:
+                rows = np.arange(joined, newly)[usable[joined:newly]]
+                missed = (actual[rows] < lower[rows]) | (actual[rows] > upper[rows])
+                now, joined = now.extended(errors[rows], missed.astype(float)), newly
+                low, high = now.offsets()
+            lower[row] = predicted[row] + low * scales[row]
+            upper[row] = predicted[row] + high * scales[row]
+        return lower, upper
+
+
+def _offsets(ordered: Numbers, missed: Numbers) -> tuple[Numbers, Numbers]:
+    """:param ordered: errors of shape (errors, labels), each column sorted."""
+    count, labels = ordered.shape
+    if count < FEWEST:
+        return np.full(labels, np.nan), np.full(labels, np.nan)
+    level = 1 - COVERAGE + STEP * (1 - COVERAGE - missed).sum(axis=0)  # (labels,), outside
+    tail = np.clip(level, 0, 1) / 2 * (count - 1)
+    columns = np.arange(labels)
+    below, above = np.floor(tail).astype(int), np.ceil(count - 1 - tail).astype(int)
+    return ordered[below, columns], ordered[above, columns]
+
+
+def known_errors(
+    past: pd.DataFrame, frame: pd.DataFrame, labels: list[str], scales: Numbers, horizon: int
+) -> tuple[Numbers, Numbers]:
+    """Compare past predictions with the labels that are known at the end of a frame.
+
+    :param past: predictions as FreqAI keeps them: `date`, each label, `…_lower`, `…_upper` and
+        `do_predict`; may be empty.
+    :param frame: candles with `date` and labels, in time order.
+    :param scales: of the labels, shape (frame rows,).
+    :param horizon: candles after which a label is known.
+    :return: (errors, missed) as in `Calibration`.
+    """
+    empty = np.empty((0, len(labels)))
+    if past.empty or "do_predict" not in past:
+        return empty, empty
+    lowers, uppers = ([f"{label}_{end}" for label in labels] for end in ("lower", "upper"))
+    predicted = past.loc[past["do_predict"] == 1, ["date", *labels, *lowers, *uppers]]
+    predicted = predicted.assign(date=pd.to_datetime(predicted["date"], utc=True))
+    known = frame.iloc[: len(frame) - max(horizon, 1)]
+    dates = pd.to_datetime(known["date"], utc=True)
+    actual = pd.DataFrame({"date": dates, "scale": scales[: len(known)]})
+    actual[[f"{label} known" for label in labels]] = known[labels].to_numpy(dtype=float)
+    both = predicted.merge(actual, on="date").tail(NEWEST)
+    truth = both[[f"{label} known" for label in labels]].to_numpy()
+    errors = (truth - both[labels].to_numpy(dtype=float)) / both[["scale"]].to_numpy()
+    lower, upper = (both[names].to_numpy(dtype=float) for names in (lowers, uppers))
+    missed = ((truth < lower) | (truth > upper)).astype(float)
+    usable = np.isfinite(errors).all(axis=1)
+    return errors[usable], missed[usable]
