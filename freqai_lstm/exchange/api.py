@@ -52,9 +52,7 @@ class BinanceApi:
             _BOTH + "klines": self._klines,
             _BOTH + "depth": self._depth,
             _BOTH + "ticker/24hr": self._of_each_market(self._ticker_24hr),
-            _BOTH + "ticker/price": self._of_each_market(self._ticker_price),
             _BOTH + "ticker/bookTicker": self._of_each_market(self._ticker_book),
-            "/fapi/v2/ticker/price": self._of_each_market(self._ticker_price),
             "/fapi/v1/markPriceKlines": partial(self._klines, price="mark"),
             "/fapi/v1/fundingRate": self._funding_rate,
             "/fapi/v1/premiumIndex": self._of_each_market(self._premium_index),
@@ -148,10 +146,6 @@ class BinanceApi:
             "closeTime": self._store.now_ms(),
         }
         return answer | (self._ticker_book(market) if market.mode == "spot" else {})
-
-    def _ticker_price(self, market: Market) -> dict[str, Any]:
-        price = market.price(self._store.last_price(market))
-        return {"symbol": market.symbol, "price": price, "time": self._store.now_ms()}
 
     def _ticker_book(self, market: Market) -> dict[str, Any]:
         last = self._store.last_price(market)

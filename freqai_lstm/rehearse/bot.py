@@ -29,7 +29,7 @@ class BotFailed(RuntimeError):
 class Bot:
     """One life of a bot, in a process session of its own; a context manager that leaves none.
 
-    `memory` holds (time, resident MB); `started` and `ended` are seconds since 1970;
+    `memory` holds its resident MB, sample by sample; `started` and `ended` are seconds since 1970;
     `stop_seconds` is how long SIGINT took. `saved` is for the prediction history that a kill -9
     left on disk; a bot that has one was killed.
 
@@ -48,7 +48,7 @@ class Bot:
         observer: Callable[[Bot], None] = lambda bot: None,
     ) -> None:
         self.args, self.log, self._cwd, self._observer = tuple(args), log, cwd, observer
-        self.memory: list[tuple[float, float]] = []
+        self.memory: list[int] = []
         self.started = self.ended = 0.0
         self.stop_seconds: float | None = None
         self.saved: dict[str, DataFrame] | None = None
@@ -143,7 +143,7 @@ class Bot:
             return
         # A process that is ending has given its memory back before it is gone.
         if resident > 0:
-            self.memory.append((time.time(), resident / 2**20))
+            self.memory.append(round(resident / 2**20))
 
     def _failed(self, what: str) -> BotFailed:
         return BotFailed("\n".join([f"{what}; its last lines:", *self.output().splitlines()[-30:]]))

@@ -8,7 +8,8 @@ none itself. SIGINT ends it. Then its history, log and trades are read, and its 
 compared with those of the backtest path.
 
 The exit code is not 0 when a training failed, an ERROR or a traceback was logged, candles were
-missed or the comparison did not hold. `summary.json` in the work folder holds all figures.
+missed or the comparison did not hold. In the work folder `summary.json` holds all figures, and
+`rehearsal.html` what the terminal showed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def rehearse(
     """Run `freqtrade trade --dry-run` on a generated market, replayed as one-minute candles."""
     # `timeout` and `kill` must not leave a bot behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    console = Console(log_path=False)
+    console = Console(log_path=False, record=True)
     rehearsal = Rehearsal(
         workdir.resolve(),
         minutes=minutes,
@@ -63,7 +64,9 @@ def rehearse(
         typer.secho("Interrupted; the bot was killed.", fg="red", err=True)
         raise typer.Exit(130) from interrupt
     console.print(verdict(summary))
-    console.print(f"{rehearsal.workdir}: summary.json, logs of the bot", soft_wrap=True)
+    console.save_html(str(rehearsal.workdir / "rehearsal.html"), clear=False)
+    files = "summary.json, rehearsal.html, logs of the bot"
+    console.print(f"{rehearsal.workdir}: {files}", soft_wrap=True)
     raise typer.Exit(1 if summary["problems"] else 0)
 
 

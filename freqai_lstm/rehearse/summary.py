@@ -85,7 +85,10 @@ def summarize(
         "pass_seconds_median": float(np.median(passes)) if passes else None,
         "pass_seconds_worst": max(passes, default=None),
         "seconds_after_close_worst": max(delays, default=None),
-        "memory": [memory_curve(bot) for bot in bots],
+        "memory": [
+            {"peak": max(bot.memory, default=None), "end": bot.memory[-1] if bot.memory else None}
+            for bot in bots
+        ],
         "stop_seconds": [bot.stop_seconds for bot in bots if bot.saved is None],
         "warnings": dict(Counter(message for log in logs for message in log.warnings)),
         "errors": [record for log in logs for record in log.errors],
@@ -126,14 +129,6 @@ def candles_of(pair: str, frame: pd.DataFrame, bot: Bot, log: LogSummary) -> dic
         last = int(opened[-1])
     row["missed"] = (last - first) // STEP + 1 - len(opened)
     return row | {"before_first": int((first + STEP - first_close) // STEP)}
-
-
-def memory_curve(bot: Bot) -> dict[str, Any]:
-    """Resident memory in MB over the minutes since the start."""
-    samples = [(round((t - bot.started) / 60, 2), round(mb, 1)) for t, mb in bot.memory]
-    peak, end = (max(mb for _, mb in samples), samples[-1][1]) if samples else (None, None)
-    # At most 120 points, the last one among them.
-    return {"peak": peak, "end": end, "curve": samples[:: -(len(samples) // 120 + 1)][::-1]}
 
 
 def read_trades(database: Path) -> dict[str, int]:

@@ -29,12 +29,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from freqai_lstm.evaluate.setup import load_config, load_setup, models_folder
 from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.tune.page import write_page
 from freqai_lstm.tune.report import build_report, print_report
 from freqai_lstm.tune.score import Metric
 from freqai_lstm.tune.search import FAILURES, Search
 from freqai_lstm.tune.space import DEFAULT_GROUPS, GROUPS, TuneFailed, choose_space, fragment
 from freqai_lstm.tune.study import join_study, open_storage
-from freqai_lstm.tune.trial import WalkForward, check_candles, split_windows
+from freqai_lstm.tune.trial import WalkForward, check_candles, check_labels, split_windows
 from freqai_lstm.tune.workers import run_workers
 
 
@@ -53,7 +54,11 @@ def tune(
     freqaimodel: Annotated[str, typer.Option()] = "LSTMRegressor",
     freqaimodel_path: Annotated[Path | None, typer.Option()] = None,
     metric: Annotated[
-        Metric | None, typer.Option(help="Default: score where the strategy has one, else r2.")
+        Metric | None, typer.Option(help="Default: correlation for ScoreStrategy's T, else r2.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Score this label alone; repeatable. Default: T, or all."),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Of the study, all workers together.")] = 30,
     holdout_days: Annotated[
@@ -114,7 +119,8 @@ def _run(options: Any, scratch: Path, console: Console) -> None:
     report = build_report(search, study, held_out)
     print_report(report, console)
     _write(folder / "report.json", report)
-    console.print(f"Wrote {folder / 'report.json'}")
+    write_page(folder / "report.html", report, study)
+    console.print(f"Wrote {folder / 'report.json'} and {folder / 'report.html'}")
     file = folder / "best.json"
     if report["better"] is False:
         file.unlink(missing_ok=True)  # of a search with fewer trials
@@ -150,6 +156,8 @@ def _prepare(options: Any, scratch: Path, console: Console) -> Iterator[Search]:
     searched, held_out = split_windows(options.timerange, days, options.holdout_days)
     check_candles(setup, space, searched[0][0])
     metric = options.metric or (Metric.CORRELATION if setup.score else Metric.R2)
+    labels = tuple(options.label or ())
+    check_labels(setup, labels)
     with contextlib.ExitStack() as stack:
         exchange = []
         if options.loopback:
@@ -160,7 +168,7 @@ def _prepare(options: Any, scratch: Path, console: Console) -> Iterator[Search]:
             except ValueError as error:
                 raise TuneFailed(f"--loopback cannot serve the data folder: {error}") from None
         folder = options.output.resolve() / name
-        walk = WalkForward(arguments, metric, folder, exchange)
+        walk = WalkForward(arguments, metric, folder, exchange, labels)
         yield Search(
             name, setup, identifier, space, searched, held_out, walk, options.trials, console.print
         )

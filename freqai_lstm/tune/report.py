@@ -1,9 +1,9 @@
 """What a search says at its end.
 
-Keys of `report.json`: study, generated; metric; searched and held_out (windows, start, end);
-trials (complete, pruned, failed, interrupted); best and defaults (trial, score, parameters,
-held_out: score, parts, predicted); better and difference (null where they are not known) and text:
-best against defaults on the held-out windows.
+Keys of `report.json`: study, generated; metric, and scored, which says what it is of; searched and
+held_out (windows, start, end); trials (complete, pruned, failed, interrupted); best and defaults
+(trial, score, parameters, held_out: score, parts, predicted); better and difference (null where
+they are not known) and text: best against defaults on the held-out windows.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from freqai_lstm.evaluate.intervals import BETTER
+from freqai_lstm.tune.score import Metric
 from freqai_lstm.tune.search import Search, failed, shown
 from freqai_lstm.tune.trial import Window
 
@@ -46,6 +47,7 @@ def build_report(
         "study": study.study_name,
         "generated": datetime.now(UTC).isoformat(timespec="seconds"),
         "metric": search.walk.metric,
+        "scored": _scored(search),
         "searched": _span(search.searched),
         "held_out": _span(search.held_out),
         "trials": {
@@ -99,32 +101,44 @@ def compare(held_out: Mapping[str, Any], *, is_default: bool) -> dict[str, Any]:
     }
 
 
-def print_report(report: Mapping[str, Any], console: Console) -> None:
-    """Print parameters, scores on both ranges, and the comparison."""
+def table_of(report: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Rows of name, value of the defaults, value of the best trial; empty names divide."""
     best, plain = report["best"], report["defaults"]
-    table = Table("", "Defaults", f"Trial {best['trial']}", title=f"Study {report['study']}")
-
-    def add(name: str, first: Any, second: Any) -> None:
-        table.add_row(name, shown(first), shown(second))
-
-    for name, value in best["parameters"].items():
-        add(name, plain["parameters"][name], value)
-    table.add_section()
-    add(f"Score, {_days(report['searched'])}", plain["score"], best["score"])
+    rows = [(name, plain["parameters"][name], value) for name, value in best["parameters"].items()]
+    rows += [("", "", ""), (f"Score, {_days(report['searched'])}", plain["score"], best["score"])]
     if best["held_out"]:
         a, b = plain["held_out"], best["held_out"]
-        add(f"Held out, {_days(report['held_out'])}", a["score"], b["score"])
-        for part, value in b["parts"].items():
-            add(f"  {part}", a["parts"].get(part), value)
-        add("  share of candles predicted", a["predicted"], b["predicted"])
+        rows.append((f"Held out, {_days(report['held_out'])}", a["score"], b["score"]))
+        rows += [(f"  {part}", a["parts"].get(part), value) for part, value in b["parts"].items()]
+        if b["predicted"] is not None:
+            rows.append(("  share of candles predicted", a["predicted"], b["predicted"]))
+    return rows
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """Print parameters, scores on both ranges, and the comparison."""
+    best = report["best"]
+    table = Table("", "Defaults", f"Trial {best['trial']}", title=f"Study {report['study']}")
+    for name, *values in table_of(report):
+        if name:
+            table.add_row(name, *map(shown, values))
+        else:
+            table.add_section()
     console.print(table, soft_wrap=False)
     counts = ", ".join(f"{count} {name}" for name, count in report["trials"].items())
-    console.print(f"Trials: {counts}. Score: {report['metric']}, mean over pairs and labels.")
+    console.print(f"Trials: {counts}. Score: {report['scored']}.")
     if "label_period_candles" in best["parameters"]:
         console.print(HORIZONS)
     style = "green" if report["better"] else "yellow"
     panel = Panel(report["text"], title="Best trial against defaults", border_style=style)
     console.print(panel, soft_wrap=False)
+
+
+def _scored(search: Search) -> str:
+    if search.walk.metric is Metric.SHARPE:
+        return "Sharpe ratio of a year, from the daily results of the trades"
+    of = ", ".join(search.walk.labels) or ("T" if search.setup.score else "all labels")
+    return f"{search.walk.metric} of {of}, mean over the pairs"
 
 
 def _span(windows: Sequence[Window]) -> dict[str, Any] | None:

@@ -73,6 +73,7 @@ class Search:
             **{key: config[key] for key in ("freqaimodel", "strategy", "timeframe")},
             "freqai": {k: v for k, v in sorted(config["freqai"].items()) if k not in ignored},
             "held_out": self.held_out,
+            "labels": self.walk.labels,
             "metric": self.walk.metric,
             "pairs": self.setup.pairs,
             "searched": self.searched,

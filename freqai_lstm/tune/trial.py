@@ -20,7 +20,7 @@ from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.evaluate.setup import Setup, load_candles, load_config, load_setup, models_folder
 from freqai_lstm.freqtrade_run import FreqtradeFailed, run_freqtrade
-from freqai_lstm.tune.score import Metric, read_forecasts
+from freqai_lstm.tune.score import Metric, read_forecasts, read_profits
 from freqai_lstm.tune.space import Space, TuneFailed, Value, fragment
 
 
@@ -33,7 +33,7 @@ class WalkForward:
     """What all trials share.
 
     :param arguments: freqtrade's argument names → values, without a timerange.
-    :param metric: what a score is.
+    :param metric: what a score is, and `labels` what it is the mean of; none: T, or all.
     :param folder: for the trials' configurations and the logs of those that failed.
     :param exchange: configuration files of a loopback exchange, if there is one.
     """
@@ -42,16 +42,17 @@ class WalkForward:
     metric: Metric
     folder: Path
     exchange: Sequence[str] = ()
+    labels: Sequence[str] = ()
 
     def run(
         self, values: Mapping[str, Value], identifier: str, windows: Sequence[Window]
     ) -> Iterator[pd.DataFrame]:
-        """Train and predict one window after the other; after each, yield the forecasts so far.
+        """Train and predict one window after the other; after each, yield what is scored so far.
 
         FreqAI uses predictions again that it finds below the identifier, so a run that was stopped
         goes on after its last finished window.
 
-        :return: as of `read_forecasts`.
+        :return: as of `read_forecasts`, or of `read_profits` for the Sharpe ratio.
         :raises FreqtradeFailed: a backtest or a training in it failed; its output is in the log.
         :raises EvaluationFailed: the predictions cannot be read.
         """
@@ -61,9 +62,10 @@ class WalkForward:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
         arguments = {**self.arguments, "config": [*self.arguments["config"], str(path)]}
+        results, profits = self.folder / f"{identifier}.results", list[pd.DataFrame]()
         for start, stop in windows:
             try:
-                self._backtest(arguments, f"{start}-{stop}")
+                self._backtest(arguments, f"{start}-{stop}", results)
             except KeyboardInterrupt:
                 # FreqAI would stumble over a prediction that is half written.
                 predictions = self._models(identifier) / "backtesting_predictions"
@@ -73,20 +75,29 @@ class WalkForward:
             except FreqtradeFailed as error:
                 path.with_suffix(".log").write_text(error.run.output, encoding="utf-8")
                 raise
-            timerange = f"{windows[0][0]}-{stop}"
-            yield read_forecasts(load_setup(load_config({**arguments, "timerange": timerange})))
+            if self.metric is Metric.SHARPE:
+                profits.append(read_profits(results, start, stop))
+                yield pd.concat(profits, ignore_index=True)
+            else:
+                found = load_config({**arguments, "timerange": f"{windows[0][0]}-{stop}"})
+                yield read_forecasts(load_setup(found), self.labels)
 
     def remove(self, identifier: str) -> None:
         """Remove what FreqAI saved under an identifier."""
         shutil.rmtree(self._models(identifier), ignore_errors=True)
+        shutil.rmtree(self.folder / f"{identifier}.results", ignore_errors=True)
         (self.folder / f"{identifier}.json").unlink(missing_ok=True)
 
     def _models(self, identifier: str) -> Path:
         user = self.arguments["user_data_dir"]
         return models_folder({"user_data_dir": user, "freqai": {"identifier": identifier}})
 
-    def _backtest(self, arguments: Mapping[str, Any], timerange: str) -> None:
-        command = ["backtesting", "--timerange", timerange, "--cache", "none", "--export", "none"]
+    def _backtest(self, arguments: Mapping[str, Any], timerange: str, results: Path) -> None:
+        command = ["backtesting", "--timerange", timerange, "--cache", "none"]
+        if self.metric is Metric.SHARPE:
+            command += ["--backtest-directory", str(results)]
+        else:
+            command += ["--export", "none"]
         for path in (*arguments["config"], *self.exchange):
             command += ["--config", path]
         for name, value in arguments.items():
@@ -143,3 +154,17 @@ def check_candles(setup: Setup, space: Space, start: int) -> None:
                 f"({days:g} days) before the first window, got candles from {first:%Y-%m-%d}. "
                 "Download more, start --timerange later, or narrow train_period_days (--ranges)."
             )
+
+
+def check_labels(setup: Setup, labels: Sequence[str]) -> None:
+    """Check that the strategy makes the labels that are to be scored.
+
+    :raises TuneFailed: it makes others; they are named.
+    """
+    pair = setup.pairs[0]
+    known = [str(name) for name in setup.labels(load_candles(setup, pair), pair)]
+    if unknown := [label for label in labels if label not in known]:
+        raise TuneFailed(
+            f"Expected --label one of {', '.join(known)}, which {setup.config['strategy']} makes, "
+            f"got {', '.join(unknown)}."
+        )

@@ -109,7 +109,7 @@ def test_live_equals_backtest(rehearsal: tuple[Rehearsal, dict]) -> None:
 
 @pytest.mark.slow
 def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """The figures are in summary.json and in the table; memory has a curve for each life."""
+    """The figures are in summary.json, with the memory of each life."""
     run, summary = rehearsal
     stored = json.loads((run.workdir / "summary.json").read_text())
     assert stored["candles_predicted"] == summary["candles_predicted"]
@@ -221,7 +221,7 @@ def test_bot_that_ends_by_itself_is_noticed(bot: Bot) -> None:
 
 @pytest.mark.slow
 def test_memory_of_a_bot_that_has_ended_is_no_sample(bot: Bot) -> None:
-    """It has given its memory back: without a last sample of 0 the curve ends with what it had."""
+    """It has given its memory back: without a last sample of 0 the last one is what it had."""
     others = psutil.Process().children()
     with bot:
         bot.sample_memory()
@@ -231,7 +231,7 @@ def test_memory_of_a_bot_that_has_ended_is_no_sample(bot: Bot) -> None:
         assert process.memory_info().rss == 0
         bot.sample_memory()
     assert len(bot.memory) == 1
-    assert bot.memory[0][1] > 0
+    assert bot.memory[0] > 0
 
 
 LOG = """\
@@ -284,7 +284,7 @@ def run(tmp_path: Path) -> Bot:
     """A life of ten minutes that logged nothing."""
     bot = Bot(["trade"], log=tmp_path / "bot.log", cwd=tmp_path)
     bot.log.touch()
-    bot.memory = [(STARTED, 100.0), (STARTED + 60, 200.0)]
+    bot.memory = [100, 200]
     bot.started, bot.ended = STARTED, STARTED + 600
     return bot
 

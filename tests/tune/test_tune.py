@@ -33,6 +33,7 @@ from freqai_lstm.evaluate.setup import load_config
 from freqai_lstm.freqtrade_run import FreqtradeFailed, FreqtradeRun
 from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.tune.command import tune
+from freqai_lstm.tune.page import charts, write_page
 from freqai_lstm.tune.report import build_report, compare, print_report
 from freqai_lstm.tune.score import Metric, difference, score
 from freqai_lstm.tune.search import Search
@@ -204,6 +205,19 @@ def test_a_difference_is_said_only_where_the_candles_show_it() -> None:
     assert difference(bad, other, Metric.CORRELATION)["word"] == UNDECIDED
 
 
+def test_sharpe_is_that_of_daily_results() -> None:
+    """Annual, from every day of the range; 0 without a trade; a sure difference is told."""
+    rng = np.random.default_rng(1)
+    days = pd.date_range("2024-01-01", periods=70, freq="D", tz="UTC")
+    rows = pd.DataFrame({"date": days, "profit": rng.normal(0.001, 0.01, 70)})
+    expected = rows["profit"].mean() / rows["profit"].std(ddof=0) * np.sqrt(365)
+    assert score(rows, Metric.SHARPE)["score"] == pytest.approx(expected)
+    assert score(rows.assign(profit=0.0), Metric.SHARPE)["score"] == 0
+    better = rows.assign(profit=rows["profit"] + 0.02)
+    assert difference(better, rows, Metric.SHARPE)["word"] == BETTER
+    assert difference(rows, rows, Metric.SHARPE)["word"] == UNDECIDED
+
+
 # ------------------------------------------------------------------------ trials and their workers
 
 
@@ -212,6 +226,7 @@ class Walk:
 
     def __init__(self, folder: Path, poor: tuple[int, ...] = ()) -> None:
         self.folder, self.metric, self.poor = folder, Metric.CORRELATION, poor
+        self.labels = ("&-a",)
         self.runs: list[tuple[str, int]] = []
         self.removed: list[str] = []
         self.failing: set[int] = set()
@@ -239,7 +254,7 @@ class Walk:
 def search_at(folder: Path, trials: int, **walk: Any) -> tuple[Search, optuna.Study]:
     """A search on a database in a folder, without freqtrade."""
     logging.disable(logging.WARNING)
-    setup: Any = SimpleNamespace(config={"freqai": FREQAI})
+    setup: Any = SimpleNamespace(config={"freqai": FREQAI}, score=None)
     space = choose_space(["units", "learning_rate"], FREQAI)
     walking: Any = Walk(folder, **walk)
     windows = [(0, 1)] * 3
@@ -440,6 +455,20 @@ def test_report_of_a_search_with_horizons(tmp_path: Path) -> None:
     text = console.export_text()
     assert "do not compare" in text
     assert "1970-01-01 to 1970-01-02" in text
+    assert "correlation of &-a" in text
+    page = tmp_path / "report.html"
+    write_page(page, report, study)
+    html = page.read_text()
+    assert all(part in html for part in ("do not compare", "Held out, 1970-01-02", report["text"]))
+    assert "Importance" not in html, "two trials do not tell it"
+    assert "src=" not in html.split("<body>")[1], "it opens offline"
+
+
+def test_page_draws_history_and_importance(tmp_path: Path) -> None:
+    """Optuna's two charts, once there are trials enough."""
+    search, study = search_at(tmp_path, 5, poor=(1, 3))
+    search.run(study)
+    assert list(charts(study)) == ["Score of every trial", "Importance of the parameters"]
 
 
 # ------------------------------------------------------------------------------------- the command
@@ -458,6 +487,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> TuneUser:
         (["--timerange", "20240305-20240410"], "Expected candles of BTC/USDT:USDT from 2024-02-24"),
         (["--holdout-days", "6"], "Expected at least one window of 3 days"),
         (["--space", "unit"], "Did you mean 'units'?"),
+        (["--label", "&-none"], "Expected --label one of &-t_ma, "),
         (["--study", "a/b"], "Expected a study name of letters"),
         (["--ranges", "nowhere.json"], "Expected a JSON file at --ranges nowhere.json"),
         (["--datadir", "nowhere"], "Expected a data folder with candles at nowhere"),
@@ -487,8 +517,11 @@ def start(user: TuneUser, *options: str, log: Path) -> subprocess.Popen[bytes]:
 
 @pytest.mark.slow
 def test_search_stopped_and_resumed(user: TuneUser, tmp_path: Path) -> None:
-    """Two workers, Ctrl-C in mid-trial, the same command again: every trial, and a report."""
-    options = ("--trials", "3", "--workers", "2", "--study", "again")
+    """Two workers, Ctrl-C in mid-trial, the same command again: every trial, report and page.
+
+    The score is the Sharpe ratio, so that a backtest's trades are read too.
+    """
+    options = ("--trials", "3", "--workers", "2", "--study", "again", "--metric", "sharpe")
     log, folder = tmp_path / "log", user.output / "again"
     process = start(user, *options, log=log)
     patience = time.monotonic() + 300
@@ -513,19 +546,22 @@ def test_search_stopped_and_resumed(user: TuneUser, tmp_path: Path) -> None:
     report = json.loads((folder / "report.json").read_text())
     assert report["best"]["score"] == pytest.approx(study.best_value)
     assert report["searched"]["windows"] == 1
+    assert "Sharpe" in (folder / "report.html").read_text()
     assert (folder / "best.json").exists() is (report["better"] is not False)
     assert not list((user.userdir / "models").glob("*-tune-*")), "no models are left"
 
 
 @pytest.mark.slow
 def test_any_strategy_and_a_fragment_for_freqtrade(user: TuneUser, tmp_path: Path) -> None:
-    """A strategy of one's own with two labels: R² of both; nothing held out, so a fragment."""
+    """A strategy of one's own with two labels: R² of one; nothing held out, so a fragment."""
     log, folder = tmp_path / "log", user.output / "own"
     options = ["--trials", "1", "--study", "own", "--holdout-days", "0", "-s", "TwoLabels"]
+    options += ["--label", "&-range"]
     user.write_strategy()
     assert start(user, *options, log=log).wait(500) == 0, log.read_text()
     report = json.loads((folder / "report.json").read_text())
     assert report["metric"] == "r2"
+    assert report["scored"] == "r2 of &-range, mean over the pairs"
     storage, _ = open_storage(None, folder / "study.db", 60)
     (trial,) = optuna.load_study(study_name="own", storage=storage).trials
     assert trial.state == TrialState.COMPLETE
