@@ -182,5 +182,25 @@ CONTENDERS: dict[str, Contender] = {
             random=True,
             ours=True,
         ),
+        Contender(
+            "lstm-single",
+            "LSTMRegressor, a network per pair",
+            "LSTMRegressor",
+            lambda: MODEL_FILE.parent,
+            freqai={**_KERAS, "model_training_parameters": {"pooled": False}},
+            seed="seed",
+            random=True,
+            ours=True,
+        ),
+        Contender(
+            "lstm-ensemble",
+            "LSTMRegressor, ensemble of 3",
+            "LSTMRegressor",
+            lambda: MODEL_FILE.parent,
+            freqai={**_KERAS, "model_training_parameters": {"ensemble": 3}},
+            seed="seed",
+            random=True,
+            ours=True,
+        ),
     )
 }
