@@ -107,17 +107,22 @@ def known_errors(
     empty = np.empty((0, len(labels)))
     if past.empty or "do_predict" not in past:
         return empty, empty
-    lowers, uppers = ([f"{label}_{end}" for label in labels] for end in ("lower", "upper"))
-    predicted = past.loc[past["do_predict"] == 1, ["date", *labels, *lowers, *uppers]]
-    predicted = predicted.assign(date=pd.to_datetime(predicted["date"], utc=True))
     known = frame.iloc[: len(frame) - max(horizon, 1)]
-    dates = pd.to_datetime(known["date"], utc=True)
-    actual = pd.DataFrame({"date": dates, "scale": scales[: len(known)]})
-    actual[[f"{label} known" for label in labels]] = known[labels].to_numpy(dtype=float)
-    both = predicted.merge(actual, on="date").tail(NEWEST)
-    truth = both[[f"{label} known" for label in labels]].to_numpy()
-    errors = (truth - both[labels].to_numpy(dtype=float)) / both[["scale"]].to_numpy()
-    lower, upper = (both[names].to_numpy(dtype=float) for names in (lowers, uppers))
-    missed = ((truth < lower) | (truth > upper)).astype(float)
+    # NumPy instead of a merge: live, every candle of every pair waits for this.
+    then, now = _seconds(past["date"]), _seconds(known["date"])
+    _, rows, same = np.intersect1d(then, now, return_indices=True)
+    kept = past["do_predict"].to_numpy()[rows] == 1
+    rows, same = rows[kept][-NEWEST:], same[kept][-NEWEST:]
+
+    def values(end: str) -> Numbers:
+        return past[[f"{label}{end}" for label in labels]].to_numpy(dtype=float)[rows]
+
+    truth = known[labels].to_numpy(dtype=float)[same]
+    errors = (truth - values("")) / scales[same, None]
+    missed = ((truth < values("_lower")) | (truth > values("_upper"))).astype(float)
     usable = np.isfinite(errors).all(axis=1)
     return errors[usable], missed[usable]
+
+
+def _seconds(dates: pd.Series) -> NDArray[np.int64]:
+    return pd.to_datetime(dates, utc=True).to_numpy(dtype="datetime64[s]").astype(np.int64)

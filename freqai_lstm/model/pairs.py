@@ -85,6 +85,7 @@ class PairFrames:
         dk = FreqaiDataKitchen(self.config, False, pair)
         if pair not in self._features:
             candles = self.strategy.dp.get_pair_dataframe(pair, self.config["timeframe"])
+            self._refuse_empty(candles)
             frame = dk.use_strategy_to_populate_indicators(
                 self.strategy, prediction_dataframe=candles, pair=pair
             )
@@ -106,11 +107,18 @@ class PairFrames:
         :param loaded: the same with the start-up candles before it.
         """
         dk = FreqaiDataKitchen(self.config, True, pair)
+        timeframe = self.config["timeframe"]
+        self._refuse_empty(drawer.historic_data.get(pair, {}).get(timeframe, DataFrame()))
         correlated, base = drawer.get_base_and_corr_dataframes(loaded, pair, dk)
         frame = dk.use_strategy_to_populate_indicators(
             self.strategy, corr_dataframes=correlated, base_dataframes=base, pair=pair
         )
         return self._found(dk.slice_dataframe(window, frame), dk)
+
+    @staticmethod
+    def _refuse_empty(candles: DataFrame) -> None:
+        if candles.empty:
+            raise OperationalException("there are no candles of it.")
 
     @staticmethod
     def _found(frame: DataFrame, dk: FreqaiDataKitchen) -> tuple[DataFrame, FreqaiDataKitchen]:
