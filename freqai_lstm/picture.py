@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import typer
@@ -30,13 +31,14 @@ TIMEFRAME = "1h"
 # SMA(100) wants 100 candles and Wilder's averages some more before they have settled.
 STARTUP = timedelta(days=21)
 BLUE, GREY, RED, GREEN, ORANGE = "#3b82f6", "#94a3b8", "#dc2626", "#16a34a", "#d97706"
+PURPLE, TEAL, BROWN, PINK = "#7c3aed", "#0d9488", "#92400e", "#be185d"
 
 PANELS = (
     "Close, Bollinger bands (20 candles, 2 σ), SMA(100)",
     "S, the weighted sum of z-scored indicators: nearly always something",
     "R · R2, the gate: 0 inside the bands; outside, +1 where band and SMA(100) agree, else -1",
     "V and V2, the weight of a quiet market, in units of their median of this week",
-    "T = S · R · V · R2 · V2, in units of its own standard deviation: a few candles are left",
+    "T = S · R · V · R2 · V2, in standard deviations of its own, on a logarithmic axis beyond ±1",
 )
 HEIGHTS = (0.34, 0.16, 0.12, 0.16, 0.22)
 
@@ -138,34 +140,46 @@ def draw(week: pd.DataFrame) -> go.Figure:
             x=week["date"], y=week[column], name=name, line=style, row=row, col=1, **more
         )
 
-    line(1, "bb_upper", "upper band", GREY, showlegend=False)
+    line(1, "bb_upper", "Bollinger bands", GREY, showlegend=False)
     line(1, "bb_lower", "Bollinger bands", GREY, fill="tonexty", fillcolor="rgba(148,163,184,.18)")
     line(1, "sma_100", "SMA(100)", ORANGE)
     line(1, "close", "close", BLUE)
-    outside = week[week["gate"] != 0]
-    colours = outside["gate"].map({1.0: GREEN, -1.0: RED})
-    dots = {"color": colours, "size": 7}
+    for gate, colour, name in ((1, GREEN, "R · R2 = 1"), (-1, RED, "R · R2 = -1")):
+        outside = week[week["gate"] == gate]
+        figure.add_scatter(
+            x=outside["date"],
+            y=outside["close"],
+            mode="markers",
+            marker={"color": colour, "size": 7},
+            name=name,
+        )
+        bars = {"color": colour, "line": {"width": 0}}
+        figure.add_bar(
+            x=outside["date"], y=outside["gate"], marker=bars, row=3, col=1, showlegend=False
+        )
+    line(2, "S", "S", PURPLE)
+    line(4, "V", "V, from the bands' width", TEAL)
+    line(4, "V2", "V2, from the ATR", BROWN)
+    # Like a logarithm beyond ±1, and linear around 0: a spike of 10 hides no other one.
     figure.add_scatter(
-        x=outside["date"], y=outside["close"], mode="markers", marker=dots, name="outside the bands"
-    )
-    line(2, "S", "S", BLUE, showlegend=False)
-    figure.add_bar(
-        x=outside["date"],
-        y=outside["gate"],
-        marker={"color": colours, "line": {"width": 0}},
-        row=3,
+        x=week["date"],
+        y=np.arcsinh(week["T"]),
+        customdata=week["T"],
+        hovertemplate="%{customdata:.2f}",
+        name="T",
+        line={"color": PINK, "width": 1.6},
+        fill="tozeroy",
+        row=5,
         col=1,
-        showlegend=False,
     )
-    line(4, "V", "V, from the bands' width", BLUE)
-    line(4, "V2", "V2, from the ATR", ORANGE)
-    line(5, "T", "T", BLUE, showlegend=False, fill="tozeroy")
+    shown = np.array([-10, -3, -1, 0, 1, 3, 10])
+    figure.update_yaxes(tickvals=np.arcsinh(shown), ticktext=shown, row=5)
     figure.update_layout(
         template="plotly_white",
         width=1000,
         height=1050,
         margin={"l": 60, "r": 20, "t": 50, "b": 40},
-        legend={"orientation": "h", "y": -0.04},
+        legend={"orientation": "h", "y": -0.04, "traceorder": "normal"},
         bargap=0.1,
     )
     figure.update_annotations(font_size=14, x=0, xanchor="left")

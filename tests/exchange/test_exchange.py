@@ -145,7 +145,6 @@ def test_ticker_and_order_book_agree(futures: LoopbackExchange, datadir: Path) -
     assert len(book["asks"]) == 5
     assert api.fetch_bids_asks([BTC])[BTC]["bid"] == last
     assert set(api.fetch_tickers()) == {BTC, "ETH/USDT:USDT"}
-    assert api.fetch_last_prices()[BTC]["price"] == last
 
 
 def test_spot_ticker_has_bid_and_ask(spot: LoopbackExchange) -> None:
