@@ -105,7 +105,8 @@ def known_errors(
     :return: (errors, missed) as in `Calibration`.
     """
     empty = np.empty((0, len(labels)))
-    if past.empty or "do_predict" not in past:
+    ends = [f"{label}{end}" for label in labels for end in ("_lower", "_upper")]
+    if not {"do_predict", *ends} <= {*past}:  # none yet, or FreqAI's for a failed training
         return empty, empty
     known = frame.iloc[: len(frame) - max(horizon, 1)]
     # NumPy instead of a merge: live, every candle of every pair waits for this.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from conftest import PAIR
 from freqtrade.exceptions import OperationalException
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from pandas import DataFrame, Series
 
 from freqai_lstm.model.parameters import LABEL_SCALE
 from freqai_lstm.model.scaling import LabelScale
-from freqai_lstm.model.training import r_squared
+from freqai_lstm.model.part import r_squared
 
 
 WIDTH = 6
@@ -54,7 +55,7 @@ def trained(regressor: Make, learnable: Make, kitchen: Make) -> Callable[..., Si
             window=frame.iloc[TRAINED:],
             predict=predict,
             live=live,
-            scale=np.array([dk.data["labels_std"][label] for label in dk.label_list]),
+            scale=Series({label: dk.data["labels_std"][label] for label in dk.label_list}),
         )
 
     return train
@@ -72,12 +73,21 @@ def expected_do_predict(candles: np.ndarray, valid: np.ndarray) -> list[int]:
     ]
 
 
+LABELS = ["&-a", "&-b"]
+ENDS = ("_lower", "_upper")
+
+
 def assert_equal_predictions(
-    first: DataFrame, second: DataFrame, scale: np.ndarray, tolerance: float = 1e-6
+    first: DataFrame, second: DataFrame, scale: Series, ends: tuple[str, ...] = ("",)
 ) -> None:
-    """Equal within `tolerance` of each label's standard deviation, and NaN in the same places."""
-    a, b = first.to_numpy() / scale, second.to_numpy() / scale
-    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, equal_nan=True)
+    """Equal within a millionth of each label's standard deviation, and NaN in the same places.
+
+    :param ends: of the columns' names, after those of the labels.
+    """
+    for end in ends:
+        for label in scale.index:
+            a, b = (part[label + end].to_numpy() / scale[label] for part in (first, second))
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6, equal_nan=True)
 
 
 # Enough for the network to add something to the ridge regression.
@@ -114,8 +124,8 @@ def test_predictions_are_in_label_units(trained: Make) -> None:
     training = {"epochs": 40, "learning_rate": 0.02, "units": 16}
     run = trained(training=training | {"candle_channel": False, "calendar": False})
     predictions, _ = run.predict(run.window)
-    assert list(predictions.columns) == ["&-a", "&-b"]
-    for label in predictions:
+    assert list(predictions.columns) == [*LABELS, *(f"{a}{end}" for end in ENDS for a in LABELS)]
+    for label in LABELS:
         actual = run.window[label].to_numpy()
         residual = ((actual - predictions[label].to_numpy()) ** 2).mean()
         assert residual < 0.5 * actual.var()
@@ -201,19 +211,22 @@ def test_untouched_windows_keep_their_prediction(trained: Make) -> None:
     ],
 )
 def test_future_changes_nothing(trained: Make, features: dict[str, Any]) -> None:
-    """With the candles after it cut off or changed, every candle keeps its prediction."""
+    """With the candles after it cut off or changed, every candle keeps its prediction.
+
+    The interval, which learns from errors of the candles before, stays as well.
+    """
     run = trained(features=features)
     predictions, said = run.predict(run.window)
     assert said.any()
     for rows in (1, 17, 40):
         cut, said_cut = run.predict(run.window.iloc[:rows])
         assert said_cut.tolist() == said[:rows].tolist()
-        assert_equal_predictions(cut, predictions.iloc[:rows], run.scale)
+        assert_equal_predictions(cut, predictions.iloc[:rows], run.scale, ("", *ENDS))
     changed = run.window.copy()
-    changed.iloc[30:, changed.columns.str.contains("%")] *= 50
+    changed.iloc[30:, changed.columns.str.contains("[%&]")] *= 50
     other, said_other = run.predict(changed)
     assert said_other[:30].tolist() == said[:30].tolist()
-    assert_equal_predictions(other.iloc[:30], predictions.iloc[:30], run.scale)
+    assert_equal_predictions(other.iloc[:30], predictions.iloc[:30], run.scale, ("", *ENDS))
 
 
 STEPS = {
@@ -368,16 +381,14 @@ def test_other_labels(trained: Make, kitchen: Make) -> None:
             run.freqai.predict(frame, dk)
 
 
-def test_predictions_that_are_no_numbers(
-    lstm: ModuleType, trained: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_predictions_that_are_no_numbers(trained: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A model that gives NaN cannot trade: do_predict 0 and an error in the log."""
     run = trained()
-    run.freqai.model.weights = np.full_like(run.freqai.model.weights, np.nan)
+    run.freqai.model.bias = np.full_like(run.freqai.model.bias, np.nan)
     predictions, said = run.predict(run.window)
     assert said.tolist() == [0] * len(run.window)
     assert predictions.isna().all(axis=None)
-    (record,) = [r for r in caplog.records if r.name == lstm.__name__ and r.levelname == "ERROR"]
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
     for part in (PAIR, "60 predictions", "do_predict 0"):
         assert part in record.getMessage()
 
@@ -389,6 +400,13 @@ def test_label_statistics_are_those_of_training(trained: Make) -> None:
     for label in ("&-a", "&-b"):
         assert run.dk.data["labels_mean"][label] == pytest.approx(rows[label].mean())
         assert run.dk.data["labels_std"][label] == pytest.approx(rows[label].std(ddof=0))
+
+
+def statistics(dk: FreqaiDataKitchen) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation that FreqAI gives the strategy for each label."""
+    return {
+        label: (dk.data["labels_mean"][label], dk.data["labels_std"][label]) for label in LABELS
+    }
 
 
 def test_fit_live_predictions(trained: Make) -> None:
@@ -403,8 +421,7 @@ def test_fit_live_predictions(trained: Make) -> None:
     )
     run.freqai.dd.historic_predictions[PAIR] = history
     run.freqai.fit_live_predictions(run.dk, PAIR)
-    assert run.dk.data["labels_mean"] == {"&-a": 3.0, "&-b": 2.0}
-    assert run.dk.data["labels_std"] == {"&-a": pytest.approx(np.std([1, 3, 5])), "&-b": 0.0}
+    assert statistics(run.dk) == {"&-a": (3.0, pytest.approx(np.std([1, 3, 5]))), "&-b": (2.0, 0)}
 
 
 def test_fit_live_predictions_before_the_first(trained: Make) -> None:
@@ -414,7 +431,7 @@ def test_fit_live_predictions_before_the_first(trained: Make) -> None:
         {"&-a": [0.0, 0.0], "&-b": [0.0, 0.0], "do_predict": [0, 0]}
     )
     run.freqai.fit_live_predictions(run.dk, PAIR)
-    assert run.dk.data["labels_mean"] == run.dk.data["labels_std"] == {"&-a": 0.0, "&-b": 0.0}
+    assert statistics(run.dk) == {"&-a": (0, 0), "&-b": (0, 0)}
 
 
 def test_fit_live_predictions_without_do_predict(trained: Make) -> None:
@@ -422,8 +439,7 @@ def test_fit_live_predictions_without_do_predict(trained: Make) -> None:
     run = trained(fit_live_predictions_candles=2)
     run.freqai.dd.historic_predictions[PAIR] = DataFrame({"&-a": [9.0, 1, 3], "&-b": [9.0, 2, 2]})
     run.freqai.fit_live_predictions(run.dk, PAIR)
-    assert run.dk.data["labels_mean"] == {"&-a": 2.0, "&-b": 2.0}
-    assert run.dk.data["labels_std"] == {"&-a": 1.0, "&-b": 0.0}
+    assert statistics(run.dk) == {"&-a": (2.0, 1.0), "&-b": (2.0, 0.0)}
 
 
 # ------------------------------------------------------------------ labels relative to a scale
@@ -454,6 +470,7 @@ def test_labels_ahead_are_learned_relative_to_their_scale(trained: Make, swingin
     for name, parameters in (("relative", {}), ("as they are", {"label_scale_feature": ""})):
         run = trained(swinging(), features=AHEAD, training=training | parameters)
         predictions, do_predict = run.predict(run.window)
+        predictions = predictions[LABELS]
         assert do_predict.all()
         small = (run.window[LABEL_SCALE].abs() < 1).to_numpy()
         actual = run.window[list(predictions)].to_numpy()
@@ -467,14 +484,12 @@ def test_validation_r2_is_in_label_units(trained: Make, swinging: Make) -> None:
     """The report compares with what is seen out of sample, where large candles weigh most."""
     frame = swinging()
     run = trained(frame, features=AHEAD)
-    labels = ["&-a", "&-b"]
     rows = slice(TRAINED - 48, TRAINED)  # test_size 0.2
     predictions, _ = run.predict(frame.iloc[TRAINED - 48 - WIDTH + 1 : TRAINED])
     size = LabelScale(**run.dk.data["label_scale"]).of(frame[LABEL_SCALE])
-    unit = (frame[labels].div(size, axis=0)).iloc[: TRAINED - 48].std(ddof=0).to_numpy()
-    r2 = r_squared(
-        frame[labels].iloc[rows].to_numpy() / unit, predictions.tail(48).to_numpy() / unit
-    )
+    unit = (frame[LABELS].div(size, axis=0)).iloc[: TRAINED - 48].std(ddof=0).to_numpy()
+    actual, predicted = frame[LABELS].iloc[rows], predictions[LABELS].tail(48)
+    r2 = r_squared(actual.to_numpy() / unit, predicted.to_numpy() / unit)
     # The report's ridge regression has not seen the rows, that of the predictions has.
     assert run.freqai.model.report["validation_r2"] == pytest.approx(r2, abs=0.15)
     assert run.freqai.model.report["validation_r2"] < r2
@@ -516,7 +531,7 @@ def test_labels_are_left_as_they_are(
     run = trained(swinging(name=columns), features={"label_period_candles": horizon}, **given)
     assert run.dk.data["label_scale"] is None
     rows = run.dk.label_pipeline.inverse_transform(run.dk.data_dictionary["train_labels"])[0]
-    labels = run.frame[["&-a", "&-b"]].to_numpy()[: len(rows)]
+    labels = run.frame[LABELS].to_numpy()[: len(rows)]
     np.testing.assert_allclose(rows.to_numpy(), labels, rtol=1e-6)
 
 

@@ -63,8 +63,7 @@ def test_one_line_per_training(
     (line,) = [line for line in lines(caplog, lstm) if "windows in" in line]
     for part in (
         f"{PAIR}: trained 3 epochs on 203 windows in ",
-        f"best validation loss {report['validation_loss']:.4f}",
-        f"in epoch {report['best_epoch']}",
+        f"best epoch {report['best_epoch']}, validation loss {report['validation_loss']:.4f}",
         f"R² {report['validation_r2']:.3f}",
         f"{report['ridge_validation_r2']:.3f}",
         "52 validation windows",
@@ -210,9 +209,12 @@ def test_text_labels(regressor: Make, learnable: Make, kitchen: Make) -> None:
 
 def test_weight_factor(trained: Make) -> None:
     """FreqAI's weight_factor reaches the training: recent rows pull harder."""
-    plain, weighted = trained(), trained(features={"weight_factor": 0.2})
-    assert not same(plain.model.weights, weighted.model.weights)
-    assert plain.model.report["curves"] != weighted.model.report["curves"]
+    parameters = {"epochs": 10, "learning_rate": 0.02}
+    plain = trained(training=parameters).model
+    weighted = trained(training=parameters, features={"weight_factor": 0.2}).model
+    for name in ("weights", "kernel"):
+        assert not same(getattr(plain, name), getattr(weighted, name)), name
+    assert plain.report["curves"] != weighted.report["curves"]
 
 
 def test_weight_factor_that_leaves_nothing(trained: Make) -> None:

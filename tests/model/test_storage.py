@@ -108,7 +108,10 @@ def test_nothing_saved_yet(regressor: Make, learnable: Make, kitchen: Make) -> N
 
 
 def test_files_of_a_model(saved: Make) -> None:
-    """Beside the archive lie FreqAI's own files and the history; nothing temporary stays."""
+    """Beside the archive lie FreqAI's own files, the history and the ridge regression.
+
+    Nothing temporary stays.
+    """
     names = {path.name.removeprefix(f"cb_btc_{STAMP}_") for path in saved().path.parent.iterdir()}
     assert names == {
         "model.keras",
@@ -118,6 +121,7 @@ def test_files_of_a_model(saved: Make) -> None:
         "trained_df.pkl",
         "trained_dates_df.pkl",
         "history.feather",
+        "ridge.npz",
     }
 
 
@@ -247,7 +251,11 @@ def test_flipped_bits(saved: Make, regressor: Make, kitchen: Make, kind: str) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["metadata.json", "feature_pipeline.pkl", "label_pipeline.pkl", "history.feather"]
+    "name",
+    [
+        *("metadata.json", "feature_pipeline.pkl", "label_pipeline.pkl", "history.feather"),
+        "ridge.npz",
+    ],
 )
 def test_damage_beside_the_archive(
     saved: Make,
@@ -370,7 +378,7 @@ np.save(sys.argv[3], model.predict([windows["features"], windows["candles"]], ve
 
 
 def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
-    """Plain `keras.saving.load_model` opens it in a fresh process, and predicts the same.
+    """Plain `keras.saving.load_model` opens it in a fresh process, and predicts what it learned.
 
     It holds no optimizer, and Keras has nothing to warn about.
     """
@@ -394,9 +402,11 @@ def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
         text=True,
     )
     assert "UserWarning" not in ran.stderr
-    predicted = model.predict(inputs, ends)
-    np.testing.assert_allclose(np.load(names[-1]), predicted, atol=1e-5)
-    others = model.predict(inputs._replace(candles=candle_matrix(30, seed=2)), ends)
+    residual = np.load(names[-1])
+    ridge = features[ends] @ model.kernel + model.bias
+    predicted = model.predict(inputs, ends).mean
+    np.testing.assert_allclose(ridge + model.shares * residual, predicted, atol=1e-5)
+    others = model.predict(inputs._replace(candles=candle_matrix(30, seed=2)), ends).mean
     assert np.abs(others - predicted).max() > 1e-3
 
 

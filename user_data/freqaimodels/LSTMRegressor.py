@@ -378,7 +378,7 @@ class LSTMRegressor(BaseRegressionModel):
         for label in dk.label_list:
             for end in ("_lower", "_upper", "_spread"):
                 for statistic in ("labels_mean", "labels_std"):
-                    dk.data[statistic].setdefault(f"{label}{end}", 0.0)
+                    dk.data.setdefault(statistic, {}).setdefault(f"{label}{end}", 0.0)
 
     def _append_null_backtesting_predictions(
         self, dk: FreqaiDataKitchen, dataframe_backtest: DataFrame
