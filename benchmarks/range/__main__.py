@@ -22,6 +22,7 @@ ROWS = (
     ("spread_percent", "spread of results, % of the balance", "{:.3f}"),
     ("spread_r", "spread of results, R", "{:.2f}"),
     ("mean_r", "mean result, R", "{:+.2f}"),
+    ("distance", "distance of the stop, %", "{:.2f}"),
     ("stopped", "share stopped", "{:.2f}"),
     ("drawdown", "worst drawdown, %", "{:.1f}"),
     ("profit", "profit, %", "{:+.1f}"),

@@ -64,9 +64,10 @@ class Backtest:
     """What a backtest brought.
 
     `trades` has a row per trade: `entered` and `closed` (dates), `percent` (result in percent of
-    the starting balance), `r` (result in units of what the stop would have cost), `stopped`,
-    `error` (ln of the range of the next candles over the expected one) and `inside` (that range
-    lies in the 80 % interval). `drawdown` is freqtrade's, in percent.
+    the starting balance), `r` (result in units of what the stop would have cost), `distance` (of
+    the stop, in percent of the price), `stopped`, `error` (ln of the range of the next candles over
+    the expected one) and `inside` (that range lies in the 80 % interval). `drawdown` is
+    freqtrade's, in percent.
     """
 
     trades: pd.DataFrame
@@ -150,6 +151,7 @@ def _measured(
             "closed": trades["close_date"],
             "percent": 100 * trades["profit_abs"] / balance,
             "r": trades["profit_ratio"] / at["stop_distance"],
+            "distance": 100 * at["stop_distance"],
             "stopped": trades["exit_reason"].isin(["stop_loss", "trailing_stop_loss"]),
             "error": at["realised"] - np.log(at["range"]),
             "inside": (at["realised"] > low) & (at["realised"] < high),

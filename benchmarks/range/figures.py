@@ -18,7 +18,6 @@ from freqai_lstm.evaluate.intervals import block_counts, drawn_sums, interval
 
 
 DAYS_A_YEAR = 365
-SUMS = ("size", "percent", "percent²", "r", "r²", "stopped", "known", "error", "error²", "inside")
 
 
 def measure(exam: Exam, forecast: Sequence[Backtest], atr: Backtest) -> dict[str, Any]:
@@ -54,9 +53,9 @@ def draws(exam: Exam, found: Backtest) -> dict[str, NDArray[np.float64]]:
     """Every figure on the range (position 0) and on each draw of its weeks.
 
     :return: name → shape (1 + draws,). `profit` and `spread_percent` in percent of the starting
-        balance, `mean_r` and `spread_r` in units of what a stop costs, `sharpe` of a year, from the
-        daily results of closed trades, `stopped` and `inside` as shares, `bias` and `spread_error`
-        of ln(range / expected range).
+        balance, `mean_r` and `spread_r` in units of what a stop costs, `distance` in percent of the
+        price, `sharpe` of a year, from the daily results of closed trades, `stopped` and `inside`
+        as shares, `bias` and `spread_error` of ln(range / expected range).
     """
     days = pd.Series(pd.date_range(exam.start, exam.end, freq="D", inclusive="left"))
     index, counts = block_counts(days)
@@ -68,15 +67,16 @@ def draws(exam: Exam, found: Backtest) -> dict[str, NDArray[np.float64]]:
         "percent²": trades["percent"] ** 2,
         "r": trades["r"],
         "r²": trades["r"] ** 2,
+        "distance": trades["distance"],
         "stopped": trades["stopped"],
         "known": known,
         "error": trades["error"].fillna(0),
         "error²": trades["error"].fillna(0) ** 2,
         "inside": trades["inside"] & known,
     }
-    table = pd.DataFrame(columns, index=trades.index).astype(float)[list(SUMS)]
+    table = pd.DataFrame(columns, index=trades.index).astype(float)
     entered = index[(trades["entered"].dt.floor("D") - days[0]).dt.days.to_numpy()]
-    sums = dict(zip(SUMS, drawn_sums(table.to_numpy(), entered, counts).T, strict=True))
+    sums = dict(zip(columns, drawn_sums(table.to_numpy(), entered, counts).T, strict=True))
     daily = trades.groupby(trades["closed"].dt.floor("D"))["percent"].sum()
     results = daily.reindex(days, fill_value=0.0).to_numpy()
     per_day = np.column_stack([np.ones(len(days)), results, results**2])
@@ -88,6 +88,7 @@ def draws(exam: Exam, found: Backtest) -> dict[str, NDArray[np.float64]]:
             "spread_percent": _spread(sums["size"], sums["percent"], sums["percent²"]),
             "mean_r": sums["r"] / sums["size"],
             "spread_r": _spread(sums["size"], sums["r"], sums["r²"]),
+            "distance": sums["distance"] / sums["size"],
             "stopped": sums["stopped"] / sums["size"],
             "bias": sums["error"] / sums["known"],
             "spread_error": _spread(sums["known"], sums["error"], sums["error²"]),

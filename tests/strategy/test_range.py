@@ -121,7 +121,7 @@ def test_every_stop_costs_the_same() -> None:
     """Stake × stop distance is RISK of the wallet, whatever the range; a stake has a limit."""
     for middle in (0.01, 0.04):
         strategy = with_frame(predicting(load(), **forecast(middle)))
-        distance = RANGE.STOP * middle * np.exp(0.5)
+        distance = RANGE.STOP * middle
         stake = strategy.custom_stake_amount(PAIR, leverage=1.0, max_stake=1e9)
         assert stake * distance == pytest.approx(RANGE.RISK * 10_000)
         assert strategy.custom_stake_amount(PAIR, leverage=1.0, max_stake=7.0) == 7.0
@@ -135,7 +135,7 @@ def test_the_stop_is_set_when_the_entry_is_filled_and_stays(is_short: bool) -> N
     strategy = with_frame(predicting(load(), **forecast(0.02)))
     trade = SimpleNamespace(is_short=is_short, leverage=1.0)
     set_once = strategy.custom_stoploss(PAIR, trade, current_profit=0.004, after_fill=True)
-    distance = RANGE.STOP * 0.02 * np.exp(0.5)
+    distance = RANGE.STOP * 0.02
     assert set_once == pytest.approx(stoploss_from_open(-distance, 0.004, is_short))
     assert strategy.custom_stoploss(PAIR, trade, current_profit=0.1, after_fill=False) is None
 
@@ -145,7 +145,7 @@ def test_a_missing_forecast_leaves_the_newest_one_in_force() -> None:
     told = forecast(0.02) | {"do_predict": [1] * 199 + [0]}
     strategy = with_frame(predicting(load(), **told))
     stake = strategy.custom_stake_amount(PAIR, leverage=1.0, max_stake=1e9)
-    assert stake == pytest.approx(RANGE.RISK * 10_000 / (RANGE.STOP * 0.02 * np.exp(0.5)))
+    assert stake == pytest.approx(RANGE.RISK * 10_000 / (RANGE.STOP * 0.02))
 
 
 def with_frame(strategy: Any) -> Any:

@@ -7,11 +7,10 @@ hardly at all. So the direction is left to a plain breakout, and the model predi
 
 The forecast decides three things:
 
-* stop distance: STOP times the upper end of the forecast's 80 % interval, so that an ordinary
-  move does not reach the stop;
+* stop distance: STOP times the forecast, so that an ordinary move does not reach the stop;
 * stake: RISK of the wallet divided by the stop distance, so that every stop costs the same;
-* whether to enter at all: only where the range is large beside the costs of a trade (MIN_RANGE)
-  and the interval is narrow (MAX_WIDTH).
+* whether to enter at all: only where the forecast is large beside the costs of a trade (MIN_RANGE)
+  and its 80 % interval is narrow (MAX_WIDTH).
 
 RangeStrategyATR, below, is the same with the average true range in place of the forecast. It needs
 no model: `"freqai": {"enabled": false}`. What the difference is worth stands in
@@ -39,13 +38,14 @@ logger = logging.getLogger(__name__)
 LABEL = "&-log_range"
 BREAKOUT = 96  # candles: enter beyond the highest, or lowest, close of so many
 HOLD = 24  # candles, at most; the forecast says little about later ones
-STOP = 0.5  # times the upper end of the forecast range
+STOP = 0.9  # times the forecast range
 RISK = 0.005  # of the wallet: what a stop costs
 MIN_RANGE = 0.01  # of the price: ten times the fees of a trade in futures
 MAX_WIDTH = 1.6  # of the interval, a difference of logarithms: its upper end is five lower ends
 
-# Range of the next 12 hourly candles / ATR(14): median, and 80 % interval, before September 2024.
-ATR_RANGE, ATR_LOWER, ATR_UPPER = 3.2, 1.8, 6.5
+# Range of the next 12 candles / ATR(14) after breakouts of hourly candles before September 2024:
+# geometric mean, and 80 % interval.
+ATR_RANGE, ATR_LOWER, ATR_UPPER = 3.7, 2.2, 6.8
 
 
 def log_range(candles: DataFrame, window: int) -> Series:
@@ -140,7 +140,7 @@ class RangeStrategy(IStrategy):
         dataframe = self.forecast(dataframe, metadata)
         earlier = dataframe["close"].shift().rolling(BREAKOUT)
         return dataframe.assign(
-            stop_distance=STOP * dataframe["range_upper"],
+            stop_distance=STOP * dataframe["range"],
             enter_above=earlier.max(),
             enter_below=earlier.min(),
         )
