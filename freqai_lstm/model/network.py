@@ -31,7 +31,8 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
     A stack of LSTMs reads windows: the candles themselves (see candles.py), which mean the same on
     every pair, and a few mixtures of the features. Whole features are dropped from a window, so
     that none is relied on alone. The head sees the stack's last state, what attention picks out of
-    all its states, and the newest candle's features.
+    all its states, linear sums over the window (which find a single lag at once, where an LSTM
+    would have to learn to count), and the newest candle's features.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone, and equal shapes have equal configurations. Every initializer
@@ -64,6 +65,8 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
         inputs.append(candles)
         mixtures = layers.Dense(MIXTURES, kernel_initializer=glorot(400), name="mixtures")(seen)
         stack = layers.Concatenate(name="candles_and_mixtures")([candles, mixtures])
+    window = layers.Flatten(name="window")(stack)  # (windows, conv_width × columns)
+    lags = layers.Dense(p.units, kernel_initializer=glorot(310), name="lags")(window)
     for number in range(1, p.num_lstm_layers + 1):
         own = p.seed * 1000 + 10 * number
         below = stack
@@ -86,11 +89,12 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
     attention = layers.Softmax(axis=1, name="attention")(scores)  # (windows, conv_width, heads)
     picked = layers.Dot(axes=(1, 1), name="picked")([attention, states])  # (windows, heads, units)
     current = last_candle(seen, "current")  # (windows, features)
-    found = [last_candle(states, "state"), layers.Flatten(name="picked_flat")(picked), current]
+    state = last_candle(states, "state")
+    found = [state, layers.Flatten(name="picked_flat")(picked), lags, current]
     head = layers.Concatenate(name="found")(found)
     head = layers.Dense(p.units, "relu", kernel_initializer=glorot(500), name="head")(head)
     head = layers.Dropout(p.dropout_rate, seed=p.seed * 1000 + 900, name="dropout_head")(head)
-    head = layers.Concatenate(name="head_and_current")([head, current])
+    head = layers.Concatenate(name="head_lags_current")([head, lags, current])
     # From zero: random weights times features with heavy tails give large first errors, which the
     # early epochs would then have to unlearn.
     output = layers.Dense(shape.labels, kernel_initializer="zeros", use_bias=False, name="residual")

@@ -31,7 +31,7 @@ class LSTMParameters(BaseModel):
     units: int = Field(32, ge=1, le=4096)
     dropout_rate: float = Field(0.1, ge=0, lt=1)
     input_dropout_rate: float = Field(0.4, ge=0, lt=1)
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(100, ge=1)
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(3e-3, gt=0, le=1)
     optimizer: Literal["adamw", "adam", "nadam", "rmsprop", "sgd"] = "adamw"
