@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 COVERAGE = 0.8  # share of labels between lower and upper
 NEWEST = 1000  # errors that count
 STEP = 0.01  # of the level, for each interval that missed
-FEWEST = 20  # errors; an interval from fewer would be a guess
+FEWEST = 20  # errors; with fewer an interval has no bounds
 
 Numbers = NDArray[np.float64]
 
@@ -34,10 +34,13 @@ class Calibration:
     missed: Numbers
 
     def extended(self, errors: Numbers, missed: Numbers) -> Calibration:
-        """Add newer errors and drop the oldest."""
+        """Add newer errors and drop the oldest.
+
+        :param missed: not finite where there was no interval; such rows do not count.
+        """
         return Calibration(
             np.concatenate([self.errors, errors])[-NEWEST:],
-            np.concatenate([self.missed, missed])[-NEWEST:],
+            np.concatenate([self.missed, missed[np.isfinite(missed).all(axis=1)]])[-NEWEST:],
         )
 
     def offsets(self) -> tuple[Numbers, Numbers]:
@@ -72,8 +75,8 @@ class Calibration:
             newly = joined + int(np.searchsorted(known_at[joined:], candle, side="right"))
             if newly > joined:
                 rows = np.arange(joined, newly)[usable[joined:newly]]
-                missed = (actual[rows] < lower[rows]) | (actual[rows] > upper[rows])
-                now, joined = now.extended(errors[rows], missed.astype(float)), newly
+                missed = _missed(actual[rows], lower[rows], upper[rows])
+                now, joined = now.extended(errors[rows], missed), newly
                 low, high = now.offsets()
             lower[row] = predicted[row] + low * scales[row]
             upper[row] = predicted[row] + high * scales[row]
@@ -84,7 +87,8 @@ def _offsets(ordered: Numbers, missed: Numbers) -> tuple[Numbers, Numbers]:
     """:param ordered: errors of shape (errors, labels), each column sorted."""
     count, labels = ordered.shape
     if count < FEWEST:
-        return np.full(labels, np.nan), np.full(labels, np.nan)
+        # Missing bounds would become FreqAI's 0, and an interval of width 0 looks certain.
+        return np.full(labels, -np.inf), np.full(labels, np.inf)
     level = 1 - COVERAGE + STEP * (1 - COVERAGE - missed).sum(axis=0)  # (labels,), outside
     tail = np.clip(level, 0, 1) / 2 * (count - 1)
     columns = np.arange(labels)
@@ -120,9 +124,15 @@ def known_errors(
 
     truth = known[labels].to_numpy(dtype=float)[same]
     errors = (truth - values("")) / scales[same, None]
-    missed = ((truth < values("_lower")) | (truth > values("_upper"))).astype(float)
+    missed = _missed(truth, values("_lower"), values("_upper"))
     usable = np.isfinite(errors).all(axis=1)
     return errors[usable], missed[usable]
+
+
+def _missed(actual: Numbers, lower: Numbers, upper: Numbers) -> Numbers:
+    """1 where the label lies outside, 0 inside, not finite where there was no interval."""
+    missed = ((actual < lower) | (actual > upper)).astype(float)
+    return np.where(np.isfinite(lower) & np.isfinite(upper), missed, np.nan)
 
 
 def _seconds(dates: pd.Series) -> NDArray[np.int64]:
