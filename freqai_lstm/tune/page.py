@@ -62,6 +62,7 @@ def charts(study: optuna.Study) -> dict[str, go.Figure]:
             margin={"l": 8, "r": 8, "t": 8, "b": 8},
             legend={"orientation": "h", "y": -0.25},
         )
+        chart.update_yaxes(title=None)
         chart.update_xaxes(automargin=True, gridcolor="rgba(128,128,128,.25)")
         chart.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,.25)")
     return found
