@@ -14,8 +14,8 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from pandas import DataFrame, Series
 
 from freqai_lstm.model.parameters import LABEL_SCALE
-from freqai_lstm.model.scaling import LabelScale
 from freqai_lstm.model.part import r_squared
+from freqai_lstm.model.scaling import LabelScale
 
 
 WIDTH = 6

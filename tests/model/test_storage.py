@@ -86,18 +86,28 @@ for live in (False, True):
 """
 
 
-@pytest.mark.parametrize("kind", ["keras", "joblib"])
-def test_fresh_process(saved: Make, tmp_path: Path, kind: str) -> None:
+def labels_and_spreads(predictions: DataFrame) -> DataFrame:
+    """Without intervals: of a backtest window they roll on with its own errors, live they do not.
+
+    They are from the errors up to the newest candle there.
+    """
+    return predictions.loc[:, ~predictions.columns.str.contains("_lower|_upper")]
+
+
+@pytest.mark.parametrize(("kind", "ensemble"), [("keras", 2), ("joblib", 1)])
+def test_fresh_process(saved: Make, tmp_path: Path, kind: str, ensemble: int) -> None:
     """A fresh process, backtest or bot, finds the model and predicts bit for bit the same."""
-    run = saved(model_save_type=kind, training=LEARNS)
+    run = saved(model_save_type=kind, training=LEARNS | {"ensemble": ensemble})
     assert max(run.freqai.model.report["shares"]) > 0
+    assert len(run.freqai.model.weights) == ensemble
     assert run.path.name == f"cb_btc_{STAMP}_model.{kind}"
     script = [sys.executable, "-c", RESTARTED, str(Path(__file__).parents[1])]
     subprocess.run([*script, str(tmp_path), kind, str(ROWS)], check=True, cwd=tmp_path)
     for live in (False, True):
         again = pd.read_pickle(tmp_path / f"{live}.pkl")
         assert again.notna().any(axis=None)
-        assert again.equals(run.predictions)
+        assert labels_and_spreads(again).equals(labels_and_spreads(run.predictions))
+        assert live or again.equals(run.predictions)
 
 
 def test_nothing_saved_yet(regressor: Make, learnable: Make, kitchen: Make) -> None:
@@ -107,13 +117,16 @@ def test_nothing_saved_yet(regressor: Make, learnable: Make, kitchen: Make) -> N
     assert instance.dd.load_data(PAIR, kitchen(instance.config, frame, live=True)) is None
 
 
-def test_files_of_a_model(saved: Make) -> None:
+@pytest.mark.parametrize("ensemble", [1, 3])
+def test_files_of_a_model(saved: Make, ensemble: int) -> None:
     """Beside the archive lie FreqAI's own files, the history and the ridge regression.
 
-    Nothing temporary stays.
+    Further members of an ensemble have archives of their own; nothing temporary stays.
     """
-    names = {path.name.removeprefix(f"cb_btc_{STAMP}_") for path in saved().path.parent.iterdir()}
+    run = saved(training={"ensemble": ensemble, "epochs": 1})
+    names = {path.name.removeprefix(f"cb_btc_{STAMP}_") for path in run.path.parent.iterdir()}
     assert names == {
+        *(f"member_{number}.keras" for number in range(2, ensemble + 1)),
         "model.keras",
         "metadata.json",
         "feature_pipeline.pkl",
@@ -254,7 +267,7 @@ def test_flipped_bits(saved: Make, regressor: Make, kitchen: Make, kind: str) ->
     "name",
     [
         *("metadata.json", "feature_pipeline.pkl", "label_pipeline.pkl", "history.feather"),
-        "ridge.npz",
+        *("ridge.npz", "member_2.keras"),
     ],
 )
 def test_damage_beside_the_archive(
@@ -264,8 +277,8 @@ def test_damage_beside_the_archive(
     caplog: pytest.LogCaptureFixture,
     name: str,
 ) -> None:
-    """A model whose other files are damaged or gone is not used either."""
-    run = saved()
+    """A model whose other files are damaged is not used either, an ensemble's members included."""
+    run = saved(training={"ensemble": 2, "epochs": 1})
     beside = run.path.with_name(f"cb_btc_{STAMP}_{name}")
     beside.write_bytes(beside.read_bytes()[:20])
     assert load(regressor(), kitchen, run.frame) is None
@@ -345,11 +358,11 @@ def test_training_thread(saved: Make, learnable: Make, kitchen: Make) -> None:
     during = 0
     while not done.is_set():
         model, predictions = predict()
-        assert predictions.equals(run.predictions)
+        assert labels_and_spreads(predictions).equals(labels_and_spreads(run.predictions))
         during += 1
     thread.join()
     assert during > 0
-    assert predict()[1].equals(run.predictions)
+    assert labels_and_spreads(predict()[1]).equals(labels_and_spreads(run.predictions))
 
     model, dk = trained
     bot.dd.save_data(model, PAIR, dk)
@@ -360,7 +373,7 @@ def test_training_thread(saved: Make, learnable: Make, kitchen: Make) -> None:
     assert bot.model_exists(again)
     bot.model = bot.dd.load_data(PAIR, again)
     expected = bot.predict(frame, again)[0]
-    assert predictions.equals(expected)
+    assert labels_and_spreads(predictions).equals(labels_and_spreads(expected))
     assert not predictions.equals(run.predictions)
 
 
