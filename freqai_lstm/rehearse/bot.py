@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -36,6 +36,7 @@ class Bot:
     :param args: `["trade", "--dry-run", …]`.
     :param log: file for standard output and error.
     :param cwd: its working directory.
+    :param env: variables added to the current environment's.
     :param observer: called with this bot every two seconds while it is watched, and at its end.
     """
 
@@ -45,9 +46,11 @@ class Bot:
         *,
         log: Path,
         cwd: Path,
+        env: Mapping[str, str] | None = None,
         observer: Callable[[Bot], None] = lambda bot: None,
     ) -> None:
         self.args, self.log, self._cwd, self._observer = tuple(args), log, cwd, observer
+        self._env = env
         self.memory: list[int] = []
         self.started = self.ended = 0.0
         self.stop_seconds: float | None = None
@@ -59,7 +62,7 @@ class Bot:
         self.started = time.time()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
-            self._process = start_freqtrade(self.args, stdout=output, cwd=self._cwd)
+            self._process = start_freqtrade(self.args, stdout=output, cwd=self._cwd, env=self._env)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -63,11 +63,16 @@ def rehearse(
     except KeyboardInterrupt as interrupt:
         typer.secho("Interrupted; the bot was killed.", fg="red", err=True)
         raise typer.Exit(130) from interrupt
-    console.print(verdict(summary))
-    console.save_html(str(rehearsal.workdir / "rehearsal.html"), clear=False)
-    files = "summary.json, rehearsal.html, logs of the bot"
-    console.print(f"{rehearsal.workdir}: {files}", soft_wrap=True)
+    conclude(console, summary, rehearsal.workdir)
     raise typer.Exit(1 if summary["problems"] else 0)
+
+
+def conclude(console: Console, summary: dict[str, Any], workdir: Path) -> None:
+    """Print the verdict, and write all that the console has shown as `rehearsal.html`."""
+    console.print(verdict(summary))
+    console.save_html(str(workdir / "rehearsal.html"))
+    files = "summary.json, rehearsal.html, logs of the bot"
+    console.print(f"{workdir}: {files}", soft_wrap=True)
 
 
 def verdict(summary: dict[str, Any]) -> Panel:

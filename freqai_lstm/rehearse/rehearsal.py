@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -190,13 +191,14 @@ class Rehearsal:
             bot.watch(seconds)
             self._narrator.tell(f"Stopped by Ctrl-C in {bot.interrupt():.1f} s", "bold")
 
-    def bot(self) -> Bot:
-        """The next life of the bot, not started yet."""
+    def bot(self, env: Mapping[str, str] | None = None) -> Bot:
+        """The next life of the bot, not started yet; `env` is added to its environment."""
         args = ["trade", "--dry-run", *self._config_args(), "--datadir", str(self.workdir / "data")]
         args += ["--db-url", f"sqlite:///{self.database}"]
         args += ["--freqaimodel", "LSTMRegressor", "-s", "ScoreStrategy"]
         log = self.workdir / f"bot-{len(self.bots) + 1}.log"
-        self.bots.append(Bot(args, log=log, cwd=self.workdir, observer=self._narrator.follow))
+        follow = self._narrator.follow
+        self.bots.append(Bot(args, log=log, cwd=self.workdir, env=env, observer=follow))
         return self.bots[-1]
 
     def download(self) -> None:

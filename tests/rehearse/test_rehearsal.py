@@ -1,9 +1,8 @@
-"""The rehearsal: a real dry-run with kill -9 and restart, and what its summary makes of a log."""
+"""The rehearsal's parts: bot, log, narrator, summary, verdict; whole runs are in test_bots.py."""
 
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import time
 from datetime import datetime
@@ -18,16 +17,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from freqai_lstm.rehearse.bot import Bot, BotFailed
-from freqai_lstm.rehearse.command import rehearse, verdict
+from freqai_lstm.rehearse.command import conclude, rehearse, verdict
 from freqai_lstm.rehearse.log import LogSummary
 from freqai_lstm.rehearse.narration import Narrator
 from freqai_lstm.rehearse.parity import Parity
 from freqai_lstm.rehearse.rehearsal import MARKER, Rehearsal, RehearsalFailed
 from freqai_lstm.rehearse.summary import candles_of, read_history, summarize
-
-
-# What the run below told, as a pipe would get it.
-CONSOLE = Console(file=io.StringIO(), log_path=False, width=200)
 
 
 def told_by(console: Console) -> str:
@@ -39,150 +34,6 @@ def told_by(console: Console) -> str:
 def save_history(history: dict[str, pd.DataFrame], path: Path) -> None:
     """Write a prediction history as FreqAI does."""
     path.write_bytes(pickle.dumps(history))
-
-
-# --------------------------------------------------------------------- the run, end to end
-
-
-@pytest.fixture(scope="module")
-def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
-    """Two pairs, four minutes, retraining each minute, kill -9 during a training."""
-    workdir = tmp_path_factory.mktemp("rehearsal") / "work"
-    overrides = {"freqai": {"live_retrain_hours": 0.015}}
-    rehearsal = Rehearsal(
-        workdir, minutes=4.25, pairs=2, kill="training", overrides=overrides, console=CONSOLE
-    )
-    return rehearsal, rehearsal.run()
-
-
-@pytest.mark.slow
-def test_nothing_went_wrong(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """No failed training, no ERROR, no traceback, no missed candle; SIGINT ends the bot."""
-    _, summary = rehearsal
-    assert summary["problems"] == []
-    assert len(summary["stop_seconds"]) == 1
-
-
-@pytest.mark.slow
-def test_every_candle_is_predicted(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """Both pairs have a prediction for every candle after their first, in both lives."""
-    run, summary = rehearsal
-    assert summary["candles_missed"] == 0
-    assert {(row["pair"], row["killed"]) for row in summary["candles"]} == {
-        (pair, killed) for pair in run.pairs for killed in (True, False)
-    }
-    assert all(row["predicted"] >= 1 for row in summary["candles"] if not row["killed"])
-
-
-@pytest.mark.slow
-def test_restart_goes_on_where_it_was(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """The saved models serve at once, are not trained before their time, and history is kept."""
-    run, summary = rehearsal
-    assert summary["history_kept"]
-    assert summary["trainings_too_early"] == []
-    assert "No model ready" in run.bots[0].output()
-    assert "No model ready" not in run.bots[1].output()
-    # The first candle that closes after the start is predicted.
-    assert all(row["before_first"] <= 1 for row in summary["candles"] if not row["killed"])
-
-
-@pytest.mark.slow
-def test_it_trains_and_trades(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """Both pairs were trained more than once; trades were opened, and closed."""
-    _, summary = rehearsal
-    assert summary["trainings"] >= 4
-    assert summary["trainings_failed"] == 0
-    assert summary["trades"]["all"] >= 1
-    assert summary["trades"]["closed"] >= 1
-
-
-@pytest.mark.slow
-def test_live_equals_backtest(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """Within 1e-5 label standard deviations, also a model's first candles and after the restart."""
-    _, summary = rehearsal
-    predicted = summary["candles_predicted"]
-    assert summary["parity"]["candles"] == predicted > 0
-    assert summary["parity"]["models"] >= 2
-    assert summary["parity"]["worst_difference"] <= 1e-5
-    assert summary["parity"]["older_model_in_force"] == 0
-
-
-@pytest.mark.slow
-def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """The figures are in summary.json, with the memory of each life."""
-    run, summary = rehearsal
-    stored = json.loads((run.workdir / "summary.json").read_text())
-    assert stored["candles_predicted"] == summary["candles_predicted"]
-    assert len(stored["memory"]) == 2
-    assert all(life["peak"] >= life["end"] > 0 for life in stored["memory"])
-
-
-@pytest.mark.slow
-def test_it_tells_what_happens(rehearsal: tuple[Rehearsal, dict]) -> None:
-    """Trainings, first predictions, minutes, kill -9, the end and warnings are told in order."""
-    run, summary = rehearsal
-    told = told_by(CONSOLE)
-    order = ["2 pairs", "Trained BTC", "Killed", "First prediction", "Stopped"]
-    places = [told.index(order[0])]
-    for word in order[1:]:
-        places.append(told.index(word, places[-1]))
-    assert all(f"Trained {pair}" in told for pair in run.pairs)
-    assert "Warning: No model ready" in told
-    assert "Minute 1 of 4.25" in told
-    assert summary["first_prediction_seconds"][-1] > 0
-
-
-# ------------------------------------------------------------- from backtest to live, end to end
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rehearsal, dict]:
-    """Two pairs trained by a backtest, then a bot under the same identifier, killed half way.
-
-    One candle ahead, so that labels are relative to their size.
-    """
-    workdir = tmp_path_factory.mktemp("served") / "work"
-    ahead = {"freqai": {"feature_parameters": {"label_period_candles": 1}}}
-    rehearsal = Rehearsal(
-        workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True, overrides=ahead
-    )
-    return rehearsal, rehearsal.run()
-
-
-@pytest.mark.slow
-def test_backtest_models_serve_from_the_first_candle(served: tuple[Rehearsal, dict]) -> None:
-    """No training, no "no model ready"; the candle before the start is predicted already."""
-    run, summary = served
-    assert summary["problems"] == []
-    assert summary["trainings"] == 0
-    lives = [LogSummary.read(life.output()) for life in run.bots]
-    history = read_history(run.models)
-    for pair in run.pairs:
-        predicted = history[pair].loc[history[pair]["do_predict"] == 1, "date_pred"]
-        first_close = predicted.iloc[0].timestamp() + 60
-        # The first pass took the newest candle there was, or its download did.
-        assert lives[0].passes[0][0] - first_close < 120
-        assert first_close <= run.bots[0].started + 60
-
-
-@pytest.mark.slow
-def test_kill_loses_no_prediction(served: tuple[Rehearsal, dict]) -> None:
-    """Without any training to save it, the history is on disk after each pass."""
-    _, summary = served
-    assert summary["history_kept"]
-    assert summary["candles_lost_by_kill"] == 0
-    assert summary["parity"]["candles"] >= summary["candles_predicted"] > 0
-    assert summary["parity"]["worst_difference"] <= 1e-5
-
-
-@pytest.mark.slow
-def test_served_labels_were_relative(served: tuple[Rehearsal, dict]) -> None:
-    """What was compared above had been multiplied by a size, in the backtest and live."""
-    run, _ = served
-    stored = list(run.models.glob("sub-train-*/*_metadata.json"))
-    assert stored
-    for file in stored:
-        assert json.loads(file.read_text())["label_scale"]["feature"] == "%-label_scale"
 
 
 # ------------------------------------------------------------------------------- its parts
@@ -396,13 +247,16 @@ def test_parity_needs_candles() -> None:
 
 
 def test_verdict_names_problems_and_warnings(run: Bot, tmp_path: Path) -> None:
-    """The panel says passed or failed, with what failed and each warning in words."""
+    """The panel says passed or failed, with what failed and each warning in words; a page too."""
     parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
     arguments = ([run], tmp_path, tmp_path / "none", parity)
     summary = summarize(*arguments, pairs=["BTC"], retrain_hours=1.0)
     summary["warnings"] = {"outdated history [ETH]": 3}
-    console = Console(file=io.StringIO(), width=120)
-    console.print(verdict(summary))
+    console = Console(file=io.StringIO(), width=120, record=True)
+    Narrator(console, minutes=1).tell("Killed by kill -9")
+    conclude(console, summary, tmp_path)
+    page = (tmp_path / "rehearsal.html").read_text()
+    assert all(word in page for word in ("Killed by kill -9", "never predicted: BTC"))
     console.print(verdict(summary | {"problems": []}))
     failed, passed = told_by(console).split("╰", 1)
     assert "Rehearsal failed" in failed

@@ -1,10 +1,15 @@
-"""A real dry-run through every fault of the exchange, and what it did: predict, trade, say so.
+"""Real dry-runs: killed and started again, from a backtest's models, through an exchange's faults.
 
-Then what FreqUI gets from that bot over REST, and how Ctrl-C ends it.
+The three run at the same time, because a bot mostly waits for candles. Then what FreqUI gets from
+the last one over REST, and how Ctrl-C ends it.
 """
 
+import io
+import json
 import math
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,18 +28,186 @@ from faulty_run import (
     FaultyRun,
     live_run,
 )
+from rich.console import Console
+
+from freqai_lstm.rehearse.log import LogSummary
+from freqai_lstm.rehearse.rehearsal import Rehearsal
+from freqai_lstm.rehearse.summary import read_history
 
 
 LABELS = [f"&-t_{t}" for t in ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "atr", "stoch")]
 
 
+# What the killed run told, as a pipe would get it.
+CONSOLE = Console(file=io.StringIO(), log_path=False, width=200)
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
-    """The run that all tests here look at."""
-    return live_run(tmp_path_factory.mktemp("live-faults") / "work")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future]:
+    """All three, done.
+
+    `killed` trains anew each minute, and gets kill -9 during a training; `served` is trained by a
+    backtest and killed half way; `faulty` meets every fault of the exchange.
+    """
+    anew = {"minimal_roi": {"1": -1}, "freqai": {"live_retrain_hours": 0.015}}
+    killed = Rehearsal(
+        tmp_path_factory.mktemp("killed") / "work",
+        minutes=4.25,
+        pairs=2,
+        kill="training",
+        overrides=anew,
+        console=CONSOLE,
+    )
+    workdir = tmp_path_factory.mktemp("served") / "work"
+    served = Rehearsal(workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True)
+    with ThreadPoolExecutor() as threads:
+        return {
+            "faulty": threads.submit(live_run, tmp_path_factory.mktemp("faulty") / "work"),
+            "killed": threads.submit(lambda: (killed, killed.run())),
+            "served": threads.submit(lambda: (served, served.run())),
+        }
 
 
-# --------------------------------------------------------------------------- what it showed
+@pytest.fixture(scope="module")
+def rehearsal(runs: dict[str, Future]) -> tuple[Rehearsal, dict[str, Any]]:
+    """The run that is killed during a training, and its summary."""
+    return runs["killed"].result()
+
+
+@pytest.fixture(scope="module")
+def served(runs: dict[str, Future]) -> tuple[Rehearsal, dict[str, Any]]:
+    """The run with a backtest's models, and its summary."""
+    return runs["served"].result()
+
+
+@pytest.fixture(scope="module")
+def run(runs: dict[str, Future]) -> FaultyRun:
+    """The run through the faults."""
+    return runs["faulty"].result()
+
+
+# ------------------------------------------------------------------------ killed in a training
+
+
+@pytest.mark.slow
+def test_nothing_went_wrong(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """No failed training, no ERROR, no traceback, no missed candle; SIGINT ends the bot."""
+    _, summary = rehearsal
+    assert summary["problems"] == []
+    assert len(summary["stop_seconds"]) == 1
+
+
+@pytest.mark.slow
+def test_every_candle_is_predicted(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Both pairs have a prediction for every candle after their first, in both lives."""
+    run, summary = rehearsal
+    assert summary["candles_missed"] == 0
+    assert {(row["pair"], row["killed"]) for row in summary["candles"]} == {
+        (pair, killed) for pair in run.pairs for killed in (True, False)
+    }
+    assert all(row["predicted"] >= 1 for row in summary["candles"] if not row["killed"])
+
+
+@pytest.mark.slow
+def test_restart_goes_on_where_it_was(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """The saved models serve at once, are not trained before their time, and history is kept."""
+    run, summary = rehearsal
+    assert summary["history_kept"]
+    assert summary["trainings_too_early"] == []
+    assert "No model ready" in run.bots[0].output()
+    assert "No model ready" not in run.bots[1].output()
+    # The first candle that closes after the start is predicted.
+    assert all(row["before_first"] <= 1 for row in summary["candles"] if not row["killed"])
+
+
+@pytest.mark.slow
+def test_it_trains_and_trades(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Both pairs were trained more than once; trades were opened, and closed."""
+    _, summary = rehearsal
+    assert summary["trainings"] >= 4
+    assert summary["trainings_failed"] == 0
+    assert summary["trades"]["all"] >= 1
+    assert summary["trades"]["closed"] >= 1
+
+
+@pytest.mark.slow
+def test_live_equals_backtest(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Within 1e-5 label standard deviations, also a model's first candles and after the restart."""
+    _, summary = rehearsal
+    predicted = summary["candles_predicted"]
+    # A restart also predicts the candle that closed before it.
+    assert summary["parity"]["candles"] >= predicted > 0
+    assert summary["parity"]["models"] >= 2
+    assert summary["parity"]["worst_difference"] <= 1e-5
+    assert summary["parity"]["older_model_in_force"] == 0
+
+
+@pytest.mark.slow
+def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """The figures are in summary.json, with the memory of each life."""
+    run, summary = rehearsal
+    stored = json.loads((run.workdir / "summary.json").read_text())
+    assert stored["candles_predicted"] == summary["candles_predicted"]
+    assert len(stored["memory"]) == 2
+    assert all(life["peak"] >= life["end"] > 0 for life in stored["memory"])
+
+
+@pytest.mark.slow
+def test_it_tells_what_happens(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Trainings, first predictions, minutes, kill -9, the end and warnings are told in order."""
+    run, summary = rehearsal
+    assert isinstance(CONSOLE.file, io.StringIO)
+    told = CONSOLE.file.getvalue()
+    order = ["2 pairs", "Trained BTC", "Killed", "First prediction", "Stopped"]
+    places = [told.index(order[0])]
+    for word in order[1:]:
+        places.append(told.index(word, places[-1]))
+    assert all(f"Trained {pair}" in told for pair in run.pairs)
+    assert "Warning: No model ready" in told
+    assert "Minute 1 of 4.25" in told
+    assert summary["first_prediction_seconds"][-1] > 0
+
+
+# ------------------------------------------------------------------- from backtest to live
+
+
+@pytest.mark.slow
+def test_backtest_models_serve_from_the_first_candle(served: tuple[Rehearsal, dict]) -> None:
+    """No training, no "no model ready"; the candle before the start is predicted already."""
+    run, summary = served
+    assert summary["problems"] == []
+    assert summary["trainings"] == 0
+    lives = [LogSummary.read(life.output()) for life in run.bots]
+    history = read_history(run.models)
+    for pair in run.pairs:
+        predicted = history[pair].loc[history[pair]["do_predict"] == 1, "date_pred"]
+        first_close = predicted.iloc[0].timestamp() + 60
+        # The first pass took the newest candle there was, or its download did.
+        assert lives[0].passes[0][0] - first_close < 120
+        assert first_close <= run.bots[0].started + 60
+
+
+@pytest.mark.slow
+def test_kill_loses_no_prediction(served: tuple[Rehearsal, dict]) -> None:
+    """Without any training to save it, the history is on disk after each pass."""
+    _, summary = served
+    assert summary["history_kept"]
+    assert summary["candles_lost_by_kill"] == 0
+    assert summary["parity"]["candles"] >= summary["candles_predicted"] > 0
+    assert summary["parity"]["worst_difference"] <= 1e-5
+
+
+@pytest.mark.slow
+def test_served_labels_were_relative(served: tuple[Rehearsal, dict]) -> None:
+    """What was compared above had been multiplied by a size, in the backtest and live."""
+    run, _ = served
+    stored = list(run.models.glob("sub-train-*/*_metadata.json"))
+    assert stored
+    for file in stored:
+        assert json.loads(file.read_text())["label_scale"]["feature"] == "%-label_scale"
+
+
+# ------------------------------------------------------------------- through every fault
 
 
 @pytest.mark.slow
@@ -54,12 +227,12 @@ def test_bot_never_crashed(run: FaultyRun) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair != XRP])
 def test_pair_predicts_again(run: FaultyRun, pair: str) -> None:
-    """After the last fault a new candle has do_predict 1, and a score the strategy can trade.
+    """A candle that closed after the last fault has do_predict 1, and a score the strategy can trade.
 
     The few candles that the new pair was trained on may all have score 0: no scale, no T̂.
     """
     newest = run.frames[pair].iloc[-1]
-    assert newest["date"].timestamp() > run.off["clock"]
+    assert newest["date"].timestamp() + 60 > run.off["clock"]
     assert newest["do_predict"] == 1
     assert math.isfinite(newest["T_hat"]) or pair == ADA
 
