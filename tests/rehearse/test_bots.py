@@ -227,7 +227,7 @@ def test_bot_never_crashed(run: FaultyRun) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair != XRP])
 def test_pair_predicts_again(run: FaultyRun, pair: str) -> None:
-    """A candle that closed after the last fault has do_predict 1, and a score the strategy can trade.
+    """A candle that closed after the last fault has do_predict 1, and a score that can be traded.
 
     The few candles that the new pair was trained on may all have score 0: no scale, no T̂.
     """
