@@ -27,6 +27,8 @@ class LSTMParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    pooled: bool = True
+    ensemble: int = Field(1, ge=1, le=32)
     num_lstm_layers: int = Field(1, ge=1, le=16)
     units: int = Field(32, ge=1, le=4096)
     dropout_rate: float = Field(0.1, ge=0, lt=1)
@@ -43,8 +45,6 @@ class LSTMParameters(BaseModel):
     lr_factor: float = Field(0.5, gt=0, lt=1)
     min_learning_rate: float = Field(1e-5, ge=0, le=1)
     seed: int = Field(1, ge=0, le=2**31 - 1)
-    ensemble: int = Field(1, ge=1, le=32)
-    pooled: bool = True
     label_scale_feature: str = LABEL_SCALE
     candle_channel: bool = True
     calendar: bool = True
