@@ -63,7 +63,9 @@ UNUSABLE = (scaling.UnusableFeature, dataset.TextLabels)
 
 
 class LSTMRegressor(BaseRegressionModel):
-    """Stacked residual LSTMs for FreqAI; every numeric label of the strategy is one output.
+    """An LSTM with attention for FreqAI; every numeric label of the strategy is one output.
+
+    One network learns from all pairs; each pair adds it to a ridge regression of its own.
 
     In the configuration:
 
@@ -73,7 +75,7 @@ class LSTMRegressor(BaseRegressionModel):
             "model_save_type": "keras",
             "conv_width": 24,
             "data_split_parameters": {"test_size": 0.2},
-            "model_training_parameters": {"num_lstm_layers": 2, "units": 32, "epochs": 60}
+            "model_training_parameters": {"pooled": true, "ensemble": 1, "units": 32}
         }
 
     All parameters, with defaults and what is allowed: `freqai_lstm/model/parameters.py`.
