@@ -17,6 +17,7 @@ from freqai_lstm.model.compiled import CompiledNetwork
 from freqai_lstm.model.devices import load_tensorflow
 from freqai_lstm.model.network import NetworkShape, build_network
 from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.part import Part
 from freqai_lstm.model.pool import NetworkPool
 from freqai_lstm.model.training import Training
 from freqai_lstm.model.windows import Floats, Inputs, Rows, TrainingSet
@@ -78,24 +79,25 @@ def random_weights(parameters: LSTMParameters, width: int, features: int) -> Wei
 
 
 def train(network: Any, data: TrainingSet, after_epoch: Callable[[], Any] = lambda: None) -> Floats:
-    """Run a whole training; return the weights.
+    """Run a whole training of one pair, with its ridge regression; return the network's weights.
 
     :param network: a `CompiledNetwork`, or what offers the same to `Training`.
     :param after_epoch: called after every epoch, but not after the ridge regression.
     """
+    loss = NetworkPool(network.parameters).loss
+    part = Part.fit("A/B", data, range(data.inputs.features.shape[1]), loss)
     weights, _ = Training(
-        network, data, on_epoch=lambda _, epoch: after_epoch() if epoch else None
+        network, [part], on_epoch=lambda _, epoch: after_epoch() if epoch else None
     ).run()
-    return weights
+    return weights[0]
 
 
 def epoch_of(network: Any, data: TrainingSet) -> Callable[[], float]:
     """Make ready to train; what comes back trains one epoch, in batches of the parameters' size."""
-    network.reset()
-    constant = network.tf.constant
-    inputs = Inputs(*map(constant, data.inputs))
-    labels, weights = constant(data.labels), constant(data.weights)
-    return lambda: network.train(inputs, labels, weights, data.train_ends)
+    p, every_label = network.parameters, np.ones(data.labels.shape[1], np.float32)
+    network.reset(p.seed)
+    rows = tuple(map(network.tf.constant, (*data.inputs, data.labels, data.weights)))
+    return lambda: network.train(rows, every_label, data.train_ends, p.batch_size)
 
 
 def copied_windows(inputs: Inputs, ends: Rows, width: int, model: Any) -> list[NDArray]:

@@ -17,7 +17,9 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_para
 
 from benchmarks.model_under_test import Weights
 from freqai_lstm.model.candles import CHANNELS, FLAT, LEAST_VOLUME, LIMIT
+from freqai_lstm.model.network import HEADS, MIXTURES
 from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.ridge import Loss
 from freqai_lstm.model.windows import Floats, Inputs, Rows
 
 
@@ -29,53 +31,45 @@ LOSSES: dict[str, Any] = {
 NORM_EPSILON = 1e-3  # Keras' default; PyTorch's is 1e-5
 
 
-class Stack(nn.Module):
-    """Residual LSTMs: (windows, conv_width, inputs) to their last state, (windows, units)."""
-
-    def __init__(self, inputs: int, p: LSTMParameters) -> None:
-        super().__init__()
-        sizes = [inputs] + [p.units] * (p.num_lstm_layers - 1)
-        self.lstms = nn.ModuleList(nn.LSTM(size, p.units, batch_first=True) for size in sizes)
-        self.norms = nn.ModuleList(nn.LayerNorm(p.units, eps=NORM_EPSILON) for _ in sizes[1:])
-        self.dropout = nn.Dropout(p.dropout_rate)
-        self.state = nn.LayerNorm(p.units, eps=NORM_EPSILON)
-
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        stack, _ = self.lstms[0](windows)
-        for norm, lstm in zip(self.norms, self.lstms[1:], strict=True):
-            stack = stack + lstm(self.dropout(norm(stack)))[0]
-        return self.state(stack[:, -1])
-
-
 class TorchLSTM(nn.Module):
     """`build_network` of freqai_lstm/model/network.py, layer by layer, under the same names.
 
     `forward` maps windows (windows, conv_width, features) and, with `candle_channel`, (windows,
-    conv_width, 6) to (windows, labels).
+    conv_width, 10) to (windows, labels).
     """
 
-    def __init__(self, features: int, labels: int, p: LSTMParameters) -> None:
+    def __init__(self, conv_width: int, features: int, labels: int, p: LSTMParameters) -> None:
         super().__init__()
         self.dropout_features = nn.Dropout1d(p.input_dropout_rate)
-        sizes = {"features": features} | ({"candles": CHANNELS} if p.candle_channel else {})
-        self.stacks = nn.ModuleDict({name: Stack(size, p) for name, size in sizes.items()})
-        self.head = nn.Linear(p.units * len(sizes) + features, p.units)
+        self.mixtures = nn.Linear(features, MIXTURES) if p.candle_channel else None
+        first = CHANNELS + MIXTURES if p.candle_channel else features
+        sizes = [first] + [p.units] * (p.num_lstm_layers - 1)
+        self.lstms = nn.ModuleList(nn.LSTM(size, p.units, batch_first=True) for size in sizes)
+        self.norms = nn.ModuleList(nn.LayerNorm(p.units, eps=NORM_EPSILON) for _ in sizes[1:])
+        self.states = nn.LayerNorm(p.units, eps=NORM_EPSILON)
+        self.scores = nn.Linear(p.units, HEADS)
+        self.lags = nn.Linear(conv_width * first, p.units)
+        self.head = nn.Linear(p.units * (2 + HEADS) + features, p.units)
         self.dropout = nn.Dropout(p.dropout_rate)
-        self.residual = nn.Linear(p.units + features, labels, bias=False)
+        self.residual = nn.Linear(2 * p.units + features, labels, bias=False)
         nn.init.zeros_(self.residual.weight)
-        # Solved, not learned: LSTMRegressor's optimizer leaves it alone too.
-        self.ridge = nn.Linear(features, labels).requires_grad_(False)
-        nn.init.zeros_(self.ridge.weight)
-        nn.init.zeros_(self.ridge.bias)
 
     def forward(self, features: torch.Tensor, candles: torch.Tensor | None = None) -> torch.Tensor:
         seen = self.dropout_features(features.transpose(1, 2)).transpose(1, 2)
-        states = [self.stacks["features"](seen)]
-        if candles is not None:
-            states.append(self.stacks["candles"](candles))
+        stack = seen
+        if candles is not None and self.mixtures is not None:
+            stack = torch.cat([candles, self.mixtures(seen)], dim=2)
+        lags = self.lags(stack.flatten(1))
+        stack, _ = self.lstms[0](stack)
+        for norm, lstm in zip(self.norms, self.lstms[1:], strict=True):
+            stack = stack + lstm(self.dropout(norm(stack)))[0]
+        states = self.states(stack)
+        attention = torch.softmax(self.scores(states), dim=1)  # (windows, conv_width, heads)
+        picked = torch.bmm(attention.transpose(1, 2), states)  # (windows, heads, units)
         current = seen[:, -1]
-        head = self.dropout(torch.relu(self.head(torch.cat([*states, current], dim=1))))
-        return self.ridge(features[:, -1]) + self.residual(torch.cat([head, current], dim=1))
+        found = torch.cat([states[:, -1], picked.flatten(1), lags, current], dim=1)
+        head = self.dropout(torch.relu(self.head(found)))
+        return self.residual(torch.cat([head, lags, current], dim=1))
 
     @torch.no_grad()
     def load_keras_weights(self, weights: Weights) -> None:
@@ -98,30 +92,40 @@ class TorchLSTM(nn.Module):
 
     def _places(self) -> dict[str, Any]:
         """The parameter for each Keras variable, by its path."""
-        dense = {"head": self.head, "learned_residual": self.residual, "ridge": self.ridge}
-        places: dict[str, Any] = {f"{name}/kernel": part.weight for name, part in dense.items()}
-        places |= {"head/bias": self.head.bias, "ridge/bias": self.ridge.bias}
-        norms: dict[str, Any] = {}
-        stacks: dict[str, Any] = dict(self.stacks.items())
-        for name, stack in stacks.items():
-            for number, lstm in enumerate(stack.lstms, start=1):
-                cell = f"{name}_lstm_{number}/lstm_cell"
-                places |= {
-                    f"{cell}/kernel": lstm.weight_ih_l0,
-                    f"{cell}/recurrent_kernel": lstm.weight_hh_l0,
-                    f"{cell}/bias": lstm.bias_ih_l0,
-                }
-            norms |= {f"{name}_norm_{n}": norm for n, norm in enumerate(stack.norms, start=2)}
-            norms[f"{name}_state"] = stack.state
-        for name, norm in norms.items():
+        dense: dict[str, Any] = {"head": self.head, "scores": self.scores, "lags": self.lags}
+        if self.mixtures is not None:
+            dense["mixtures"] = self.mixtures
+        places: dict[str, Any] = {"residual/kernel": self.residual.weight}
+        for name, layer in dense.items():
+            places |= {f"{name}/kernel": layer.weight, f"{name}/bias": layer.bias}
+        lstms: Any = self.lstms
+        for number, lstm in enumerate(lstms, start=1):
+            cell = f"lstm_{number}/lstm_cell"
+            places |= {
+                f"{cell}/kernel": lstm.weight_ih_l0,
+                f"{cell}/recurrent_kernel": lstm.weight_hh_l0,
+                f"{cell}/bias": lstm.bias_ih_l0,
+            }
+        norms: dict[str, Any] = {f"norm_{n}": norm for n, norm in enumerate(self.norms, start=2)}
+        for name, norm in (norms | {"states": self.states}).items():
             places |= {f"{name}/gamma": norm.weight, f"{name}/beta": norm.bias}
         return places
+
+
+def row_losses(parameters: LSTMParameters) -> Loss:
+    """Return the loss of each row, from labels and predictions of shape (rows, labels)."""
+
+    def losses(labels: Floats, predictions: Floats) -> Floats:
+        pair = (torch.from_numpy(np.array(part)) for part in (predictions, labels))
+        return LOSSES[parameters.loss](*pair, reduction="none").mean(dim=1).numpy()
+
+    return losses
 
 
 class TorchNetwork:
     """What `CompiledNetwork` offers to `Training` and `TrainedLSTM`, in PyTorch.
 
-    Ridge regression, early stopping and the steps of the learning rate are therefore the same code.
+    Early stopping and the steps of the learning rate are therefore the same code.
     """
 
     tf = SimpleNamespace(constant=torch.from_numpy)
@@ -129,18 +133,19 @@ class TorchNetwork:
     def __init__(
         self, parameters: LSTMParameters, conv_width: int, features: int, labels: int
     ) -> None:
-        self.parameters, self.features, self.labels = parameters, features, labels
+        self.parameters, self.shape, self.labels = parameters, (conv_width, features), labels
         self.offsets = torch.arange(1 - conv_width, 1)
+        self.reads_candles = parameters.candle_channel
         self.lock = threading.RLock()
-        self.reset()
+        self.reset(parameters.seed)
 
-    def reset(self, weights: Floats | None = None) -> None:
+    def reset(self, seed: int, weights: Floats | None = None) -> None:
         p = self.parameters
-        torch.manual_seed(p.seed)
-        self.model = TorchLSTM(self.features, self.labels, p)
+        torch.manual_seed(seed)
+        self.model = TorchLSTM(*self.shape, self.labels, p)
         if weights is not None:
             self.set_weights(weights)
-        learned = [weight for weight in self.model.parameters() if weight.requires_grad]
+        learned = list(self.model.parameters())
         groups = [
             {"params": [w for w in learned if w.ndim > 1], "weight_decay": p.weight_decay},
             {"params": [w for w in learned if w.ndim == 1], "weight_decay": 0.0},
@@ -156,15 +161,6 @@ class TorchNetwork:
         # A copy: the parameters become views of it, and training changes them in place.
         vector_to_parameters(torch.from_numpy(weights).clone(), self.model.parameters())
 
-    @torch.no_grad()
-    def set_ridge(self, kernel: Floats, bias: Floats) -> None:
-        self.model.ridge.weight.copy_(torch.from_numpy(kernel.T))
-        self.model.ridge.bias.copy_(torch.from_numpy(bias))
-
-    @torch.no_grad()
-    def scale_residual(self, shares: Floats) -> None:
-        self.model.residual.weight.mul_(torch.from_numpy(shares)[:, None])
-
     @property
     def learning_rate(self) -> float:
         return self.optimizer.param_groups[0]["lr"]
@@ -174,16 +170,17 @@ class TorchNetwork:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def loss(self, labels: Floats, predictions: Floats) -> Floats:
-        pair = (torch.from_numpy(np.array(part)) for part in (predictions, labels))
-        return LOSSES[self.parameters.loss](*pair, reduction="none").mean(dim=1).numpy()
-
-    def train(self, inputs: Inputs, labels: Any, weights: Any, ends: Rows) -> float:
+    def train(
+        self, rows: tuple[Any, ...], label_weights: Floats, ends: Rows, batch_size: int
+    ) -> float:
         self.model.train()
+        features, candles, labels, weights = rows
+        inputs, of_label = Inputs(features, candles), torch.from_numpy(np.array(label_weights))
         loss, total = LOSSES[self.parameters.loss], 0.0
-        for batch in torch.from_numpy(ends.astype(np.int64)).split(self.parameters.batch_size):
+        for batch in torch.from_numpy(ends.astype(np.int64)).split(batch_size):
             predicted = self.model(*self.windows(inputs, batch))
-            losses = loss(predicted, labels[batch], reduction="none").mean(dim=1) * weights[batch]
+            each = loss(predicted, labels[batch], reduction="none") * of_label
+            losses = each.mean(dim=1) * weights[batch]
             self.optimizer.zero_grad(set_to_none=True)
             losses.mean().backward()
             clip_grad_norm_(self.model.parameters(), self.parameters.clip_norm)
@@ -211,12 +208,19 @@ class TorchNetwork:
 def _unit_free(windows: torch.Tensor) -> torch.Tensor:
     """`unit_free` of freqai_lstm/model/candles.py."""
     prices, close, volume = windows[:, :, :4], windows[:, :, 3:4], windows[:, :, 4:]
+    high, low = windows[:, :, 1:2], windows[:, :, 2:3]
     volatility = (close[:, 1:] - close[:, :-1]).abs().mean(dim=1, keepdim=True) + FLAT
-    mean = volume.mean(dim=1, keepdim=True)
-    share = torch.where(mean == 0, 0.0, volume / mean)
+
+    def log_share(of: torch.Tensor) -> torch.Tensor:
+        return torch.log(torch.where(of == 0, 0.0, volume / of) + LEAST_VOLUME)
+
     channels = [
         (prices - close[:, -1:]) / volatility,
         (close - windows[:, :, :1]) / volatility,
-        torch.log(share + LEAST_VOLUME),
+        log_share(volume.mean(dim=1, keepdim=True)),
+        (high - high.amax(dim=1, keepdim=True)) / volatility,
+        (low - low.amin(dim=1, keepdim=True)) / volatility,
+        log_share(volume.amax(dim=1, keepdim=True)),
+        torch.linspace(-1, 0, windows.shape[1])[:, None].expand_as(close),
     ]
     return torch.cat(channels, dim=2).clip(-LIMIT, LIMIT)

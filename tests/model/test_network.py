@@ -89,18 +89,21 @@ def test_residual_connections() -> None:
 def test_attention_picks_from_all_states() -> None:
     """Each head's shares of the candles sum to one, and what it picks is the states' mean by them.
 
-    The head of the network sees the last state, what was picked, and the newest features.
+    The head of the network sees the last state, what was picked, linear sums over the whole
+    window, and the newest features.
     """
     model = build()
-    names = ("states", "attention", "picked", "found", "features")
+    names = ("states", "attention", "picked", "found", "features", "candles_and_mixtures")
     parts = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
     rng = np.random.default_rng(1)
     windows = [rng.normal(size=(5, *one.shape[1:])) for one in model.inputs]
-    states, attention, picked, found, features = map(np.asarray, parts(windows))
+    states, attention, picked, found, features, stack = map(np.asarray, parts(windows))
     assert attention.shape == (5, WIDTH, HEADS)
     np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(picked, np.einsum("wch,wcu->whu", attention, states), atol=1e-6)
-    seen = [states[:, -1], picked.reshape(5, -1), features[:, -1]]
+    kernel, bias = model.get_layer("lags").get_weights()
+    lags = stack.reshape(5, -1) @ kernel + bias
+    seen = [states[:, -1], picked.reshape(5, -1), lags, features[:, -1]]
     np.testing.assert_allclose(found, np.hstack(seen), atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from pandas import DataFrame
 
 from benchmarks.model_under_test import random_training_set
 from benchmarks.speed.contenders import NativeTorch
-from benchmarks.speed.torch_network import TorchNetwork
+from benchmarks.speed.torch_network import TorchNetwork, row_losses
 from freqai_lstm.plugins import MODEL_FILE, load_plugin
 
 
@@ -40,5 +40,7 @@ class TorchLSTM(Base):
         parameters = self.parameters.model_copy(
             update={"epochs": epochs, "early_stopping_patience": epochs}
         )
-        self.pool = SimpleNamespace(network=lambda *shape: TorchNetwork(parameters, *shape))
+        self.pool = SimpleNamespace(
+            network=lambda *shape: TorchNetwork(parameters, *shape), loss=row_losses(parameters)
+        )
         return super().train(unfiltered_df, pair, dk, **kwargs)
