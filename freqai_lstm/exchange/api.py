@@ -19,7 +19,7 @@ from freqai_lstm.exchange.candles import (
     Market,
     milliseconds,
 )
-from freqai_lstm.exchange.faults import CONTROL, Faults, add_control
+from freqai_lstm.exchange.faults import Faults
 
 
 Json = dict[str, Any] | list[Any]
@@ -44,7 +44,6 @@ class BinanceApi:
     def application(self) -> web.Application:
         """The routes, with Binance's error answers for everything else."""
         app = web.Application(middlewares=[self._faults_and_errors])
-        add_control(app, self._faults)
         answers: dict[str, Callable[[web.Request], Json]] = {
             _BOTH + "ping": lambda request: {},
             _BOTH + "time": lambda request: {"serverTime": self._store.now_ms()},
@@ -69,8 +68,6 @@ class BinanceApi:
     async def _faults_and_errors(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.path.startswith(CONTROL):
-            return await handler(request)
         symbol, mode = request.query.get("symbol"), _mode(request)
         pairs = [m.pair for m in self._store.markets(mode) if m.symbol == symbol]
         replaced = await self._faults.before_answer(request.path, next(iter(pairs), None))

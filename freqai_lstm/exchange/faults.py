@@ -1,11 +1,6 @@
 """What can go wrong at the loopback exchange, switched on and off while it runs.
 
-From Python, `exchange.faults.inject("error", path="klines")` and `exchange.faults.clear()`; from
-anywhere else on this machine, over HTTP:
-
-    curl -X POST   http://127.0.0.1:8765/control/faults -d '{"kind": "slow", "seconds": 5}'
-    curl           http://127.0.0.1:8765/control/faults
-    curl -X DELETE http://127.0.0.1:8765/control/faults            # all; or /control/faults/slow
+`exchange.faults.inject("error", path="klines")`, and `exchange.faults.clear()`.
 
 Faults of answers end when they are cleared. Faults of candles become history: what an exchange
 once published about the past it does not take back.
@@ -16,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
@@ -38,7 +33,6 @@ CANDLE_KINDS = {
     "zero": "all four prices are 0",
 }
 KINDS = ANSWER_KINDS | LIVE_KINDS | CANDLE_KINDS
-CONTROL = "/control/faults"
 _SECONDS = {"slow": 5.0, "stale": 120.0, "hang": 3600.0}
 
 
@@ -145,26 +139,3 @@ class Faults:
 
     def _next_candle_ms(self) -> int:
         return (self.now_ms() // self._step_ms + 1) * self._step_ms
-
-
-def add_control(app: web.Application, faults: Faults) -> None:
-    """Let `CONTROL` list (GET), inject (POST, JSON of `inject`) and clear (DELETE) faults."""
-
-    async def show(request: web.Request) -> web.Response:
-        return web.json_response([asdict(fault) for fault in faults.active])
-
-    async def inject(request: web.Request) -> web.Response:
-        try:
-            fault = faults.inject(**(await request.json()))
-        except (TypeError, ValueError) as error:
-            return web.json_response({"error": str(error)}, status=400)
-        return web.json_response(asdict(fault))
-
-    async def clear(request: web.Request) -> web.Response:
-        faults.clear(request.match_info.get("kind"), pair=request.query.get("pair"))
-        return await show(request)
-
-    app.router.add_get(CONTROL, show)
-    app.router.add_post(CONTROL, inject)
-    app.router.add_delete(CONTROL, clear)
-    app.router.add_delete(CONTROL + "/{kind}", clear)

@@ -115,7 +115,8 @@ def _run(options: Any, scratch: Path, console: Console) -> None:
         if options.workers > 1:
             run_workers(sys.argv[1:], options.workers, options.seed)
         best = search.run(study)
-        held_out = search.compare(best) if search.held_out else {}
+        other = best.params != search.defaults
+        held_out = search.compare(best) if search.held_out and other else {}
     report = build_report(search, study, held_out)
     print_report(report, console)
     _write(folder / "report.json", report)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,15 +77,6 @@ def folder_candles(datadir: Path, pair: str = BTC) -> np.ndarray:
         pair, "1h", datadir, drop_incomplete=False, candle_type=CandleType.FUTURES
     )
     return frame[["open", "high", "low", "close", "volume"]].to_numpy()
-
-
-def control(exchange: LoopbackExchange, method: str, path: str = "", body: Any = None) -> Any:
-    """A request to the control address."""
-    data = None if body is None else json.dumps(body).encode()
-    url = f"{exchange.url}/control/faults{path}"
-    request = urllib.request.Request(url, data=data, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
 
 
 # ------------------------------------------------------------------------------ the replay
@@ -328,29 +316,12 @@ def test_clock_step(exchange: LoopbackExchange) -> None:
     assert candles(exchange)[-1, 0] == before - 3 * MINUTE
 
 
-def test_control_address(exchange: LoopbackExchange) -> None:
-    """Faults can be listed, made and cleared over HTTP, also while every answer is an error."""
-    assert control(exchange, "GET") == []
-    made = control(exchange, "POST", body={"kind": "error", "status": 500})
-    assert (made["kind"], made["status"]) == ("error", 500)
-    control(exchange, "POST", body={"kind": "slow", "seconds": 0.1, "path": "time"})
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(exchange.url + "/fapi/v1/ping")
-    assert refused.value.code == 500
-    assert [fault["kind"] for fault in control(exchange, "GET")] == ["error", "slow"]
-    assert [fault["kind"] for fault in control(exchange, "DELETE", "/error")] == ["slow"]
-    assert control(exchange, "DELETE") == []
-    assert exchange.faults.active == ()
-
-
 def test_wrong_faults_are_refused(exchange: LoopbackExchange, datadir: Path) -> None:
     """An unknown kind is named; candles of a folder that is not replayed cannot be changed."""
     with pytest.raises(ValueError, match="no fault 'sloth'; use one of slow, error"):
         exchange.faults.inject("sloth")
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        control(exchange, "POST", body={"kind": "slow", "minutes": 3})
-    assert refused.value.code == 400
-    assert "minutes" in json.load(refused.value)["error"]
+    with pytest.raises(TypeError, match="minutes"):
+        exchange.faults.inject("slow", minutes=3)
     still = LoopbackExchange(datadir)
     with pytest.raises(ValueError, match="needs a live exchange"):
         still.faults.inject("flat")
