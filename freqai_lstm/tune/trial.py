@@ -95,6 +95,7 @@ class WalkForward:
     def _backtest(self, arguments: Mapping[str, Any], timerange: str, results: Path) -> None:
         command = ["backtesting", "--timerange", timerange, "--cache", "none"]
         if self.metric is Metric.SHARPE:
+            results.mkdir(parents=True, exist_ok=True)  # else freqtrade takes it for a file's name
             command += ["--backtest-directory", str(results)]
         else:
             command += ["--export", "none"]
