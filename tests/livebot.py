@@ -15,6 +15,9 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy import IStrategy
 from pandas import DataFrame
 
+from freqai_lstm.model.pairs import PairFrames
+from freqai_lstm.model.storage import TrainedLSTM
+
 
 FIRST, SECOND = 1709251200, 1709337600  # 2024-03-01 and 2024-03-02
 
@@ -56,18 +59,20 @@ def full_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def candles(rows: int, start: str = "2024-02-01") -> DataFrame:
+def candles(rows: int, start: str = "2024-02-01", seed: int = 1) -> DataFrame:
     """A seeded random walk of hourly candles."""
-    close = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.01, rows)))
+    close = 100 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0, 0.01, rows)))
     dates = pd.date_range(start, periods=rows, freq="h", tz="UTC")
     prices = dict.fromkeys(("open", "high", "low", "close"), close)
     return DataFrame({"date": dates, **prices, "volume": 1.0})
 
 
 class LiveBot:
-    """LSTMRegressor as a bot has it, with a strategy and 600 candles in memory."""
+    """LSTMRegressor as a bot has it, with a strategy and 600 candles of each pair in memory."""
 
-    def __init__(self, lstm: ModuleType, config: dict[str, Any]) -> None:
+    def __init__(
+        self, lstm: ModuleType, config: dict[str, Any], pairs: tuple[str, ...] = (PAIR,)
+    ) -> None:
         self.config = config | {
             "runmode": RunMode.DRY_RUN,
             "candle_type_def": CandleType.SPOT,
@@ -77,18 +82,31 @@ class LiveBot:
         self.freqai = lstm.LSTMRegressor(config=self.config)
         self.dd = self.freqai.dd
         self.freqai.live = True
-        self.dd.set_pair_dict_info({"pair": PAIR})
-        self.dd.historic_data = {PAIR: {"1h": candles(600)}}
         self.strategy = Momentum(self.config)
-        self.strategy.dp = SimpleNamespace(runmode=RunMode.DRY_RUN)
+        self.whitelist: list[str] = []
+        self.strategy.dp = SimpleNamespace(
+            runmode=RunMode.DRY_RUN, current_whitelist=lambda: self.whitelist
+        )
+        self.dd.historic_data = {}
+        for pair in pairs:
+            self.join(pair)
+        if len(pairs) > 1:  # as `start` does
+            self.freqai._frames = PairFrames(self.config, self.strategy)
 
-    def train(self, stamp: int) -> None:
-        """Train on the candles up to `stamp`, as the scanning thread does."""
-        dk = FreqaiDataKitchen(self.config, True, PAIR)
-        dk.set_paths(PAIR, stamp)
+    def join(self, pair: str, rows: int = 600) -> None:
+        """Let a pair with so many candles join the whitelist."""
+        self.whitelist.append(pair)
+        self.dd.set_pair_dict_info({"pair": pair})
+        self.dd.historic_data[pair] = {"1h": candles(rows, seed=len(self.whitelist))}
+
+    def train(self, stamp: int, pair: str = PAIR) -> TrainedLSTM:
+        """Train a pair on the candles up to `stamp`, as the scanning thread does."""
+        dk = FreqaiDataKitchen(self.config, True, pair)
+        dk.set_paths(pair, stamp)
         window = TimeRange("date", "date", 1706745600 + 86400, stamp)
         whole = TimeRange("date", "date", 1706745600, SECOND)
-        self.freqai.extract_data_and_train_model(window, PAIR, self.strategy, dk, whole)
+        self.freqai.extract_data_and_train_model(window, pair, self.strategy, dk, whole)
+        return self.dd.model_dictionary[pair]
 
     def new_candle(self, rows: int) -> DataFrame:
         """Predict as `start_live` does when the strategy's frame ends with candle `rows`.

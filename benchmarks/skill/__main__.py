@@ -83,7 +83,6 @@ def run_one(
                 freqaimodel_path=MODEL_FILE.parent,
                 output=folder,
                 baselines=baselines,
-                importance_windows=0,
             )
     return json.loads(report.read_text(encoding="utf-8"))
 

@@ -37,8 +37,9 @@ MODELS = {
     "transformer": "PyTorchTransformerRegressor",
     "lightgbm": "LightGBMRegressorMultiTarget",
 }
-# What FreqAI says after a training, and what LSTMRegressor says.
-SECONDS = re.compile(r"Done training \S+ \(([\d.]+) secs\)|on \d+ windows in ([\d.]+) s")
+# What FreqAI says after a training, and what LSTMRegressor says; the line of the network that all
+# pairs share ends otherwise, and its seconds are in those of the pair that needed it first.
+SECONDS = re.compile(r"Done training \S+ \(([\d.]+) secs\)|on \d+ windows in ([\d.]+) s[:;]")
 
 
 def backtest(name: str, size: Facts, folder: Path) -> Prepared:

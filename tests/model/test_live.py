@@ -193,6 +193,18 @@ def test_retraining_changes_the_model_between_candles(start: Callable[..., LiveB
     assert after["&-return_std"].iloc[-1] != before["&-return_std"].iloc[-1]
 
 
+def test_interval_and_spread_reach_the_strategy(start: Callable[..., LiveBot]) -> None:
+    """Live too, each label has its interval and, of an ensemble, its spread, candle by candle."""
+    training = {"ensemble": 2, "epochs": 10, "learning_rate": 0.02}
+    bot = start(training=training)
+    bot.train(SECOND)
+    frame = [bot.new_candle(ROWS + step) for step in range(3)][-1].tail(3)
+    assert frame["do_predict"].tolist() == [1, 1, 1]
+    assert (frame["&-return_lower"] < frame["&-return_upper"]).all()
+    assert (frame["&-return_spread"] > 0).all()
+    assert frame["&-return_std"].iloc[-1] > 0
+
+
 def test_label_statistics_of_recent_predictions(start: Callable[..., LiveBot]) -> None:
     """With `fit_live_predictions_candles`, mean and std are those of the last real predictions."""
     bot = start(fit_live_predictions_candles=3)

@@ -442,6 +442,21 @@ def test_fit_live_predictions_without_do_predict(trained: Make) -> None:
     assert statistics(run.dk) == {"&-a": (2.0, 1.0), "&-b": (2.0, 0.0)}
 
 
+def test_interval_covers_four_of_five(trained: Make, learnable: Make) -> None:
+    """Where errors are alike from candle to candle, so often the label lies between the two."""
+    frame = learnable(TRAINED + 1000)
+    noise = np.random.default_rng(7).normal(size=(len(frame), 2))
+    frame[LABELS] = frame[["%-x0", "%-x1"]].to_numpy() + noise * [0.5, 3.0]
+    run = trained(frame, features={"label_period_candles": 1})
+    predictions, _ = run.predict(run.window)
+    for label, deviation in (("&-a", 0.5), ("&-b", 3.0)):
+        actual = run.window[label].to_numpy()
+        lower, upper = (predictions[label + end].to_numpy() for end in ENDS)
+        assert ((lower < actual) & (actual < upper)).mean() == pytest.approx(0.8, abs=0.03)
+        width = 2 * 1.2816 * deviation  # from the 10th to the 90th percentile of a normal
+        assert np.mean(upper - lower) == pytest.approx(width, rel=0.15)
+
+
 # ------------------------------------------------------------------ labels relative to a scale
 
 
