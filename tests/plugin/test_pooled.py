@@ -80,7 +80,8 @@ def test_one_network_per_window_serves_both_pairs(pooled: FreqtradeRun, workshop
     assert len(btc) == len(eth) == 4, "two windows, two members"
     for one, other in zip(btc, eth, strict=True):
         assert (one == other).all()
-    assert not any(np.array_equal(*members) for members in (btc[:2], btc[2:]))
+    for first, second in (btc[:2], btc[2:]):
+        assert not np.array_equal(first, second), "two members, two seeds"
     kernels = [arrays(workshop.models("pooled"), coin)[2] for coin in COINS]
     assert kernels[0].shape != kernels[1].shape or (kernels[0] != kernels[1]).any()
 
