@@ -57,10 +57,26 @@ def as_markdown(figures: dict[str, Any]) -> str:
     horizons = figures["horizons"]
     return render(
         HERE / "article.md.j2",
+        holding=holding(horizons),
         accuracies={horizon: readings(found) for horizon, found in horizons.items()},
         trades={horizon: trades(found) for horizon, found in horizons.items()},
         **figures,
     )
+
+
+def holding(horizons: dict[str, Any]) -> list[str]:
+    """The models' figures whose interval holds 0.63, in words."""
+    found = []
+    for horizon, models in horizons.items():
+        for model, of in models.items():
+            shares = {words: of["readings"][name]["model"] for name, words in READINGS.items()}
+            shares["share of winning trades"] = of["trades"]["won"]
+            found += [
+                f"{model}, {horizon} ahead: {words}, {share['value']:.2f}"
+                for words, share in shares.items()
+                if share["low"] <= CLAIM <= share["high"]
+            ]
+    return found
 
 
 def readings(found: dict[str, Any]) -> list[dict[str, str]]:
