@@ -82,7 +82,9 @@ def verdict(difference: dict[str, dict[str, float]]) -> str:
         for side, found in (("Lower", lower), ("Higher", higher))
         if found
     ]
-    return " ".join([*said, "All else: no difference that this range can show."])
+    return " ".join(
+        [*said, f"{'All else' if said else 'All'}: no difference that this range can show."]
+    )
 
 
 def rows(found: dict[str, Any]) -> list[dict[str, str]]:
