@@ -53,6 +53,7 @@ def assemble(
         shares = part.shares(added)
         added = shares * added
     scores = part.scores(added)
+    lowest, highest = part.feature_range()
     zero = np.zeros((1, data.labels.shape[1]))
     errors = unscaled(part.errors(added), label_pipeline) - unscaled(zero, label_pipeline)
     report = learned.report | {
@@ -73,6 +74,8 @@ def assemble(
         kernel=ridge.kernel,
         bias=ridge.bias,
         shares=shares,
+        lowest=lowest,
+        highest=highest,
         calibration=Calibration(errors[-NEWEST:], np.empty((0, data.labels.shape[1]))),
         report=report,
     )

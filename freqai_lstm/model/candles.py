@@ -42,6 +42,48 @@ def candle_rows(frame: pd.DataFrame) -> Floats:
     return values.astype(np.float32)
 
 
+def summary_names(conv_width: int) -> list[str]:
+    """Name the columns of `summaries`."""
+    short, whole = _lengths(conv_width)
+    moves = [f"log_{what}_{length}" for what in ("return", "range") for length in (short, whole)]
+    return [*moves, f"log_volume_{short}"]
+
+
+def summaries(frame: pd.DataFrame, conv_width: int) -> Floats:
+    """Return how much prices moved and how much was traded, over the window and its newest quarter.
+
+    They are what a heterogeneous autoregression knows of a window (HAR, Corsi 2009), for the ridge
+    regression; the windows that the network reads are free of just these units.
+
+    :param frame: candles as the strategy has them.
+    :return: array of shape (rows, 5): logarithms of the mean absolute return and of the mean
+        range (high - low), both over two lengths, and of the volume's newest quarter relative to
+        the window's; near zero for hourly candles, 0 where the candles before are not in the frame.
+    """
+    short, whole = _lengths(conv_width)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.log(frame[COLUMNS[:4]].to_numpy(dtype=float))
+    logs = pd.DataFrame(values, columns=COLUMNS[:4], index=frame.index)
+    # In 64 bits: the small returns of a calm market are differences of large logarithms.
+    moves, ranges = logs["close"].diff().abs(), logs["high"] - logs["low"]
+
+    def mean(values: pd.Series, length: int) -> pd.Series:
+        return values.rolling(length).mean()
+
+    share = mean(frame["volume"], short) / mean(frame["volume"], whole)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = [np.log(mean(moves, length) + FLAT) + 6 for length in (short, whole)]
+        columns += [np.log(mean(ranges, length) + FLAT) + 5 for length in (short, whole)]
+        columns.append(np.log(share + LEAST_VOLUME))
+    found = np.column_stack(columns)
+    return np.where(np.isfinite(found), found, 0.0).astype(np.float32)
+
+
+def _lengths(conv_width: int) -> tuple[int, int]:
+    whole = max(1, conv_width - 1)  # returns within a window
+    return max(1, whole // 4), whole
+
+
 def unit_free(tf: Any, windows: Any) -> Any:
     """Free windows of the pair's price and volume, the same way for every pair.
 

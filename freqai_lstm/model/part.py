@@ -84,6 +84,18 @@ class Part:
         r2 = r_squared(actual * scales, predicted * scales)
         return {"val_loss": float(loss), "val_r2": r2}
 
+    def feature_range(self) -> tuple[Floats, Floats]:
+        """Smallest and largest value of each feature at the windows, each of shape (features,).
+
+        Without bounds where the ridge regression is exact: it holds everywhere then.
+        """
+        ends = np.concatenate([self.data.train_ends, self.data.validation_ends])
+        features = np.asarray(self.data.inputs.features)[ends]
+        if self.exact:
+            unbounded = np.full(features.shape[1], np.inf, np.float32)
+            return -unbounded, unbounded
+        return features.min(axis=0), features.max(axis=0)
+
     def errors(self, added: Floats) -> Floats:
         """Errors on windows that no weight was fitted on, of shape (windows, labels).
 

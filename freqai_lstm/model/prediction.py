@@ -73,6 +73,7 @@ def predict_candles(
     maker = InputMaker(
         frame,
         timeframe_seconds,
+        conv_width,
         candle_channel=model.network.reads_candles,
         with_calendar={*calendar_names(timeframe_seconds)} <= {*model.features},
     )

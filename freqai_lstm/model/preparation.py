@@ -49,6 +49,7 @@ class Preparation:
         """
         parameters, pair = self.parameters, dk.pair
         horizon = self.freqai["feature_parameters"].get("label_period_candles", 0)
+        width = self.freqai["conv_width"]
         frame, infinite = dataset.numeric_labels(frame, dk.label_list)
         if infinite:
             logger.warning(f"{pair}: {infinite} candles have infinite labels and are left out.")
@@ -67,6 +68,7 @@ class Preparation:
         inputs = InputMaker(
             frame,
             self.timeframe_seconds,
+            width,
             candle_channel=parameters.candle_channel,
             with_calendar=parameters.calendar,
         )
@@ -95,8 +97,8 @@ class Preparation:
                 "svm_params or use_DBSCAN_to_remove_outliers in freqai.feature_parameters."
             )
         validation = blocks[1] if len(blocks) > 1 else None
-        width = self.freqai["conv_width"]
         data = dataset.training_set(blocks[0], validation, inputs, width, horizon)
         checks.check_windows(data, frame, pair, self.freqai)
         names = inputs.names([str(name) for name in blocks[0].features.columns])
-        return Part.fit(pair, data, range(len(names)), self.loss), names
+        network_features = range(len(names) - len(inputs.summary_names))
+        return Part.fit(pair, data, network_features, self.loss), names

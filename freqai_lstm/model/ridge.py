@@ -62,7 +62,12 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     for block in np.array_split(ends, FOLDS):
         with np.errstate(invalid="ignore"):  # features that are not finite, see _solve
             # Shape (penalties, rows, labels); the first is the flat prediction.
-            candidates = _design(data, block) @ _solve(data, _others(data, ends, block), medians)
+            others = _others(data, ends, block)
+            seen = _design(data, block)
+            if len(others):  # as in prediction: features beyond what was seen count as seen
+                known = _design(data, others)
+                seen = np.clip(seen, known.min(axis=0), known.max(axis=0))
+            candidates = seen @ _solve(data, others, medians)
         candidates += medians
         losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]
         blocks.append(candidates)

@@ -36,7 +36,7 @@ from freqai_lstm.model.windows import Floats, Inputs, Rows
 
 logger = logging.getLogger(__name__)
 
-ARRAYS = ("kernel", "bias", "shares")  # of a TrainedLSTM, in `…_ridge.npz`
+ARRAYS = ("kernel", "bias", "shares", "lowest", "highest")  # of a TrainedLSTM, in `…_ridge.npz`
 HISTORY = "history"  # the last training candles, which the first windows after them begin in
 
 
@@ -63,6 +63,8 @@ class TrainedLSTM:
     kernel: Floats  # (features, labels), of the ridge regression
     bias: Floats  # (labels,)
     shares: Floats  # (labels,), of the network
+    lowest: Floats  # (features,), seen in training; features beyond count as these
+    highest: Floats
     calibration: Calibration  # of the intervals, in the labels' own unit
     report: dict[str, Any] = field(default_factory=dict)
     tb_logger: Any = None  # FreqAI's get_init_model sets it
@@ -90,7 +92,10 @@ class TrainedLSTM:
 
     def predict(self, inputs: Inputs, ends: Rows) -> Prediction:
         """Predict the windows that end at `ends`."""
-        mean = np.asarray(inputs.features)[ends] @ self.kernel + self.bias  # (windows, labels)
+        # A linear model goes on for ever beyond what it has seen, a new price record for example.
+        features = np.clip(np.asarray(inputs.features), self.lowest, self.highest)
+        inputs = Inputs(features, inputs.candles)
+        mean = features[ends] @ self.kernel + self.bias  # (windows, labels)
         spread = np.zeros_like(mean)
         if self.shares.any():
             seen = network_inputs(inputs, self.columns)

@@ -41,7 +41,7 @@ def test_calendar_of_a_timeframe(seconds: int, columns: int) -> None:
 def test_rows_find_their_candle() -> None:
     """Rows that outlier steps have left keep the candles and the calendar of their own time."""
     whole = frame()
-    maker = InputMaker(whole, HOUR, candle_channel=True, with_calendar=True)
+    maker = InputMaker(whole, HOUR, WIDTH, candle_channel=True, with_calendar=True)
     features = np.arange(30.0)[:, None]
     every, valid = maker(features, maker.candles)
     kept = np.array([0, 3, 4, 29])
@@ -56,7 +56,7 @@ def test_impossible_price_is_no_valid_row() -> None:
     """The row is marked, and what the network is given instead is finite."""
     whole = frame()
     whole.loc[7, "open"] = 0.0
-    maker = InputMaker(whole, HOUR, candle_channel=True, with_calendar=True)
+    maker = InputMaker(whole, HOUR, WIDTH, candle_channel=True, with_calendar=True)
     found, valid = maker(np.zeros((30, 1)), maker.candles)
     assert np.flatnonzero(~valid).tolist() == [7]
     assert np.isfinite(found.candles).all()
@@ -65,7 +65,7 @@ def test_impossible_price_is_no_valid_row() -> None:
 def test_both_can_be_switched_off() -> None:
     """Without calendar the features are alone; without candle channel no price is looked at."""
     whole = frame()[["date"]]
-    maker = InputMaker(whole, HOUR, candle_channel=False, with_calendar=False)
+    maker = InputMaker(whole, HOUR, WIDTH, candle_channel=False, with_calendar=False)
     found, valid = maker(np.ones((30, 2)), maker.candles)
     assert found.features.tolist() == np.ones((30, 2)).tolist()
     assert valid.all()

@@ -188,7 +188,8 @@ class LSTMRegressor(BaseRegressionModel):
         if self._frames is not None and not part.exact:
             learned = self._pooled_network(self._frames, dk)
         if learned is None:
-            learned, shared = self._learn([part], features, pair, dk), features
+            names = [features[column] for column in part.columns]
+            learned, shared = self._learn([part], names, pair, dk), features
         model = assemble(part, features, shared, learned, dk.label_pipeline)
         if not self.live:
             known = self._known_errors(unfiltered_df, dk)
