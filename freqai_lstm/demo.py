@@ -31,7 +31,7 @@ from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.freqtrade_run import FreqtradeFailed, run_freqtrade
 from freqai_lstm.init import place
 from freqai_lstm.market import generate_market, known_volatility
-from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
+from freqai_lstm.plugins import RANGE_FILE, load_plugin
 
 
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
@@ -39,10 +39,9 @@ START, END = datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 21, tzinfo=UTC)
 TRAIN_DAYS, WINDOWS, HORIZON = 90, 2, 6
 # Before the training days FreqAI wants the strategy's start-up candles of the longest timeframe.
 FIRST = START - timedelta(days=TRAIN_DAYS + 50)
-STRATEGY = STRATEGY_FILE.with_name("RangeStrategy.py")
 # Changes to config.example.json, for a run of a minute or two.
 SETTINGS: dict[str, Any] = {
-    "strategy": STRATEGY.stem,
+    "strategy": RANGE_FILE.stem,
     "max_open_trades": len(PAIRS),
     "exchange": {"pair_whitelist": list(PAIRS)},
     "freqai": {
@@ -112,7 +111,6 @@ def prepare(workdir: Path) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / MARKER).touch()
     place(workdir / "user_data")
-    shutil.copy2(STRATEGY, workdir / "user_data" / "strategies")
     (workdir / "demo.json").write_text(json.dumps(SETTINGS, indent=4) + "\n", encoding="utf-8")
     generate_market(workdir / "data", PAIRS, start=FIRST, end=END)
 
@@ -145,7 +143,7 @@ def evaluated(workdir: Path) -> dict[str, Any]:
     report = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
     if report["notes"]:
         raise DemoFailed("Expected predictions of all windows. " + " ".join(report["notes"]))
-    figures: dict[str, Any] = report["targets"][load_plugin(STRATEGY).LABEL]
+    figures: dict[str, Any] = report["targets"][load_plugin(RANGE_FILE).LABEL]
     for pair, found in figures["pairs"].items():
         r2 = found["model"]["r2"]
         if not (r2 or 0) > 0:
@@ -159,7 +157,7 @@ def known_r2(datadir: Path, pair: str) -> float:
     """R² on the predicted candles of one who knows the generator's state, and nothing later."""
     candles = load_pair_history(pair, "1h", datadir, candle_type=CandleType.FUTURES)
     known = np.log(known_volatility(pair, pd.DatetimeIndex(candles["date"]), HORIZON))
-    label = load_plugin(STRATEGY).log_range(candles, HORIZON).shift(-HORIZON)
+    label = load_plugin(RANGE_FILE).log_range(candles, HORIZON).shift(-HORIZON)
     rows = pd.DataFrame({"known": known.to_numpy(), "label": label.to_numpy()}, known.index)
     rows = rows.dropna()
     trained, unseen = rows[: START - HORIZON * timedelta(hours=1)], rows[START:]

@@ -24,10 +24,16 @@ from rich.console import Console
 from rich.table import Table
 
 from freqai_lstm.model.parameters import check_freqai, read_parameters
-from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, SHIPPED, STRATEGY_FILE
+from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, RANGE_FILE, SHIPPED, STRATEGY_FILE
 
 
-FILES = (MODEL_FILE, STRATEGY_FILE, EXAMPLE_CONFIG, SHIPPED / "config.spot.json")
+FILES = (
+    MODEL_FILE,
+    STRATEGY_FILE,
+    RANGE_FILE,
+    EXAMPLE_CONFIG,
+    SHIPPED / "config.spot.json",
+)
 RELEASES = Path(__file__).with_name("releases.json")
 
 State = Literal["new", "up to date", "replaced", "kept"]

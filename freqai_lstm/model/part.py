@@ -14,18 +14,12 @@ from freqai_lstm.model.shares import cautious_shares
 from freqai_lstm.model.windows import Floats, Inputs, TrainingSet
 
 
-# A ridge regression that leaves less than this share of the medians' loss is exact, but for
-# rounding of 32 bit numbers.
-EXACT = 1e-6
-
-
 @dataclass(frozen=True)
 class Part:
     """Hold a pair's training set with its ridge regression.
 
     `columns` of shape (network features,): which columns of the set's features the network reads,
-    -1 where the pair has none and the network sees zeros. `exact` says that the ridge regression
-    explains all of the labels.
+    -1 where the pair has none and the network sees zeros.
     """
 
     pair: str
@@ -33,7 +27,6 @@ class Part:
     ridge: Ridge
     columns: NDArray[np.intp]
     loss: Loss
-    exact: bool
 
     @classmethod
     def fit(cls, pair: str, data: TrainingSet, columns: Sequence[int], loss: Loss) -> Part:
@@ -42,12 +35,12 @@ class Part:
         :param loss: of each row, from labels and predictions of shape (rows, labels).
         """
         ridge = fit_ridge(data, loss)
-        ends = np.concatenate([data.train_ends, data.validation_ends])
-        labels = data.labels[ends]
-        medians = np.broadcast_to(ridge.medians, labels.shape)
-        left = loss(labels, ridge.out_of_fold[ends]).mean()
-        exact = bool(np.isfinite(left) and left <= EXACT * loss(labels, medians).mean())
-        return cls(pair, data, ridge, np.asarray(columns, dtype=np.intp), loss, exact)
+        return cls(pair, data, ridge, np.asarray(columns, dtype=np.intp), loss)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the ridge regression explains all of the labels."""
+        return self.ridge.exact
 
     @property
     def residuals(self) -> Floats:

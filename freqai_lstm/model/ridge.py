@@ -13,6 +13,9 @@ from freqai_lstm.model.windows import Floats, Rows, TrainingSet
 
 
 FOLDS = 5  # blocks of time; each is predicted from the others
+# A regression that leaves less than this share of the medians' loss is exact, but for rounding of
+# 32 bit numbers.
+EXACT = 1e-6
 PENALTIES = np.logspace(1, -9, 21)  # on the mean of squares; features have a spread near 1
 
 Loss = Callable[[Floats, Floats], Floats]
@@ -25,6 +28,7 @@ class Ridge:
     `kernel` of shape (features, labels), `bias` of shape (labels,). `penalties` of shape (labels,),
     infinite where no penalty beat the flat prediction, which is the label's median. `shares` of
     shape (labels,): how much of the way from the median to the regression is gone.
+    `exact` says that the regression explains all of the labels.
     `out_of_fold` of shape (rows, labels): what a ridge regression predicts that has not seen the
     row's block of time; the network learns what that leaves over.
     """
@@ -35,6 +39,7 @@ class Ridge:
     shares: Floats
     out_of_fold: Floats
     medians: Floats  # (labels,)
+    exact: bool
 
     def predict(self, features: Floats) -> Floats:
         """Predict rows of shape (rows, features); return (rows, labels)."""
@@ -57,20 +62,10 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     medians = np.quantile(
         data.labels[ends], 0.5, axis=0, weights=data.weights[ends], method="inverted_cdf"
     ).astype(np.float32)
-    losses = np.zeros((len(PENALTIES) + 1, data.labels.shape[1]))
-    blocks = []
-    for block in np.array_split(ends, FOLDS):
-        with np.errstate(invalid="ignore"):  # features that are not finite, see _solve
-            # Shape (penalties, rows, labels); the first is the flat prediction.
-            others = _others(data, ends, block)
-            seen = _design(data, block)
-            if len(others):  # as in prediction: features beyond what was seen count as seen
-                known = _design(data, others)
-                seen = np.clip(seen, known.min(axis=0), known.max(axis=0))
-            candidates = seen @ _solve(data, others, medians)
-        candidates += medians
-        losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]
-        blocks.append(candidates)
+    blocks, losses = _cross_validate(data, ends, medians, loss, bounded=False)
+    exact = bool((losses.min(axis=0) <= EXACT * losses[0]).all() and losses[0].any())
+    if not exact:
+        blocks, losses = _cross_validate(data, ends, medians, loss, bounded=True)
     best = losses.argmin(axis=0)  # (labels,); of equals the first: the strongest penalty
     labels = np.arange(len(best))
     slopes = np.zeros_like(data.labels)  # (rows, labels), the regression less the median
@@ -86,7 +81,31 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
         shares,
         shares * slopes + medians,
         medians,
+        exact,
     )
+
+
+def _cross_validate(
+    data: TrainingSet, ends: Rows, medians: Floats, loss: Loss, *, bounded: bool
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Predict every block of time from the others, with every penalty.
+
+    :param bounded: features beyond those of the other blocks count as the farthest of them, as in a
+        prediction.
+    :return: (predictions of each block, of shape (penalties + 1, rows, labels), the first of them
+        flat; losses of shape (penalties + 1, labels)).
+    """
+    blocks, losses = [], np.zeros((len(PENALTIES) + 1, data.labels.shape[1]))
+    for block in np.array_split(ends, FOLDS):
+        others, seen = _others(data, ends, block), _design(data, block)
+        if bounded and len(others):
+            known = _design(data, others)
+            seen = np.clip(seen, known.min(axis=0), known.max(axis=0))
+        with np.errstate(invalid="ignore"):  # features that are not finite, see _solve
+            candidates = seen @ _solve(data, others, medians) + medians
+        losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]
+        blocks.append(candidates)
+    return blocks, losses
 
 
 def _others(data: TrainingSet, ends: Rows, block: Rows) -> Rows:

@@ -95,7 +95,8 @@ class TrainedLSTM:
         # A linear model goes on for ever beyond what it has seen, a new price record for example.
         features = np.clip(np.asarray(inputs.features), self.lowest, self.highest)
         inputs = Inputs(features, inputs.candles)
-        mean = features[ends] @ self.kernel + self.bias  # (windows, labels)
+        # In 64 bits, so that one row gives what it gives among many.
+        mean = features[ends].astype(float) @ self.kernel + self.bias  # (windows, labels)
         spread = np.zeros_like(mean)
         if self.shares.any():
             seen = network_inputs(inputs, self.columns)

@@ -40,7 +40,7 @@ def joined(
     dates = pd.to_datetime(numbers * HOUR, unit="s", utc=True)
     frame = DataFrame({"date": dates, **dict.fromkeys(COLUMNS, 1.0 + numbers)})
     frame.loc[list(no_price), "close"] = 0.0
-    inputs = InputMaker(frame, HOUR, WIDTH, candle_channel=True, with_calendar=True)
+    inputs = InputMaker(frame, HOUR, 3, candle_channel=True, with_calendar=True)
     return training_set(train, validation, inputs, 3, horizon)
 
 

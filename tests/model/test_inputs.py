@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from small import WIDTH
 from test_candles import candles
 
 from freqai_lstm.model.calendar import calendar, calendar_names

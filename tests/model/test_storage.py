@@ -402,7 +402,9 @@ def test_archive_opens_without_the_package(saved: Make, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     features = rng.normal(size=(30, len(model.features))).astype(np.float32)
     inputs, ends = Inputs(features, candle_matrix(30)), np.arange(5, 30, dtype=np.int32)
-    windows = [np.stack([rows[end - 5 : end + 1] for end in ends]) for rows in inputs]
+    features = np.clip(features, model.lowest, model.highest)
+    read = (features[:, model.columns], inputs.candles)
+    windows = [np.stack([rows[end - 5 : end + 1] for end in ends]) for rows in read]
     tf, _ = load_tensorflow()
     channels = unit_free(tf, windows[1]).numpy()
     np.savez(tmp_path / "windows.npz", features=windows[0], candles=channels)

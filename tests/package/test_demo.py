@@ -32,7 +32,7 @@ def test_preparing_again_starts_anew(tmp_path: Path) -> None:
     (workdir / "user_data" / "left-over").touch()
     demo.prepare(workdir)
     assert not (workdir / "user_data" / "left-over").exists()
-    for source in (MODEL_FILE, STRATEGY_FILE, demo.STRATEGY):
+    for source in (MODEL_FILE, STRATEGY_FILE, demo.RANGE_FILE):
         copied = workdir / "user_data" / source.parent.name / source.name
         assert copied.read_bytes() == source.read_bytes()
 

@@ -41,6 +41,7 @@ def test_fresh_folder(folder: Path) -> None:
         "config.example.json",
         "config.spot.json",
         "user_data/freqaimodels/LSTMRegressor.py",
+        "user_data/strategies/RangeStrategy.py",
         "user_data/strategies/ScoreStrategy.py",
     ]
     for placed in module.place(Path("user_data")):
