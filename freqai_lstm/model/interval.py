@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 COVERAGE = 0.8  # share of labels between lower and upper
 NEWEST = 1000  # errors that count
-STEP = 0.01  # of the level, for each interval that missed
+STEP = 0.004  # of the level, for each interval that missed
 FEWEST = 20  # errors; with fewer an interval has no bounds
 
 Numbers = NDArray[np.float64]
