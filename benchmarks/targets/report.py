@@ -67,6 +67,10 @@ In brackets the 95 % interval from {RESAMPLES:,} resamples of whole weeks.
 
 {_table(figures, "rank_correlation")}
 
+## Labels within the 80 % interval, of the contenders that give one
+
+{_coverages(figures)}
+
 ## Cost of the whole backtest
 
 {_costs(figures)}
@@ -97,6 +101,15 @@ def _differences(figures: Mapping[str, Any]) -> str:
     return _by_label(figures, cell)
 
 
+def _coverages(figures: Mapping[str, Any]) -> str:
+    def cell(made: Mapping[str, Any]) -> str:
+        found = [seed.get("coverage") for seed in made["by_seed"].values()]
+        known = [coverage for coverage in found if coverage is not None]
+        return f"{sum(known) / len(known):.3f}" if known else ""
+
+    return _by_label(figures, cell)
+
+
 def _by_label(figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], str]) -> str:
     """A row per contender, a column per label."""
     rows = []
@@ -105,7 +118,8 @@ def _by_label(figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], st
         for label, found in figures["labels"].items():
             made = found["contenders"].get(name)
             row[_short(label)] = cell(made) if made else ""
-        rows.append(row)
+        if any(list(row.values())[1:]):
+            rows.append(row)
     return markdown_table(rows)
 
 

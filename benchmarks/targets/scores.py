@@ -44,6 +44,9 @@ def measure(exam: Exam, results: Sequence[Result]) -> dict[str, Any]:
         if able:
             rows = _common_rows(exam, label, truth, able)
             found["labels"][label.name] = _of_label(rows, able)
+            for result in able:
+                made = found["labels"][label.name]["contenders"][result.contender]
+                made["by_seed"][str(result.seed)]["coverage"] = _coverage(label, truth, result)
     for name in dict.fromkeys(result.contender for result in results):
         runs = [result for result in results if result.contender == name]
         found["contenders"][name] = {
@@ -73,6 +76,18 @@ def _common_rows(
         column = predicted.loc[good, ["pair", "date", label.column]]
         rows = rows.merge(column.rename(columns={label.column: position}), on=["pair", "date"])
     return rows.dropna().reset_index(drop=True)
+
+
+def _coverage(label: Label, truth: DataFrame, result: Result) -> float | None:
+    """Share of labels within the model's 80 % interval, mean of the pairs; None without one."""
+    lower, upper = f"{label.column}_lower", f"{label.column}_upper"
+    if lower not in result.predictions:
+        return None
+    columns = ["pair", "date", lower, upper]
+    predicted = result.predictions.loc[result.predictions["do_predict"] == 1, columns]
+    rows = truth[["pair", "date", label.column]].merge(predicted, on=["pair", "date"]).dropna()
+    within = (rows[label.column] >= rows[lower]) & (rows[label.column] <= rows[upper])
+    return float(within.groupby(rows["pair"]).mean().mean())
 
 
 def _blind(exam: Exam, result: Result, dates: pd.Series) -> pd.Series:
