@@ -120,7 +120,7 @@ def _by_label(figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], st
             row[_short(label)] = cell(made) if made else ""
         if any(list(row.values())[1:]):
             rows.append(row)
-    return markdown_table(rows)
+    return markdown_table(rows) if rows else "None of them does."
 
 
 def _costs(figures: Mapping[str, Any]) -> str:
