@@ -63,7 +63,9 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
         data.labels[ends], 0.5, axis=0, weights=data.weights[ends], method="inverted_cdf"
     ).astype(np.float32)
     blocks, losses = _cross_validate(data, ends, medians, loss, bounded=False)
-    exact = bool((losses.min(axis=0) <= EXACT * losses[0]).all() and losses[0].any())
+    flat = losses[0]  # infinite where labels are so large that their squares are
+    known = bool(np.isfinite(flat).all() and flat.any())
+    exact = known and bool((losses.min(axis=0) <= EXACT * flat).all())
     if not exact:
         blocks, losses = _cross_validate(data, ends, medians, loss, bounded=True)
     best = losses.argmin(axis=0)  # (labels,); of equals the first: the strongest penalty
