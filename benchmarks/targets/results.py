@@ -53,7 +53,7 @@ class Results:
 
     def seeds(self, contender: Contender) -> list[int]:
         """The seeds that a contender was run with, in order."""
-        files = self.folder.glob(f"{contender.name}-s*.json")
+        files = self.folder.glob(f"{contender.name}-s[0-9]*.json")
         return sorted(int(file.stem.rpartition("-s")[2]) for file in files)
 
     def make(self, contender: Contender, seed: int) -> Result:

@@ -113,9 +113,8 @@ def _of_label(rows: DataFrame, results: Sequence[Result]) -> dict[str, Any]:
         for key in FIGURES:
             values = [seed[key] for seed in made["by_seed"].values()]
             made.setdefault("mean", {})[key] = _mean(values)
-            made.setdefault("spread", {})[key] = (
-                float(np.std(values, ddof=1)) if len(values) > 1 else None
-            )
+            whole = len(values) > 1 and None not in values
+            made.setdefault("spread", {})[key] = float(np.std(values, ddof=1)) if whole else None
     _add_differences(rows, results, contenders)
     return {"rows": len(rows), "contenders": contenders}
 

@@ -71,7 +71,8 @@ class Training:
         self._started = self._said = perf_counter()
         # Rows of all pairs in one matrix; windows end at rows of one pair and never reach over.
         inputs = [part.inputs() for part in parts]
-        self._rows = Inputs(*(np.concatenate(kind) for kind in zip(*inputs, strict=True)))
+        joined = (np.concatenate(kind) for kind in zip(*inputs, strict=True))
+        self._rows = Inputs(*map(network.tf.constant, joined))
         self._train_ends = self._joined([part.data.train_ends for part in parts])
         self._validation_ends = self._joined([part.data.validation_ends for part in parts])
 
