@@ -214,9 +214,9 @@ def learning_curves(report: dict[str, Any]) -> go.Figure | None:
     """Training and validation loss by epoch, a line per training; None where none is known."""
     rows = pd.DataFrame(
         [
-            (short(window["pair"]), window["start"][:10], epoch, name, losses[key])
+            (short(window["pair"]), window["start"][:10], losses["epoch"], name, losses[key])
             for window in report["windows"]
-            for epoch, losses in enumerate(window["training"].get("curves", []), start=1)
+            for losses in window["training"].get("curves", [])
             for key, name in (("val_loss", "validation"), ("loss", "training"))
             if key in losses
         ],

@@ -68,6 +68,10 @@ class PairFrames:
             except OperationalException as error:
                 logger.warning(f"{pair} takes no part in the network of all pairs: {error}")
                 continue
+            except Exception:
+                # The strategy's code can raise anything, and one pair must not stop all others.
+                logger.exception(f"{pair} takes no part in the network of all pairs.")
+                continue
             if not part.exact:
                 parts.append(part)
                 shared.append(own_names(features, pair))
