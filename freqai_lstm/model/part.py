@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from freqai_lstm.model.ridge import Loss, Ridge, fit_ridge
+from freqai_lstm.model.combination import fit_combined
+from freqai_lstm.model.ridge import Loss, Ridge
 from freqai_lstm.model.shares import cautious_shares
 from freqai_lstm.model.windows import Floats, Inputs, TrainingSet
 
@@ -29,12 +30,20 @@ class Part:
     loss: Loss
 
     @classmethod
-    def fit(cls, pair: str, data: TrainingSet, columns: Sequence[int], loss: Loss) -> Part:
+    def fit(
+        cls,
+        pair: str,
+        data: TrainingSet,
+        columns: Sequence[int],
+        loss: Loss,
+        few: Sequence[int] = (),
+    ) -> Part:
         """Solve the ridge regression.
 
         :param loss: of each row, from labels and predictions of shape (rows, labels).
+        :param few: columns of the features for a second regression (combination.py).
         """
-        ridge = fit_ridge(data, loss)
+        ridge = fit_combined(data, loss, few)
         return cls(pair, data, ridge, np.asarray(columns, dtype=np.intp), loss)
 
     @property

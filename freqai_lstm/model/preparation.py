@@ -101,4 +101,6 @@ class Preparation:
         checks.check_windows(data, frame, pair, self.freqai)
         names = inputs.names([str(name) for name in blocks[0].features.columns])
         network_features = range(len(names) - len(inputs.summary_names))
-        return Part.fit(pair, data, network_features, self.loss), names
+        calendar_and_summaries = range(len(blocks[0].features.columns), len(names))
+        fitted = Part.fit(pair, data, network_features, self.loss, few=calendar_and_summaries)
+        return fitted, names
