@@ -45,7 +45,7 @@ def assemble(
     data, ridge, ends = part.data, part.ridge, part.data.validation_ends
     added = np.zeros((len(ends), data.labels.shape[1]), np.float32)
     shares = np.zeros(data.labels.shape[1], np.float32)
-    alone = part.scores(added)
+    alone = part.ridge_scores()
     if not part.exact:
         inputs = replace(part, columns=columns).inputs()
         members = [learned.network.predict(w, inputs, ends) for w in learned.weights]

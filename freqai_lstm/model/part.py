@@ -86,6 +86,10 @@ class Part:
         r2 = r_squared(actual * scales, predicted * scales)
         return {"val_loss": float(loss), "val_r2": r2}
 
+    def ridge_scores(self) -> dict[str, float]:
+        """The same of the ridge regression alone: epoch 0."""
+        return self.scores(np.zeros(1, np.float32))
+
     def feature_range(self) -> tuple[Floats, Floats]:
         """Smallest and largest value of each feature at the windows, each of shape (features,).
 

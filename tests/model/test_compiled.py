@@ -165,6 +165,7 @@ def test_reset_to_another_seed() -> None:
     """A further member of an ensemble starts, and draws its dropout, as a network of its seed."""
     network, other = small_network(), small_network(seed=2)
     network.reset(2)
+    other.reset(2)  # tests share their networks
     for variable, expected in zip(network.model.variables, other.model.variables, strict=True):
         if "optimizer" not in variable.path:
             assert (np.asarray(variable) == np.asarray(expected)).all(), variable.path

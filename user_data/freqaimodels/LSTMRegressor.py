@@ -214,6 +214,8 @@ class LSTMRegressor(BaseRegressionModel):
         """Train the network of these features; where the labels are exact it stays as it begins."""
         network = self.pool.network(self.CONV_WIDTH, len(names), len(dk.label_list))
         if all(part.exact for part in parts):
+            with scalars_writer(Path(dk.data_path), active=self.activate_tensorboard) as on_epoch:
+                on_epoch(parts[0].ridge_scores(), 0)
             return LearnedNetwork.untrained(network, names)
         previous: TrainedLSTM | None = self.get_init_model(dk.pair)
         start_from = previous.weights_for(network, names, dk.pair) if previous else None
