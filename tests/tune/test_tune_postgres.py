@@ -170,5 +170,9 @@ def test_a_killed_workers_trial_is_taken_up_again(
     report = json.loads((tune_user.output / "shared" / "report.json").read_text())
     assert report["trials"]["complete"] + report["trials"]["pruned"] == len(ended)
     assert report["trials"]["interrupted"] == 1
-    assert report["best"]["held_out"]["predicted"] == 1
+    best, defaults = report["best"], report["defaults"]
+    if best["parameters"] == defaults["parameters"]:
+        assert best["held_out"] is None, "there is nothing to compare"
+    else:
+        assert best["held_out"]["predicted"] == 1
     assert not list((tune_user.userdir / "models").glob("*-tune-*")), "no models are left"
