@@ -41,10 +41,6 @@ class Ridge:
     medians: Floats  # (labels,)
     exact: bool
 
-    def predict(self, features: Floats) -> Floats:
-        """Predict rows of shape (rows, features); return (rows, labels)."""
-        return features @ self.kernel + self.bias
-
 
 def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     """Fit a ridge regression on all windows, with a penalty for each label.

@@ -7,7 +7,16 @@ from freqtrade.exceptions import OperationalException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freqai_lstm.model.candles import CHANNELS, LIMIT, candle_rows, unit_free
+from freqai_lstm.model.candles import (
+    CHANNELS,
+    FLAT,
+    LEAST_VOLUME,
+    LIMIT,
+    candle_rows,
+    summaries,
+    summary_names,
+    unit_free,
+)
 from freqai_lstm.model.devices import load_tensorflow
 
 
@@ -95,3 +104,24 @@ def test_missing_column_names_the_remedy() -> None:
     """A strategy that drops a column is told which, and what to set."""
     with pytest.raises(OperationalException, match=r"volume.*candle_channel"):
         candle_rows(candles().drop(columns="volume"))
+
+
+def test_summaries_of_the_window() -> None:
+    """Mean absolute return, mean range and volume over the window and its quarter, no more."""
+    frame, width = candles(rows=30), 13
+    found = summaries(frame, width)
+    last = frame.tail(width)
+    logs = np.log(last)
+    moves, ranges = np.abs(np.diff(logs["close"])), (logs["high"] - logs["low"]).to_numpy()
+    volume = last["volume"].to_numpy()
+    expected = [
+        np.log(moves[-3:].mean() + FLAT) + 6,
+        np.log(moves.mean() + FLAT) + 6,
+        np.log(ranges[-3:].mean() + FLAT) + 5,
+        np.log(ranges[-12:].mean() + FLAT) + 5,
+        np.log(volume[-3:].mean() / volume[-12:].mean() + LEAST_VOLUME),
+    ]
+    np.testing.assert_allclose(found[-1], expected, atol=1e-6)
+    assert len(summary_names(width)) == len(expected)
+    # Live the newest window is all there is.
+    np.testing.assert_allclose(summaries(last, width)[-1], found[-1], atol=1e-6)

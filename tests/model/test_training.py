@@ -34,7 +34,8 @@ def predictions(model: TrainedLSTM, data: TrainingSet) -> np.ndarray:
     """Predict the validation windows, with the ridge regression that has not seen them."""
     ends, ridge = data.validation_ends, fit_ridge(data, loss_of(model.network))
     predicted = model.predict(data.inputs, ends).mean
-    return predicted - ridge.predict(data.inputs.features[ends]) + ridge.out_of_fold[ends]
+    linear = data.inputs.features[ends] @ ridge.kernel + ridge.bias
+    return predicted - linear + ridge.out_of_fold[ends]
 
 
 def validation_loss(model: TrainedLSTM, data: TrainingSet) -> float:
@@ -388,3 +389,18 @@ def test_r_squared() -> None:
     assert r_squared(actual, actual) == 1
     assert r_squared(actual, np.tile(actual.mean(axis=0), (3, 1))) == pytest.approx(0)
     assert np.isnan(r_squared(np.ones((3, 1)), np.ones((3, 1))))
+
+
+def test_features_beyond_those_of_training_count_as_the_farthest_seen() -> None:
+    """A new record changes no more than the old one did, in regression and network alike."""
+    data = small_set(noise=0.5)
+    model = train_small(small_network(), data)
+    ends = data.train_ends[-1:]
+    features = data.inputs.features
+    seen = features[np.concatenate([data.train_ends, data.validation_ends])]
+    record, beyond = features.copy(), features.copy()
+    record[ends, 0], beyond[ends, 0] = seen[:, 0].max(), 100.0
+    at_record = model.predict(data.inputs._replace(features=record), ends).mean
+    far = model.predict(data.inputs._replace(features=beyond), ends).mean
+    np.testing.assert_array_equal(far, at_record)
+    assert (at_record != model.predict(data.inputs, ends).mean).any()

@@ -122,12 +122,12 @@ class LSTMRegressor(BaseRegressionModel):
         if self.parameters.pooled and not self.ft_params.get("principal_component_analysis", False):
             self._frames = self._frames or PairFrames(self.config, strategy)
         dataframe = super().start(dataframe, metadata, strategy)
-        if not self.live:
-            self._frames = None  # every window has its network now
         if self.live:
             self._unsaved = newest
             self._after_live_pass(pair, strategy.dp.current_whitelist())
-        elif self._failed and self.pair_it == self.total_pairs:
+            return dataframe
+        self._frames = None  # every window has its network now
+        if self._failed and self.pair_it == self.total_pairs:
             logger.error(
                 f"{len(self._failed)} trainings failed, and their candles have do_predict 0: "
                 f"{', '.join(self._failed)}."
