@@ -144,8 +144,8 @@ class Bot:
             resident = psutil.Process(self._process.pid).memory_info().rss
         except psutil.NoSuchProcess:
             return
-        # One that is just starting has none yet, one that is ending has given it back.
-        if resident >= 2**20:
+        # A process that is ending has given its memory back before it is gone.
+        if resident > 0:
             self.memory.append(round(resident / 2**20))
 
     def _failed(self, what: str) -> BotFailed:
