@@ -11,6 +11,9 @@ from freqtrade.exceptions import OperationalException
 from freqai_lstm.model.parameters import KEY
 
 
+SMALL_UNITS = 128
+
+
 def load_tensorflow() -> tuple[Any, Any]:
     """Import TensorFlow and Keras; freqtrade lists models without paying for it.
 
@@ -29,6 +32,17 @@ def load_tensorflow() -> tuple[Any, Any]:
             f"'{keras.backend.backend()}': unset KERAS_BACKEND or set it to 'tensorflow'."
         )
     return tf, keras
+
+
+def limit_threads(units: int) -> None:
+    """Let each of TensorFlow's operations have one thread, where LSTMs are small.
+
+    Matrices of up to 128 units are so small that sharing one out over threads takes longer than it
+    saves; independent operations still run side by side. Takes effect before TensorFlow's first
+    operation, and only where the environment says nothing about it.
+    """
+    if units <= SMALL_UNITS:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 
 def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -> str:

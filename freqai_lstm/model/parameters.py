@@ -35,12 +35,12 @@ class LSTMParameters(BaseModel):
     input_dropout_rate: float = Field(0.4, ge=0, lt=1)
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(3e-3, gt=0, le=1)
+    learning_rate: float = Field(7e-3, gt=0, le=1)
     optimizer: Literal["adamw", "adam", "nadam", "rmsprop", "sgd"] = "adamw"
     weight_decay: float = Field(0.1, ge=0, le=100)
     clip_norm: float = Field(1.0, gt=0, le=1e6)
     loss: Literal["mse", "mae", "huber", "log_cosh"] = "mse"
-    early_stopping_patience: int = Field(10, ge=1)
+    early_stopping_patience: int = Field(6, ge=1)
     lr_patience: int = Field(4, ge=1)
     lr_factor: float = Field(0.5, gt=0, lt=1)
     min_learning_rate: float = Field(1e-5, ge=0, le=1)

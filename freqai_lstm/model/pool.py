@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from freqai_lstm.model.compiled import CompiledNetwork
-from freqai_lstm.model.devices import configure_devices, load_tensorflow
+from freqai_lstm.model.devices import configure_devices, limit_threads, load_tensorflow
 from freqai_lstm.model.network import NetworkShape, build_network, same_architecture
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.windows import Floats
@@ -43,8 +43,9 @@ class NetworkPool:
         """
         with self._lock:
             if self._keras is None:
-                tf, keras = load_tensorflow()
                 p = self.parameters
+                limit_threads(p.units)
+                tf, keras = load_tensorflow()
                 logger.info(configure_devices(tf, p.device, p.gpu_memory_limit_mb))
                 self._keras = keras
             return self._keras

@@ -22,6 +22,9 @@ SECONDS_BETWEEN_LINES = 15.0
 # Trained in one call: some seconds at the most, so that lines can be on time.
 WINDOWS_AT_ONCE = 8192
 LEAST_IMPROVEMENT = 1e-4  # as in ReduceLROnPlateau of Keras
+# Of the weights' running mean over epochs. Single epochs scatter about it while the learning rate is
+# high (Izmailov et al. 2018; a running mean as in Tarvainen and Valpola 2017).
+KEPT_OF_MEAN = 0.6
 # Every label counts at least this much, so that the network can find something in it later.
 LEAST_LABEL_WEIGHT = 0.05
 
@@ -122,13 +125,16 @@ class Training:
         }
 
     def _member(self, number: int) -> tuple[Floats, list[Scalars], int]:
-        """Train once; return the best weights, the curves, and the best epoch."""
+        """Train once; return the best weights, the curves, and the best epoch.
+
+        What is validated, and returned, is the running mean of the weights over the epochs.
+        """
         p, stop = self.parameters, Plateau(self.parameters.early_stopping_patience)
         plateau = Plateau(p.lr_patience, LEAST_IMPROVEMENT)
         curves: list[Scalars] = []
         validated = len(self._validation_ends) > 0
         label_weights = np.ones(self.network.labels, np.float32)
-        best, best_weights = 0, self.network.weights()
+        best, mean, best_weights = 0, None, self.network.weights()
 
         def note(scalars: Scalars, epoch: int) -> None:
             curves.append({"epoch": epoch, **scalars})
@@ -143,14 +149,17 @@ class Training:
         for epoch, loss in self._epochs(number, label_weights, curves):
             rate = {"learning_rate": self.network.learning_rate}
             weights, scalars = self.network.weights(), {"loss": loss}
+            if mean is None:
+                mean = weights
+            mean = KEPT_OF_MEAN * mean + (1 - KEPT_OF_MEAN) * weights
             if validated:
-                shares, scores = self._validate(weights)
+                shares, scores = self._validate(mean)
                 label_weights[:] = np.maximum(shares, LEAST_LABEL_WEIGHT)
                 scalars |= scores
             note(scalars | rate, epoch)
             value = scalars.get("val_loss", loss)
             if not validated or value < curves[best]["val_loss"]:
-                best, best_weights = epoch, weights
+                best, best_weights = epoch, mean
             if validated and stop.reached(value):
                 break
             if plateau.reached(value) and rate["learning_rate"] > p.min_learning_rate:

@@ -1,5 +1,6 @@
 """Choosing the device, with the lists that TensorFlow would give on other machines."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model import devices, pool
-from freqai_lstm.model.devices import configure_devices, load_tensorflow
+from freqai_lstm.model.devices import SMALL_UNITS, configure_devices, limit_threads, load_tensorflow
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.pool import NetworkPool
 
@@ -173,3 +174,18 @@ def test_standard_error_is_left_alone(tmp_path: Path) -> None:
     )
     assert ran.stdout == "done\n"
     assert "a real problem" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("units", "before", "after"),
+    [(SMALL_UNITS, None, "1"), (SMALL_UNITS + 1, None, None), (SMALL_UNITS, "4", "4")],
+)
+def test_small_networks_have_one_thread_an_operation(
+    units: int, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of an operation are limited for small LSTMs, and only where nobody chose them."""
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", before or "")
+    if before is None:
+        monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    limit_threads(units)
+    assert os.environ.get("TF_NUM_INTRAOP_THREADS") == after

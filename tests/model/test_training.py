@@ -175,16 +175,21 @@ def test_plateau() -> None:
 
 
 def test_without_validation() -> None:
-    """Without validation windows every epoch runs, and the last weights are kept."""
+    """Without validation windows every epoch runs, and the weights' running mean is kept."""
     network = small_network(early_stopping_patience=1, learning_rate=0.5)
-    data = small_set(validated=0)
-    model, report = train(network, data)
+    data, epochs = small_set(validated=0), []
+    model = train_small(network, data, on_epoch=lambda *_: epochs.append(network.weights()))
+    report = model.report
     assert report["epochs"] == report["best_epoch"] == 3
     assert report["shares"] == [1, 1]
     assert report["validation_loss"] is report["validation_r2"] is None
     assert report["ridge_validation_loss"] is None
     assert report["loss"] == report["curves"][-1]["loss"]
-    assert (model.weights == network.weights()).all()
+    mean = epochs[1]
+    for weights in epochs[2:]:
+        mean = training.KEPT_OF_MEAN * mean + (1 - training.KEPT_OF_MEAN) * weights
+    assert model.weights[0] == pytest.approx(mean, abs=1e-6)
+    assert model.weights[0] != pytest.approx(epochs[-1], abs=1e-2)
 
 
 def test_curves_count_from_the_ridge_regression() -> None:
