@@ -39,7 +39,9 @@ TIMERANGE = "20240522-20240601"  # one window
 PLUGINS = ["--freqaimodel", "LSTMRegressor", "-s", "ScoreStrategy"]
 BTC = "BTC/USDT:USDT"
 # What depends on the newest prediction, which FreqAI leaves out on the last candle of a time range.
-PREDICTED = re.compile(r"&-t_\w+|do_predict|T_hat|T|(enter|exit)_(tag|long|short)")
+PREDICTED = re.compile(
+    r"&-t_\w+|do_predict(_not_1)?|(asinh_)?T(_hat)?|(enter|exit)_(tag|long|short)"
+)
 
 Tool = Callable[..., FreqtradeRun]
 
@@ -110,7 +112,8 @@ def test_plots(tool: Tool, workshop: Workshop) -> None:
     tool("plot-profit", *options, "--trade-source", "file")
     plots = workshop.userdir / "plot"
     page = (plots / "freqtrade-plot-BTC_USDT_USDT-1h.html").read_text(encoding="utf-8")
-    for name in ("T_hat", "T", "long_above", "short_below", "do_predict", "sma_100", "bb_upper"):
+    score = ("asinh_T_hat", "asinh_T", "asinh_long_above", "asinh_short_below")
+    for name in (*score, "do_predict_not_1", "sma_100", "bb_upper"):
         assert f'"name":"{name}"' in page, name
     assert (plots / "freqtrade-profit-plot.html").stat().st_size > 0
 
@@ -291,7 +294,7 @@ def test_webserver(webserver: Callable[..., Any], workshop: Workshop) -> None:
     query = urllib.parse.urlencode(asked | {"freqaimodel": "LSTMRegressor"})
     answer = webserver(f"pair_history?{query}")
     assert answer["length"] == 240
-    assert {"T_hat", "T", "do_predict", "long_above", "&-t_ma"} <= set(answer["columns"])
+    assert {"T_hat", "T", "do_predict", "asinh_long_above", "&-t_ma"} <= set(answer["columns"])
     t_hat = [row[answer["columns"].index("T_hat")] for row in answer["data"]]
     assert len({value for value in t_hat if value is not None}) > 200
     assert " - ERROR - " not in (workshop.folder / "webserver.log").read_text()

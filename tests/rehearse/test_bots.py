@@ -331,17 +331,16 @@ def test_candles_carry_the_predicted_score(run: FaultyRun) -> None:
         assert len(valid) > 0
         # Where all labels of a training were equal, a score has no scale.
         assert valid["T_hat"].notna().all() or pair == ADA
-    thresholds = run.frames[BTC][["long_above", "short_below", "exit_long_below"]].iloc[-1]
-    assert thresholds.tolist() == [0.05, -0.05, 0.0]
+    lines = ["asinh_long_above", "asinh_short_below", "asinh_exit_long_below"]
+    thresholds = np.sinh(run.frames[BTC][lines].iloc[-1])
+    assert thresholds.tolist() == pytest.approx([0.05, -0.05, 0.0])
 
 
 @pytest.mark.slow
 def test_everything_the_plot_shows_is_there(run: FaultyRun) -> None:
     """plot_config comes, and pair_candles has every column that it draws."""
     config = run.answers["plot_config"]
-    assert set(config["subplots"]) >= {"Score", "Valid"}
-    assert "T_hat" in config["subplots"]["Score"]
-    assert "do_predict" in config["subplots"]["Valid"]
+    assert {"asinh_T_hat", "do_predict_not_1"} <= set(config["subplots"]["Score"])
     drawn = {*config["main_plot"], *(name for plot in config["subplots"].values() for name in plot)}
     assert drawn <= set(run.frames[BTC])
 

@@ -454,7 +454,29 @@ def test_hyperopt_frames_carry_no_plot_columns():
         frame = strategy.advise_indicators(random_walk(400), {"pair": PAIR})
         frames.append(signals(strategy, frame))
     pd.testing.assert_frame_equal(frames[0][SIGNALS], frames[1][SIGNALS])
-    assert not {"T", "t_ma", "sma_100", "long_above"} & set(frames[0])
+    assert not {"T", "t_ma", "sma_100", "asinh_T", "do_predict_not_1"} & set(frames[0])
+
+
+def test_the_plot_shows_spikes_thresholds_and_what_is_not_predicted():
+    """Score and thresholds are drawn as their asinh, `do_predict` only where it is not 1."""
+    strategy = load()
+    strategy.freqai = PerfectForesight()
+    frame = strategy.advise_indicators(random_walk(400), {"pair": PAIR})
+    frame["do_predict"] = np.arange(len(frame)) % 3
+    frame = signals(strategy, frame)
+    for name in ("T", "T_hat"):
+        np.testing.assert_allclose(np.sinh(frame[f"asinh_{name}"]), frame[name])
+    lines = {
+        "long_above": 0.5,
+        "short_below": -0.5,
+        "exit_long_below": -0.1,
+        "exit_short_above": 0.1,
+    }
+    for name, level in lines.items():
+        np.testing.assert_allclose(np.sinh(frame[f"asinh_{name}"]), level)
+    unpredicted = frame["do_predict"] != 1
+    assert frame["do_predict_not_1"].notna().equals(unpredicted)
+    assert set(frame["do_predict_not_1"].dropna()) == {0, 2}
 
 
 @pytest.mark.parametrize("pair", ["BTC", "ETH", "SOL", "BNB"])

@@ -538,14 +538,14 @@ class ScoreStrategy(IStrategy):
         },
         "subplots": {
             "Score": {
-                "T_hat": {"color": "#2f6fde"},
-                "T": {"color": "#a0a0a0"},
-                "long_above": {"color": "#2ca02c"},
-                "exit_long_below": {"color": "#98df8a"},
-                "exit_short_above": {"color": "#ff9896"},
-                "short_below": {"color": "#d62728"},
+                "asinh_T_hat": {"color": "#2f6fde"},
+                "asinh_T": {"color": "#a0a0a0"},
+                "asinh_long_above": {"color": "#2ca02c"},
+                "asinh_exit_long_below": {"color": "#98df8a"},
+                "asinh_exit_short_above": {"color": "#ff9896"},
+                "asinh_short_below": {"color": "#d62728"},
+                "do_predict_not_1": {"color": "#8c564b", "plotly": {"mode": "markers"}},
             },
-            "Valid": {"do_predict": {"color": "#8c564b"}},
         },
     }
 
@@ -615,7 +615,8 @@ class ScoreStrategy(IStrategy):
     def populate_indicators(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
         """Adds FreqAI's predictions and, outside of hyperopt, what the plot shows."""
         dataframe = self.freqai.start(dataframe, metadata, self)
-        if self._draws:
+        # Nobody looks at the frames of a hyperopt run, where every column costs time per epoch.
+        if self.config.get("runmode") != RunMode.HYPEROPT:
             lines = score_indicators(dataframe)[["bb_upper", "bb_middle", "bb_lower", "sma_100"]]
             dataframe = pd.concat([dataframe, lines, score_terms(dataframe)], axis=1)
         return dataframe
@@ -628,7 +629,7 @@ class ScoreStrategy(IStrategy):
         std = label_std(dataframe)
         t_hat = predicted_score(dataframe, self.weights, std)
         dataframe["T_hat"] = t_hat
-        if self._draws:
+        if TERM_COLUMNS[0] in dataframe:
             dataframe = self._add_lines(dataframe, std)
 
         enter_long, enter_short = entries(t_hat, self.threshold_buy.value)
@@ -642,21 +643,21 @@ class ScoreStrategy(IStrategy):
         _signal(dataframe, "exit", self.can_short, exit_long, exit_short)
         return dataframe
 
-    @property
-    def _draws(self) -> bool:
-        # Nobody looks at the frames of a hyperopt run, where every column costs time per epoch.
-        return self.config.get("runmode") != RunMode.HYPEROPT
-
     def _add_lines(self, dataframe: DataFrame, std: NDArray[np.float64]) -> DataFrame:
         # T stands at its own candle. With a horizon, T_hat therefore leads it by that many
         # candles; moving T back instead would put the future into the frame.
+        dataframe["T"] = weigh(dataframe[TERM_COLUMNS], self.weights).to_numpy() / std
+        buy, sell = self.threshold_buy.value, self.threshold_sell.value
         lines = {
-            "long_above": self.threshold_buy.value,
-            "short_below": -self.threshold_buy.value,
-            "exit_long_below": self.threshold_sell.value,
-            "exit_short_above": -self.threshold_sell.value,
+            "T_hat": dataframe["T_hat"],
+            "T": dataframe["T"],
+            "long_above": buy,
+            "short_below": -buy,
+            "exit_long_below": sell,
+            "exit_short_above": -sell,
         }
-        if set(TERM_COLUMNS) <= set(dataframe.columns):
-            realised = weigh(dataframe[TERM_COLUMNS], self.weights)
-            dataframe["T"] = realised.to_numpy() / std
-        return dataframe.assign(**lines)
+        # T is 20 and more on a few candles, and freqtrade's plots have no logarithmic axis. asinh
+        # is linear near 0, where the thresholds are, and logarithmic beyond.
+        drawn = {f"asinh_{name}": np.arcsinh(line) for name, line in lines.items()}
+        valid = dataframe["do_predict"]
+        return dataframe.assign(**drawn, do_predict_not_1=valid.where(valid != 1))
