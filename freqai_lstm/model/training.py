@@ -22,8 +22,8 @@ SECONDS_BETWEEN_LINES = 15.0
 # Trained in one call: some seconds at the most, so that lines can be on time.
 WINDOWS_AT_ONCE = 8192
 LEAST_IMPROVEMENT = 1e-4  # as in ReduceLROnPlateau of Keras
-# Of the weights' running mean over epochs. Single epochs scatter about it while the learning rate is
-# high (Izmailov et al. 2018; a running mean as in Tarvainen and Valpola 2017).
+# Of the weights' running mean over epochs: single epochs scatter about it while the
+# learning rate is high (Izmailov et al. 2018; a running mean as in Tarvainen and Valpola 2017).
 KEPT_OF_MEAN = 0.6
 # Every label counts at least this much, so that the network can find something in it later.
 LEAST_LABEL_WEIGHT = 0.05

@@ -298,13 +298,13 @@ def test_continual_learning(
 ) -> None:
     """The second training starts from the pair's saved model, with a line."""
     caplog.set_level("INFO")
-    first = trained(continual_learning=True, training={"epochs": 10, "learning_rate": 0.02})
+    first = trained(continual_learning=True, training={"epochs": 30, "learning_rate": 0.02})
     first.freqai.dd.save_data(first.model, PAIR, first.dk)
     assert not any("continual" in line for line in lines(caplog, lstm))
     second = trained(freqai=first.freqai, stamp=1709856000)
     assert f"{PAIR}: continual learning, starting from the last model." in lines(caplog, lstm)
     begun = [run.model.report["curves"][0]["val_loss"] for run in (first, second)]
-    assert begun[1] < 0.97 * begun[0]
+    assert begun[1] < 0.5 * begun[0]
 
 
 def test_continual_learning_with_other_features(
