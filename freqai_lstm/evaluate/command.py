@@ -204,7 +204,7 @@ def _trades(
     theirs = _result(other, dates) if other else None
     if other and theirs and theirs.span == result.span:
         others[f"{RUN}{other.config['freqai']['identifier']}"] = theirs
-    figures, equities = money(result, candles, Path(setup.config["user_data_dir"]), others)
+    figures, equities = money(result, candles, setup.config, others)
     return figures, equities, result.trades
 
 

@@ -8,9 +8,10 @@ probability that the true ratio is above zero, after the best of so many tries w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,21 +84,33 @@ def deflated_sharpe(returns: NDArray[np.float64], tried: Sequence[float] = ()) -
 
 @dataclass(frozen=True)
 class Tries:
-    """Parameter sets that hyperopt tried: their daily Sharpe ratios, and the files' names."""
+    """Parameter sets that were tried: their daily Sharpe ratios, and where they are from."""
 
     sharpes: list[float]
     files: list[str]
 
 
 def tried_sets(
-    userdir: Path, strategy: str, identifier: str, start: pd.Timestamp, end: pd.Timestamp
+    config: Mapping[str, Any],
+    strategy: str,
+    identifier: str,
+    start: pd.Timestamp,
+    end: pd.Timestamp,
 ) -> Tries:
-    """Find the epochs of `freqtrade hyperopt` on days that a backtest is judged on.
+    """Find the epochs of `freqtrade hyperopt`, and trials of `tune`, on days of a backtest.
 
     A search on other days leaves these days held out, and does not count.
+
+    :param config: with `user_data_dir`, and with `tuned` where it has the `best.json` of a search.
     """
     ratios, files = [], []
-    for file in sorted((userdir / "hyperopt_results").glob(f"strategy_{strategy}_*.fthypt")):
+    if tuned := config.get("tuned"):
+        first, after = pd.to_datetime([tuned["start"], tuned["end"]], utc=True)
+        if first <= end and after > start:
+            ratios += [ratio / np.sqrt(DAYS_A_YEAR) for ratio in tuned["sharpes"]]
+            files.append(f"study {tuned['study']}")
+    folder = Path(config["user_data_dir"]) / "hyperopt_results"
+    for file in sorted(folder.glob(f"strategy_{strategy}_*.fthypt")):
         epochs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         found = [epoch["results_metrics"] for epoch in epochs]
         counted = [

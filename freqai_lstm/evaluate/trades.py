@@ -146,12 +146,13 @@ def drawdown(equities: pd.Series, start: float) -> pd.Series:
 def money(
     result: Result,
     candles: Mapping[str, pd.DataFrame],
-    userdir: Path,
+    config: Mapping[str, Any],
     others: Mapping[str, Result],
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """What the trades brought.
 
     :param candles: pair → candles by date, of every pair that is traded or in the pair list.
+    :param config: the configuration of the backtest, for the searches before it.
     :param others: name → result to compare with.
     :return: figures and equity by candle (strategy, buy-and-hold, cash, the others). Figures: file;
         range; days; trades; profit; costs: name → profit, drawdown, sharpe with its interval; fee
@@ -183,7 +184,7 @@ def money(
     }
     costs |= {name: equities[name] for name in lines if name != "strategy"}
     tries = tried_sets(
-        userdir,
+        config,
         result.statistics["strategy_name"],
         result.statistics["freqai_identifier"],
         first,
@@ -254,12 +255,12 @@ def verdict(found: Mapping[str, Any]) -> dict[str, Any]:
     if found["trades"] < FEW_TRADES:
         caveats.append(f"Fewer than {FEW_TRADES} trades: a few of them decide the result.")
     caveats.append(
-        f"Hyperopt tried {found['tried']} parameter sets on these days. The probability that the "
+        f"{found['tried']} parameter sets were tried on these days. The probability that the "
         f"true Sharpe ratio is above what luck makes of the best of them is {shown(deflated)}."
         if deflated is not None
-        else "No hyperopt result on these days is known, so nothing is deflated; the probability "
-        f"of a Sharpe ratio above zero is {shown(found['above_zero'])}. Parameter sets tried by "
-        "hand count too."
+        else "No search by hyperopt or tune on these days is known, so nothing is deflated; the "
+        f"probability of a Sharpe ratio above zero is {shown(found['above_zero'])}. Parameter sets "
+        "tried by hand count too."
     )
     tone, title = in_words(words)
     if tone == "good" and deflated is not None and not deflated > SURE:

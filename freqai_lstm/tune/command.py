@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from freqai_lstm.evaluate.setup import load_config, load_setup, models_folder
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.tune.page import write_page
-from freqai_lstm.tune.report import build_report, print_report
+from freqai_lstm.tune.report import build_report, print_report, tries
 from freqai_lstm.tune.score import Metric
 from freqai_lstm.tune.search import FAILURES, Search
 from freqai_lstm.tune.space import DEFAULT_GROUPS, GROUPS, TuneFailed, choose_space, fragment
@@ -128,7 +128,7 @@ def _run(options: Any, scratch: Path, console: Console) -> None:
         console.print("No best.json, because nothing was better than the defaults.")
         return
     identifier = f"{search.identifier}-tuned-{search.name}-{best.number}"
-    _write(file, fragment(best.params, identifier))
+    _write(file, fragment(best.params, identifier) | tries(report, study))
     console.print(f"Wrote {file}, for freqtrade's next -c.")
 
 

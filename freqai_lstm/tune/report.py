@@ -21,7 +21,7 @@ from rich.table import Table
 
 from freqai_lstm.evaluate.intervals import BETTER
 from freqai_lstm.tune.score import Metric
-from freqai_lstm.tune.search import Search, failed, shown
+from freqai_lstm.tune.search import ENDED, Search, failed, shown
 from freqai_lstm.tune.trial import Window
 
 
@@ -70,6 +70,21 @@ def build_report(
         },
         **compare(held_out, is_default=best.params == defaults),
     }
+
+
+def tries(report: Mapping[str, Any], study: optuna.Study) -> dict[str, Any]:
+    """Note in `best.json` what `evaluate` deflates the Sharpe ratio of its backtest by.
+
+    :param report: from `build_report`.
+    :return: `tuned`: study, start and end of the searched days, and sharpes, the annual ratio of
+        every trial. Empty where trials have another score: then no ratio was chosen.
+    """
+    if report["metric"] != Metric.SHARPE:
+        return {}
+    span = {name: report["searched"][name] for name in ("start", "end")}
+    ended = study.get_trials(deepcopy=False, states=ENDED)
+    sharpes = [trial.value for trial in ended]
+    return {"tuned": {"study": report["study"], **span, "sharpes": sharpes}}
 
 
 def compare(held_out: Mapping[str, Any], *, is_default: bool) -> dict[str, Any]:

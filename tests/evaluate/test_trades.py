@@ -88,7 +88,7 @@ def test_money_equals_an_independent_calculation(user: User) -> None:
     trades = some(user)
     user.save_result(trades)
     candles = by_date(user)
-    found, equities = money(read(user), candles, user.userdir, {})
+    found, equities = money(read(user), candles, {"user_data_dir": user.userdir}, {})
     for name, slippage, fee in (
         ("before fees", 0.0, 0.0),
         ("fees, 0 bp slippage", 0.0, FEE),
@@ -166,7 +166,7 @@ def test_verdict_on_trades(words: tuple[str, str], deflated: float | None, tone:
 def test_without_trades_nothing_is_judged(user: User) -> None:
     """A result without a trade is neutral and has no break-even fee."""
     user.save_result([])
-    found, _ = money(read(user), by_date(user), user.userdir, {})
+    found, _ = money(read(user), by_date(user), {"user_data_dir": user.userdir}, {})
     assert found["verdict"]["tone"] == "neutral"
     assert found["break_even"] is None
     assert found["profit"] == 0

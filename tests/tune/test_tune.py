@@ -34,7 +34,7 @@ from freqai_lstm.freqtrade_run import FreqtradeFailed, FreqtradeRun
 from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.tune.command import tune
 from freqai_lstm.tune.page import charts, write_page
-from freqai_lstm.tune.report import build_report, compare, print_report
+from freqai_lstm.tune.report import build_report, compare, print_report, tries
 from freqai_lstm.tune.score import Metric, difference, score
 from freqai_lstm.tune.search import Search
 from freqai_lstm.tune.space import (
@@ -469,6 +469,17 @@ def test_page_draws_history_and_importance(tmp_path: Path) -> None:
     search, study = search_at(tmp_path, 5, poor=(1, 3))
     search.run(study)
     assert list(charts(study)) == ["Score of every trial", "Importance of the parameters"]
+
+
+def test_a_fragment_lists_the_sharpe_ratio_of_every_trial(tmp_path: Path) -> None:
+    """What `evaluate` deflates by, pruned trials too; nothing where another score was searched."""
+    search, study = search_at(tmp_path, 5, poor=(1, 3))
+    search.run(study)
+    report = build_report(search, study, {})
+    assert tries(report, study) == {}
+    tuned = tries(report | {"metric": "sharpe"}, study)["tuned"]
+    assert tuned["sharpes"] == [trial.value for trial in study.trials]
+    assert (tuned["start"], tuned["end"]) == ("1970-01-01", report["searched"]["end"])
 
 
 # ------------------------------------------------------------------------------------- the command
