@@ -1,4 +1,4 @@
-"""The evaluation as one HTML file: everything is inside it, plotly.js once, nothing is loaded."""
+"""The evaluation as one HTML file that opens offline, and which charts are on it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from freqai_lstm.evaluate import charts
 from freqai_lstm.evaluate.signal import CANDLES_AHEAD
+from freqai_lstm.evaluate.template import write_template
 from freqai_lstm.evaluate.words import compared, shown, titled
 
 
@@ -32,15 +31,10 @@ def write_page(
     :param equities: from `trades.money`; empty for none.
     """
     drawn = figures(report, rows, trades, equities)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("freqai_lstm.evaluate", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     data = ",".join(f"{json.dumps(key)}:{chart.to_json()}" for key, chart in drawn.items())
-    text = environment.get_template("page.html.j2").render(
+    write_template(
+        path,
+        "evaluate/page.html.j2",
         report=report,
         drawn=drawn,
         pairs=list(dict.fromkeys(rows["pair"])),
@@ -49,10 +43,8 @@ def write_page(
         compared=compared(report),
         shown=shown,
         ahead=CANDLES_AHEAD,
-        plotly=Markup(get_plotlyjs()),
         charts=Markup("{" + data.replace("</", "<\\/") + "}"),  # "</" would end the script
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def figures(

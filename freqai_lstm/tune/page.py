@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import optuna
 import plotly.graph_objects as go
 from markupsafe import Markup
 from optuna.trial import TrialState
 from optuna.visualization import plot_optimization_history, plot_param_importances
-from plotly.offline import get_plotlyjs
 
+from freqai_lstm.evaluate.charts import styled
+from freqai_lstm.evaluate.template import write_template
 from freqai_lstm.tune.report import HORIZONS, table_of
 from freqai_lstm.tune.search import shown
 
@@ -27,22 +27,15 @@ def write_page(path: Path, report: Mapping[str, Any], study: optuna.Study) -> No
 
     :param report: from `build_report`.
     """
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("freqai_lstm.tune", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = pages.get_template("page.html.j2").render(
+    write_template(
+        path,
+        "tune/page.html.j2",
         report=report,
         rows=table_of(report),
         charts={name: Markup(_drawn(chart)) for name, chart in charts(study).items()},
         horizons=HORIZONS if "label_period_candles" in report["best"]["parameters"] else "",
-        plotly=Markup(get_plotlyjs()),
         shown=shown,
     )
-    path.write_text(text, encoding="utf-8")
 
 
 def charts(study: optuna.Study) -> dict[str, go.Figure]:
@@ -52,19 +45,10 @@ def charts(study: optuna.Study) -> dict[str, go.Figure]:
     if len(complete) >= FEWEST_TRIALS and len({trial.value for trial in complete}) > 1:
         found["Importance of the parameters"] = plot_param_importances(study)
     for chart in found.values():
-        chart.update_layout(
-            title=None,
-            template="plotly",
-            paper_bgcolor="rgba(0,0,0,0)",
-            plot_bgcolor="rgba(0,0,0,0)",
-            font_color="#7a8696",  # readable on white and on black
-            height=380,
-            margin={"l": 8, "r": 8, "t": 8, "b": 8},
-            legend={"orientation": "h", "y": -0.25},
-        )
-        chart.update_yaxes(title=None)
-        chart.update_xaxes(automargin=True, gridcolor="rgba(128,128,128,.25)")
-        chart.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,.25)")
+        # A colour that is readable on white and on black.
+        styled(chart, 380, title=None, font_color="#7a8696")
+        chart.update_xaxes(gridcolor="rgba(128,128,128,.25)")
+        chart.update_yaxes(title=None, gridcolor="rgba(128,128,128,.25)")
     return found
 
 
