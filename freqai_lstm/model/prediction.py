@@ -49,12 +49,12 @@ def predict_candles(
     actual = np.full((asked, len(dk.label_list)), np.nan)
     if not dk.live and {*dk.label_list} <= {*frame}:
         actual = frame[dk.label_list].to_numpy(dtype=float)
-    frame = frame[[*names, "date", *CANDLE_COLUMNS]]
     history = None if dk.live else dk.data_dictionary.get(HISTORY)
     if history is not None:
         first = pd.to_datetime(frame["date"], utc=True).min()
         before = pd.to_datetime(history["date"], utc=True) < first
-        frame = pd.concat([history.loc[before, frame.columns], frame], ignore_index=True)
+        needed = [*names, "date", *CANDLE_COLUMNS]
+        frame = pd.concat([history.loc[before, needed], frame[needed]], ignore_index=True)
     offset = len(frame) - asked
     # What FreqAI's filter_features does for predictions, at a fraction of its time.
     values = frame[names].to_numpy(np.float64)  # (rows, features)
@@ -103,18 +103,16 @@ def predict_candles(
     )
     scales = label_scales(frame, dk)[offset:][rows]
     mean = unscaled(predicted.mean[sound], dk.label_pipeline) * scales[:, None]
-    higher = unscaled((predicted.mean + predicted.spread)[sound], dk.label_pipeline)
     lower, upper = calibration.intervals(
         maker.candles[offset:][rows], mean, actual[rows], scales, horizon
     )
     found = {"": mean, "_lower": lower, "_upper": upper}
     if len(model.weights) > 1:
+        higher = unscaled((predicted.mean + predicted.spread)[sound], dk.label_pipeline)
         found["_spread"] = higher * scales[:, None] - mean
-    columns = [
-        DataFrame(part, columns=[f"{label}{end}" for label in dk.label_list])
-        for end, part in found.items()
-    ]
-    return pd.concat(columns, axis=1).set_axis(rows).reindex(range(asked))
+    every = np.full((asked, len(found) * len(dk.label_list)), np.nan)
+    every[rows] = np.hstack(list(found.values()))
+    return DataFrame(every, columns=[f"{label}{end}" for end in found for label in dk.label_list])
 
 
 def unscaled(values: NDArray[Any], pipeline: Pipeline) -> NDArray[np.float64]:
