@@ -647,14 +647,14 @@ class ScoreStrategy(IStrategy):
         # T stands at its own candle. With a horizon, T_hat therefore leads it by that many
         # candles; moving T back instead would put the future into the frame.
         dataframe["T"] = weigh(dataframe[TERM_COLUMNS], self.weights).to_numpy() / std
-        buy, sell = self.threshold_buy.value, self.threshold_sell.value
+        beyond, back = self.threshold_buy.value, self.threshold_sell.value
         lines = {
             "T_hat": dataframe["T_hat"],
             "T": dataframe["T"],
-            "long_above": buy,
-            "short_below": -buy,
-            "exit_long_below": sell,
-            "exit_short_above": -sell,
+            "long_above": beyond,
+            "short_below": -beyond,
+            "exit_long_below": back,
+            "exit_short_above": -back,
         }
         # T is 20 and more on a few candles, and freqtrade's plots have no logarithmic axis. asinh
         # is linear near 0, where the thresholds are, and logarithmic beyond.
