@@ -51,6 +51,17 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def valued(value: Any, form: str) -> str:
+    """A figure for a table's cell.
+
+    :param value: a number; value, low and high; or None, which leaves the cell empty.
+    """
+    if not isinstance(value, dict):
+        return "" if value is None else form.format(value)
+    shown = {name: form.format(value[name]) for name in ("value", "low", "high")}
+    return "{value} [{low}, {high}]".format(**shown)
+
+
 def render(template: Path, **values: Any) -> str:
     """Fill in a Markdown template.
 

@@ -14,8 +14,8 @@ from freqtrade.enums import CandleType
 from numpy.typing import NDArray
 
 from benchmarks.article.trained import TRAIN_DAYS
+from benchmarks.exam import Exam
 from benchmarks.horizon.backtests import Backtest
-from benchmarks.range.backtests import Exam
 from freqai_lstm.evaluate.intervals import block_counts, drawn_mean, drawn_sums, interval
 from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
 

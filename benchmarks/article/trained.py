@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.exam import Exam
 from benchmarks.horizon.backtests import Backtest, backtest
 from benchmarks.places import BUILD, CANDLES, PAIRS, ROOT
-from benchmarks.range.backtests import Exam
 from freqai_lstm.plugins import MODEL_FILE
 
 

@@ -18,10 +18,10 @@ import pandas as pd
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.exam import SPOT_PAIRS, Exam
 from benchmarks.horizon.backtests import Backtest, backtest
 from benchmarks.places import BUILD
-from benchmarks.range.backtests import SPOT_PAIRS, Exam
-from benchmarks.reports import environment, render, write
+from benchmarks.reports import environment, render, valued, write
 from benchmarks.saved_run import failures_in_words
 from freqai_lstm.evaluate.intervals import block_counts, drawn_sums, interval
 
@@ -130,21 +130,13 @@ def as_markdown(figures: dict[str, Any]) -> str:
 
 def rows(found: dict[str, Any]) -> list[dict[str, str]]:
     """The table of one market: a row per figure."""
-
-    def cell(figures: dict[str, Any], name: str, form: str) -> str:
-        value = figures.get(name)
-        if not isinstance(value, dict):
-            return "" if value is None else form.format(value)
-        ends = [form.format(value[end]) for end in ("low", "high")]
-        return f"{form.format(value['value'])} [{', '.join(ends)}]"
-
     first = next(iter(found["by_horizon"]))
     return [
         {
             "": words,
-            **{f"{h} ahead": cell(of, name, form) for h, of in found["by_horizon"].items()},
+            **{f"{h} ahead": valued(of.get(name), form) for h, of in found["by_horizon"].items()},
             **{
-                f"{h} less {first}": cell(of, name, form.replace("{:.", "{:+."))
+                f"{h} less {first}": valued(of.get(name), form.replace("{:.", "{:+."))
                 for h, of in found["differences"].items()
             },
         }

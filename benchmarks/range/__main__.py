@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.range.backtests import ATR, EXAMS, FORECAST, STRATEGY, Exam, backtest
+from benchmarks.exam import Exam
+from benchmarks.range.backtests import ATR, EXAMS, FORECAST, STRATEGY, backtest
 from benchmarks.range.figures import measure
-from benchmarks.reports import environment, render, write
+from benchmarks.reports import environment, render, valued, write
 from benchmarks.saved_run import failures_in_words
 
 
@@ -90,22 +91,15 @@ def verdict(difference: dict[str, dict[str, float]]) -> str:
 def rows(found: dict[str, Any]) -> list[dict[str, str]]:
     """The table of one market: a row per figure."""
 
-    def cell(side: str, name: str, form: str) -> str:
-        value = found[side].get(name)
-        if not isinstance(value, dict):
-            return "" if value is None else form.format(value)
-        ends = [form.format(value[end]) for end in ("low", "high")]
-        return f"{form.format(value['value'])} [{', '.join(ends)}]"
-
     def by_seed(name: str, form: str) -> str:
         return ", ".join(form.format(one[name]) for one in found["by_seed"])
 
     return [
         {
             "": words,
-            "forecast": cell("forecast", name, form),
-            "ATR": cell("atr", name, form),
-            "forecast less ATR": cell("difference", name, form.replace("{:.", "{:+.")),
+            "forecast": valued(found["forecast"].get(name), form),
+            "ATR": valued(found["atr"].get(name), form),
+            "forecast less ATR": valued(found["difference"].get(name), form.replace("{:.", "{:+.")),
             "by seed": by_seed(name, form),
         }
         for name, words, form in ROWS

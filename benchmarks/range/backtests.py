@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +14,10 @@ from freqtrade.data.history import load_pair_history
 from freqtrade.enums import CandleType
 from freqtrade.misc import deep_merge_dicts
 
-from benchmarks.places import BUILD, CANDLES, PAIRS, ROOT, run_options
+from benchmarks.exam import SPOT_PAIRS, Exam, run_exam
+from benchmarks.places import BUILD
 from benchmarks.saved_run import BenchmarkFailed
-from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.freqtrade_run import load_newest_backtest, run_freqtrade
-from freqai_lstm.plugins import EXAMPLE_CONFIG, SHIPPED, STRATEGY_FILE, load_plugin
+from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
 
 
 STRATEGY = load_plugin(STRATEGY_FILE.with_name("RangeStrategy.py"))
@@ -28,23 +25,6 @@ FORECAST, ATR = "RangeStrategy", "RangeStrategyATR"
 HORIZON = 12  # candles
 
 
-@dataclass(frozen=True)
-class Exam:
-    """A market and a range of days to backtest: from `start` to `end`, UTC, the end excluded."""
-
-    market: str  # futures or spot
-    start: datetime
-    end: datetime
-    pairs: tuple[str, ...] = PAIRS
-    datadir: Path = CANDLES
-
-    @property
-    def timerange(self) -> str:
-        """For freqtrade's `--timerange`."""
-        return f"{self.start:%Y%m%d}-{self.end:%Y%m%d}"
-
-
-SPOT_PAIRS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 SPLIT = datetime(2024, 9, 1, tzinfo=UTC)
 # Whole windows of 31 days; the first has 120 training days and the start-up candles before it.
 EXAMS = {
@@ -85,27 +65,15 @@ def backtest(
     :raises BenchmarkFailed: there was no trade.
     """
     folder = build / "range" / exam.market
-    userdir = folder / "user_data"
-    shutil.rmtree(userdir / "backtest_results", ignore_errors=True)
-    userdir.mkdir(parents=True, exist_ok=True)
-    settings = folder / "settings.json"
-    settings.write_text(json.dumps(deep_merge_dicts(more or {}, _settings(exam, strategy, seed))))
-    configs = [EXAMPLE_CONFIG]
-    if exam.market == "spot":
-        configs.append(SHIPPED / "config.spot.json")
-    with LoopbackExchange(exam.datadir, trading_mode=exam.market) as exchange:
-        endpoints = exchange.write_config(folder / "endpoints.json")
-        configs += [endpoints, settings]
-        options = run_options(configs, userdir, exam.datadir, exam.timerange, strategy=strategy)
-        options += ["--cache", "none", "--export", "signals"]
-        run_freqtrade(["backtesting", *options], cwd=ROOT)
-    statistics, trades = load_newest_backtest(userdir, strategy)
+    settings = deep_merge_dicts(more or {}, _settings(exam, strategy, seed))
+    statistics, trades = run_exam(exam, folder, settings, "--export", "signals", strategy=strategy)
     if trades.empty:
         raise BenchmarkFailed(
             f"Expected trades of {strategy} in {exam.market} {exam.timerange}, got none: look for "
             "do_predict 0 and for limits that no forecast passes."
         )
-    signals = load_backtest_analysis_data(userdir / "backtest_results", "signals")[strategy]
+    results = folder / "user_data" / "backtest_results"
+    signals = load_backtest_analysis_data(results, "signals")[strategy]
     measured = [
         _measured(exam, of_pair, signals[pair], statistics["starting_balance"])
         for pair, of_pair in trades.groupby("pair")
@@ -116,7 +84,6 @@ def backtest(
 def _settings(exam: Exam, strategy: str, seed: int) -> dict[str, Any]:
     """What differs from the example configurations."""
     return {
-        "exchange": {"pair_whitelist": list(exam.pairs)},
         "freqai": {
             "enabled": strategy == FORECAST,
             "identifier": f"range-{exam.market}-s{seed}",

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.article.__main__ import readings, trades
 from benchmarks.article.accuracy import READINGS, STRATEGY, measure
 from benchmarks.article.trained import END, OURS, PLAIN, START, TRAIN_DAYS
+from benchmarks.exam import Exam
 from benchmarks.horizon.backtests import Backtest
 from benchmarks.places import PAIRS
-from benchmarks.range.backtests import Exam
 from freqai_lstm.market import generate_market
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.exam import Exam
 from benchmarks.horizon.__main__ import EXAMS, ROWS, draws, rows
 from benchmarks.horizon.backtests import Backtest
-from benchmarks.range.backtests import Exam
 from freqai_lstm.evaluate.intervals import interval
 
 

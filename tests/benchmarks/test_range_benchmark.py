@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.exam import Exam
 from benchmarks.range.__main__ import ROWS, app, as_markdown, verdict
 from benchmarks.range.backtests import (
     ATR,
@@ -17,7 +18,6 @@ from benchmarks.range.backtests import (
     SPLIT,
     STRATEGY,
     Backtest,
-    Exam,
     backtest,
 )
 from benchmarks.range.figures import draws, measure
