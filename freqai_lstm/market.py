@@ -52,8 +52,6 @@ _GARCH_ALPHA, _GARCH_BETA = 0.10, 0.88
 # Of log volatility: swing of its daily cycle, and what a volume shock adds to it LAG candles later.
 _CYCLE, _AFTER_VOLUME, LAG = 0.35, 0.5, 6
 _SHOCK_FREEDOM = 5.0
-
-
 # The regimes, one a row: mean return per hour in units of the hourly volatility, volatility as a
 # multiple of it, mean duration in hours, share per hour of the way back to where the regime began,
 # and how often it is drawn.
@@ -70,17 +68,13 @@ _REGIMES = np.array(
 def market(
     datadir: Annotated[Path, typer.Option(help="freqtrade data folder to write to")],
     pairs: Annotated[list[str], typer.Option(help="repeat it for each pair")] = _PAIRS,
-    start: Annotated[
-        datetime | None, typer.Option(help="first candle, UTC; 180 days before the end by default")
-    ] = None,
-    end: Annotated[
-        datetime | None, typer.Option(help="end of the last candle, UTC; today by default")
-    ] = None,
+    start: Annotated[datetime | None, typer.Option(help="default: 180 days before the end")] = None,
+    end: Annotated[datetime | None, typer.Option(help="of the last candle; default: today")] = None,
     timeframes: Annotated[list[str], typer.Option(help="repeat it for each")] = _TIMEFRAMES,
     trading_mode: Annotated[Mode, typer.Option()] = "futures",
     seed: Annotated[int, typer.Option(help="the same seed gives the same candles")] = 1,
 ) -> None:
-    """Write a generated market (not real data) into a freqtrade data folder."""
+    """Write a generated market (not real data) into a freqtrade data folder; dates are in UTC."""
     end = end or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         generate_market(
@@ -123,8 +117,8 @@ def generate_market(
     """
     if trading_mode not in get_args(Mode):
         raise ValueError(f"trading_mode is {trading_mode!r}; use 'spot' or 'futures'.")
-    if not pairs:
-        raise ValueError("pairs is empty; name at least one, such as 'BTC/USDT:USDT'.")
+    if not pairs or not timeframes:
+        raise ValueError(f"Name at least one pair and one timeframe, got {pairs} and {timeframes}.")
     futures = trading_mode == "futures"
     candle_type = CandleType.FUTURES if futures else CandleType.SPOT
     base = _base_timeframe({*timeframes, MARK_TIMEFRAME} if futures else set(timeframes))
@@ -215,7 +209,10 @@ def _candles(pair: str, dates: pd.DatetimeIndex, factor: pd.DataFrame, seed: int
     returns = tide * (beta * factor["log_return"].to_numpy() + own_scale * own_shock)
     scale = tide * np.hypot(beta * factor["volatility"].to_numpy(), own_scale)
 
-    start_price = _start_price(spot.split("/")[0])
+    # A name that is not listed gets a level between 0.1 and 300, the same with every seed.
+    base = spot.split("/")[0]
+    other = 10 ** (-1 + 3.5 * (zlib.crc32(base.encode()) % 1000) / 1000)
+    start_price = _START_PRICES.get(base, other)
     log_close = np.log(start_price) + np.cumsum(returns)
     log_open = np.concatenate(([np.log(start_price)], log_close[:-1]))
     # The extremes come from a path inside the candle: a Brownian bridge from open to close. Real
@@ -229,13 +226,11 @@ def _candles(pair: str, dates: pd.DatetimeIndex, factor: pd.DataFrame, seed: int
     decimals = max(0, min(8, 5 - int(np.floor(np.log10(start_price)))))
     prices = np.exp(np.column_stack([log_open, high, low, log_close])).round(decimals)
     # A price may fall far from where it began, but never to zero.
-    candles = pd.DataFrame(
-        np.maximum(prices, 10.0**-decimals), columns=["open", "high", "low", "close"]
-    )
+    prices = np.maximum(prices, 10.0**-decimals)
+    candles = pd.DataFrame(prices, columns=["open", "high", "low", "close"])
     candles.insert(0, "date", dates)
-    turnover = _HOURLY_TURNOVER * hours * size
     relative = _relative_volume(spot, dates, returns, scale, seed)
-    candles["volume"] = (relative * turnover / candles["close"]).round(3)
+    candles["volume"] = (relative * (_HOURLY_TURNOVER * hours * size) / candles["close"]).round(3)
     return candles
 
 
@@ -293,8 +288,6 @@ def _hours_per_candle(dates: pd.DatetimeIndex) -> float:
 
 
 def _base_timeframe(timeframes: set[str]) -> str:
-    if not timeframes:
-        raise ValueError("timeframes is empty; name at least one, such as '1h'.")
     base = min(timeframes, key=timeframe_to_seconds)
     for timeframe in timeframes:
         seconds = timeframe_to_seconds(timeframe)
@@ -304,12 +297,6 @@ def _base_timeframe(timeframes: set[str]) -> str:
                 "shortest timeframe, one day at most (futures also need 1h, for mark and funding)."
             )
     return base
-
-
-def _start_price(base: str) -> float:
-    # A name that is not listed gets a level between 0.1 and 300, the same with every seed.
-    other = 10 ** (-1 + 3.5 * (zlib.crc32(base.encode()) % 1000) / 1000)
-    return float(_START_PRICES.get(base, other))
 
 
 def _regimes(n: int, hours: float, seed: int) -> np.ndarray:
@@ -342,13 +329,11 @@ def _relative_volume(
     spot: str, dates: pd.DatetimeIndex, returns: np.ndarray, scale: np.ndarray, seed: int
 ) -> np.ndarray:
     """Volume relative to the pair's usual turnover, shape (n,)."""
-    # Quiet at weekends.
-    daily = 1.0 + 0.45 * _daily(dates)
     weekly = np.where(dates.day_of_week.to_numpy() >= 5, 0.6, 1.1)
     usual = _HOURLY_VOLATILITY * np.sqrt(_hours_per_candle(dates))
     activity = 0.35 + 0.8 * np.abs(returns) / usual + 0.3 * scale / usual
-    noise = np.exp(0.7 * _volume_shocks(spot, len(dates), seed) - 0.245)
-    return daily * weekly * activity * noise
+    noise = np.exp(0.7 * _stream(seed, spot, "volume").standard_normal(len(dates)) - 0.245)
+    return (1.0 + 0.45 * _daily(dates)) * weekly * activity * noise
 
 
 def _daily(dates: pd.DatetimeIndex) -> np.ndarray:
@@ -357,12 +342,9 @@ def _daily(dates: pd.DatetimeIndex) -> np.ndarray:
     return np.cos((hour - 15.0) * 2 * np.pi / 24)
 
 
-def _volume_shocks(spot: str, n: int, seed: int) -> np.ndarray:
-    return _stream(seed, spot, "volume").standard_normal(n)
-
-
 def _tide(spot: str, dates: pd.DatetimeIndex, seed: int) -> np.ndarray:
     """What volatility is multiplied by, mean square about 1, shape (n,)."""
-    shocks = np.concatenate((np.zeros(LAG), _volume_shocks(spot, len(dates), seed)))[: len(dates)]
+    shocks = _stream(seed, spot, "volume").standard_normal(len(dates))
+    shocks = np.concatenate((np.zeros(LAG), shocks))[: len(dates)]
     level = _CYCLE * _daily(dates) + _AFTER_VOLUME * shocks
     return np.exp(level - np.log(np.i0(2 * _CYCLE)) / 2 - _AFTER_VOLUME**2)

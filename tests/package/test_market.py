@@ -233,12 +233,12 @@ def test_minute_candles(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         ({"trading_mode": "margin"}, "use 'spot' or 'futures'"),
-        ({"pairs": []}, "pairs is empty"),
+        ({"pairs": []}, r"one pair .*got \[\] and"),
         ({"pairs": ["BTCUSDT"]}, "is not BASE/QUOTE"),
         ({"timeframes": ["4h"], "end": START}, "move the end"),
         ({"timeframes": ["45m"]}, "cannot be made from 45m"),
         ({"timeframes": ["1h", "1w"]}, "one day at most"),
-        ({"timeframes": [], "trading_mode": "spot"}, "timeframes is empty"),
+        ({"timeframes": [], "trading_mode": "spot"}, r"one timeframe, got .* and \[\]"),
     ],
 )
 def test_refusals_say_what_would_fit(tmp_path: Path, wrong: dict, message: str) -> None:
