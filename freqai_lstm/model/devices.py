@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from freqtrade.exceptions import OperationalException
+from numpy.typing import NDArray
 
 from freqai_lstm.model.parameters import KEY
 
 
 SMALL_UNITS = 128
+ALIGNMENT = 64  # bytes; TensorFlow reads memory of others only from such addresses
 
 
 def load_tensorflow() -> tuple[Any, Any]:
@@ -86,6 +90,22 @@ def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -
             f'compare with {KEY}.device = "cpu".'
         )
     return line
+
+
+def joined_tensor(tf: Any, blocks: Sequence[NDArray[np.float32]]) -> Any:
+    """Join blocks of rows in one tensor of shape (rows, columns).
+
+    On a CPU the tensor is the joined array itself: `tf.constant` would hold two further copies.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return tf.constant(np.concatenate(blocks))
+    shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
+    size = int(np.prod(shape)) * np.float32().itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    rows = memory[start : start + size].view(np.float32).reshape(shape)
+    np.concatenate(blocks, out=rows)
+    return tf.experimental.dlpack.from_dlpack(rows.__dlpack__())
 
 
 def _gpu_hint(system: str) -> str:

@@ -97,8 +97,9 @@ def _cross_validate(
     for block in np.array_split(ends, FOLDS):
         others, seen = _others(data, ends, block), _design(data, block)
         if bounded and len(others):
-            known = _design(data, others)
-            seen = np.clip(seen, known.min(axis=0), known.max(axis=0))
+            known = data.inputs.features[others]
+            seen[:, :-1] = np.clip(seen[:, :-1], known.min(axis=0), known.max(axis=0))
+            del known  # as large as the features themselves
         with np.errstate(invalid="ignore"):  # features that are not finite, see _solve
             candidates = seen @ _solve(data, others, medians) + medians
         losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]

@@ -11,6 +11,7 @@ import numpy as np
 from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model.compiled import CompiledNetwork
+from freqai_lstm.model.devices import joined_tensor
 from freqai_lstm.model.parameters import KEY
 from freqai_lstm.model.part import Part
 from freqai_lstm.model.windows import Floats, Inputs, Rows
@@ -73,9 +74,8 @@ class Training:
         self.curves: list[Scalars] = []
         self._started = self._said = perf_counter()
         # Rows of all pairs in one matrix; windows end at rows of one pair and never reach over.
-        inputs = [part.inputs() for part in parts]
-        joined = (np.concatenate(kind) for kind in zip(*inputs, strict=True))
-        self._rows = Inputs(*map(network.tf.constant, joined))
+        inputs = zip(*(part.inputs() for part in parts), strict=True)
+        self._rows = Inputs(*(joined_tensor(network.tf, blocks) for blocks in inputs))
         self._train_ends = self._joined([part.data.train_ends for part in parts])
         self._validation_ends = self._joined([part.data.validation_ends for part in parts])
 

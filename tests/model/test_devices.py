@@ -7,11 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model import devices, pool
-from freqai_lstm.model.devices import SMALL_UNITS, configure_devices, limit_threads, load_tensorflow
+from freqai_lstm.model.devices import (
+    SMALL_UNITS,
+    configure_devices,
+    joined_tensor,
+    limit_threads,
+    load_tensorflow,
+)
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.pool import NetworkPool
 
@@ -189,3 +196,13 @@ def test_small_networks_have_one_thread_an_operation(
         monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
     limit_threads(units)
     assert os.environ.get("TF_NUM_INTRAOP_THREADS") == after
+
+
+@pytest.mark.parametrize("columns", [1, 3, 16])
+def test_joined_tensor_holds_its_rows(columns: int) -> None:
+    """Blocks of rows lie one after the other in one tensor, long after the blocks are gone."""
+    tf, _ = load_tensorflow()
+    expected = np.arange(7.0 * columns, dtype=np.float32).reshape(7, columns)
+    made = [joined_tensor(tf, [expected[:3].copy(), expected[3:].copy()]) for _ in range(50)]
+    for tensor in made:
+        assert (tf.gather(tensor, range(7)).numpy() == expected).all()
