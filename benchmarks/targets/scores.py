@@ -37,12 +37,12 @@ def measure(exam: Exam, results: Sequence[Result]) -> dict[str, Any]:
         over the seeds, and for all but the best contender of others `against` (its name, the
         difference in R² and its interval); and per contender its seconds.
     """
-    truth = _truth(exam)
+    truth = true_labels(exam)
     found: dict[str, Any] = {"labels": {}, "contenders": {}}
     for label in LABELS.values():
         able = [result for result in results if label.column in result.predictions]
         if able:
-            rows = _common_rows(exam, label, truth, able)
+            rows = common_rows(exam, label, truth, able)
             found["labels"][label.name] = _of_label(rows, able)
             for result in able:
                 made = found["labels"][label.name]["contenders"][result.contender]
@@ -58,16 +58,14 @@ def measure(exam: Exam, results: Sequence[Result]) -> dict[str, Any]:
     return found
 
 
-def _truth(exam: Exam) -> DataFrame:
+def true_labels(exam: Exam) -> DataFrame:
     """Pair, date and realised labels of the candles to predict; NaN where not known in range."""
     frames = [add_labels(exam.candles(pair)).assign(pair=pair) for pair in exam.pairs]
     rows = pd.concat(frames, ignore_index=True)
     return rows[rows["date"] >= exam.start]
 
 
-def _common_rows(
-    exam: Exam, label: Label, truth: DataFrame, results: Sequence[Result]
-) -> DataFrame:
+def common_rows(exam: Exam, label: Label, truth: DataFrame, results: Sequence[Result]) -> DataFrame:
     """Pair, date, y and one column per result (its position): candles that all of them predict."""
     rows = truth[["pair", "date", label.column]].rename(columns={label.column: "y"})
     for position, result in enumerate(results):
@@ -143,7 +141,7 @@ def _add_differences(
         return
     best = max(others, key=lambda name: contenders[name]["mean"]["r2"])
     resampled = {
-        name: _resampled_r2(rows, [i for i, r in enumerate(results) if r.contender == name])
+        name: resampled_r2(rows, [i for i, r in enumerate(results) if r.contender == name])
         for name in contenders
     }
     for name, made in contenders.items():
@@ -157,7 +155,7 @@ def _add_differences(
         }
 
 
-def _resampled_r2(rows: DataFrame, positions: Sequence[int]) -> NDArray[np.float64]:
+def resampled_r2(rows: DataFrame, positions: Sequence[int]) -> NDArray[np.float64]:
     """R² (mean of pairs and seeds) of every resample of weeks; shape (RESAMPLES,)."""
     weeks = (rows["date"] - pd.Timestamp("2024-01-01", tz="UTC")).dt.days // 7
     count = weeks.nunique()

@@ -1,0 +1,1 @@
+"""How many days to train on, and how often."""
