@@ -1,0 +1,1 @@
+"""What a user pays: seconds and memory by pairs, timeframe and days."""
