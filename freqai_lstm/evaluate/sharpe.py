@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,33 +81,24 @@ def deflated_sharpe(returns: NDArray[np.float64], tried: Sequence[float] = ()) -
     return probability_above(ratio, luck, len(returns), *shape)
 
 
-@dataclass(frozen=True)
-class Tries:
-    """Parameter sets that were tried: their daily Sharpe ratios, and where they are from."""
-
-    sharpes: list[float]
-    files: list[str]
-
-
 def tried_sets(
     config: Mapping[str, Any],
     strategy: str,
     identifier: str,
     start: pd.Timestamp,
     end: pd.Timestamp,
-) -> Tries:
-    """Find the epochs of `freqtrade hyperopt`, and trials of `tune`, on days of a backtest.
+) -> list[float]:
+    """Daily Sharpe ratios of hyperopt's epochs, and of tune's trials, on days of a backtest.
 
     A search on other days leaves these days held out, and does not count.
 
     :param config: with `user_data_dir`, and with `tuned` where it has the `best.json` of a search.
     """
-    ratios, files = [], []
+    ratios = []
     if tuned := config.get("tuned"):
         first, after = pd.to_datetime([tuned["start"], tuned["end"]], utc=True)
         if first <= end and after > start:
             ratios += [ratio / np.sqrt(DAYS_A_YEAR) for ratio in tuned["sharpes"]]
-            files.append(f"study {tuned['study']}")
     folder = Path(config["user_data_dir"]) / "hyperopt_results"
     for file in sorted(folder.glob(f"strategy_{strategy}_*.fthypt")):
         epochs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -121,9 +111,8 @@ def tried_sets(
             and of["backtest_end_ts"] > start.timestamp() * 1000
         ]
         ratios += [_epoch_sharpe(of) for of in counted]
-        files += [file.name] if counted else []
     # A set that never traded was a try too.
-    return Tries(np.nan_to_num(ratios).tolist(), files)
+    return [float(ratio) for ratio in np.nan_to_num(ratios)]
 
 
 def _epoch_sharpe(metrics: dict) -> float:

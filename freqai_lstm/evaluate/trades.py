@@ -157,9 +157,9 @@ def money(
     :return: figures and equity by candle (strategy, buy-and-hold, cash, the others). Figures: file;
         range; days; trades; profit; costs: name → profit, drawdown, sharpe with its interval; fee
         paid and break_even, the fee a side at which nothing is won, shares of the volume or null;
-        sharpe; above_zero, the probability of a ratio above zero; tried, tried_files, deflated: see
-        sharpe.py; differences: name → Sharpe minus that of cash, buy-and-hold and the others, with
-        interval and word; verdict.
+        sharpe; above_zero, the probability of a ratio above zero; tried, deflated: see sharpe.py;
+        differences: name → Sharpe minus that of cash, buy-and-hold and the others, with interval
+        and word; verdict.
     """
     first, last = result.span
     prices = pd.DataFrame({pair: of["close"] for pair, of in candles.items()}).loc[first:last]
@@ -203,10 +203,9 @@ def money(
         "break_even": gross / volume if volume else None,
         "sharpe": interval(ratios[:, 0]),
         "above_zero": deflated_sharpe(returns["strategy"].to_numpy()),
-        "tried": len(tries.sharpes),
-        "tried_files": tries.files,
-        "deflated": deflated_sharpe(returns["strategy"].to_numpy(), tries.sharpes)
-        if len(tries.sharpes) > 1
+        "tried": len(tries),
+        "deflated": deflated_sharpe(returns["strategy"].to_numpy(), tries)
+        if len(tries) > 1
         else None,
         "differences": {
             name: compare_skills(ratios[:, [0, column]], math.inf)

@@ -63,8 +63,6 @@ class CandleStore:
     :raises ValueError: the folder holds no candles.
     """
 
-    candles_left = 0  # still to come after the running candle; 0: the market stands still
-
     def __init__(self, datadir: Path) -> None:
         self._handler = get_datahandler(datadir, "feather")
         self._timeframes: dict[tuple[str, CandleType], list[str]] = {}

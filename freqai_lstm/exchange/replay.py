@@ -59,11 +59,6 @@ class ReplayStore(CandleStore):
         newest = int(max(ends)) // self._stored_ms
         # The newest closed candle is followed by the running one, and that by what is ahead.
         self._offset = self.now_ms() // self._step_ms - 1 - (newest - ahead)
-        self._last = newest + self._offset
-
-    @property
-    def candles_left(self) -> int:  # type: ignore[override]
-        return max(0, self._last - self.now_ms() // self._step_ms)
 
     def now_ms(self) -> int:
         return self._faults.now_ms()

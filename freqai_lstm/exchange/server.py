@@ -88,11 +88,6 @@ class LoopbackExchange:
         """The pairs of `trading_mode` that are served, in freqtrade's notation."""
         return [market.pair for market in self._store.markets(self.trading_mode)]
 
-    @property
-    def candles_left(self) -> int:
-        """Live: candles still to come after the running one; 0 where the folder is served as is."""
-        return self._store.candles_left
-
     def config(self) -> dict[str, Any]:
         """The part of a freqtrade configuration that sends every request here."""
         api = {

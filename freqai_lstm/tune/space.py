@@ -169,11 +169,6 @@ def choose_space(
     }
 
 
-def configured(space: Iterable[str], freqai: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the values that the configuration has of these parameters."""
-    return {name: PARAMETERS[name].configured(freqai) for name in space}
-
-
 def fragment(values: Mapping[str, Value], identifier: str) -> dict[str, Any]:
     """Return a configuration for freqtrade's next `-c` that sets these values and an identifier."""
     freqai: dict[str, Any] = {"identifier": identifier}
