@@ -96,7 +96,7 @@ def epoch_of(network: Any, data: TrainingSet) -> Callable[[], float]:
     """Make ready to train; what comes back trains one epoch, in batches of the parameters' size."""
     p, every_label = network.parameters, np.ones(data.labels.shape[1], np.float32)
     network.reset(p.seed)
-    rows = tuple(map(network.tf.constant, (*data.inputs, data.labels, data.weights)))
+    rows = tuple(network.joined([part]) for part in (*data.inputs, data.labels, data.weights))
     return lambda: network.train(rows, every_label, data.train_ends, p.batch_size)
 
 

@@ -15,7 +15,7 @@ from benchmarks.speed.measure import Prepared
 
 
 THREE = ("ours", "torch", "keras")
-FACTORS = (2, 4)
+FACTORS = (4, 16)
 DIMENSIONS = ("rows", "conv_width", "features", "pairs")
 POINTS = ("rows×1", *(f"{what}×{factor}" for what in DIMENSIONS for factor in FACTORS))
 # Torch is a package of its own; these contenders cannot run without it.
@@ -78,19 +78,19 @@ JOBS = {
     "again": Job(
         measure.again,
         THREE,
-        {**SMALL, "network": [2, 32], "rows": 2880, "epochs": 6},
+        {**SMALL, "network": [1, 32], "rows": 2880, "epochs": 6},
         {**TINY, "rows": 60, "epochs": 3},
     ),
     "live": Job(
         measure.live,
         THREE,
-        {**SMALL, "networks": [[2, 32], [4, 100]], "calls": 200},
+        {**SMALL, "networks": [[1, 32], [2, 32], [4, 100]], "calls": 200},
         {**TINY, "networks": [[2, 3]], "calls": 3},
     ),
     "window": Job(
         measure.window,
         THREE,
-        {**SMALL, "networks": [[2, 32], [4, 100]], "windows": 720, "calls": 5},
+        {**SMALL, "networks": [[1, 32], [4, 100]], "windows": 720, "calls": 5},
         {**TINY, "networks": [[2, 3]], "windows": 20, "calls": 3},
     ),
     "memory": Job(
@@ -99,7 +99,7 @@ JOBS = {
         {
             "features": 2000,
             "width": 48,
-            "network": [2, 32],
+            "network": [1, 32],
             "rows": 10_000,
             "windows": 1024,
             "keras_share": 8,
@@ -112,7 +112,7 @@ JOBS = {
         measure.growth,
         POINTS,
         {
-            "network": [2, 32],
+            "network": [1, 32],
             "base": {"rows": 2880, "conv_width": 24, "features": 120, "pairs": 1},
         },
         {"network": [2, 3], "base": {"rows": 60, "conv_width": 4, "features": 5, "pairs": 1}},

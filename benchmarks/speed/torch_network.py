@@ -7,7 +7,7 @@ gathered from the 2-D matrix by index, AdamW, clipped gradients, no DataLoader i
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,6 @@ class TorchNetwork:
     Early stopping and the steps of the learning rate are therefore the same code.
     """
 
-    tf = SimpleNamespace(constant=torch.from_numpy)
-
     def __init__(
         self, parameters: LSTMParameters, conv_width: int, features: int, labels: int
     ) -> None:
@@ -151,6 +149,9 @@ class TorchNetwork:
             {"params": [w for w in learned if w.ndim == 1], "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=p.learning_rate)
+
+    def joined(self, blocks: Sequence[Floats]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(blocks))
 
     @torch.no_grad()
     def weights(self) -> Floats:
@@ -192,7 +193,7 @@ class TorchNetwork:
     def predict(self, weights: Floats, inputs: Inputs, ends: Rows, batch: int = 2048) -> Floats:
         self.set_weights(weights)
         self.model.eval()
-        rows = Inputs(*map(torch.from_numpy, inputs))
+        rows = Inputs(*map(torch.as_tensor, inputs))
         parts = torch.from_numpy(ends.astype(np.int64)).split(batch)
         return torch.cat([self.model(*self.windows(rows, part)) for part in parts]).numpy()
 

@@ -11,14 +11,14 @@ TensorFlow gathers `conv_width` rows for one batch at a time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freqai_lstm.model.candles import COLUMNS, unit_free
-from freqai_lstm.model.devices import load_tensorflow
+from freqai_lstm.model.devices import joined_tensor, load_tensorflow
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.windows import Floats, Inputs, Rows
 
@@ -72,6 +72,10 @@ class CompiledNetwork:
         self.model.set_weights(
             [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
         )
+
+    def joined(self, blocks: Sequence[Floats]) -> Any:
+        """Join rows of several pairs in one tensor, for `predict` and `train`."""
+        return joined_tensor(self.tf, blocks)
 
     def predict(self, weights: Any, inputs: Inputs, ends: Rows) -> Floats:
         """Predict the windows that end at `ends`, with the given weights.

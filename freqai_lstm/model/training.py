@@ -11,7 +11,6 @@ import numpy as np
 from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model.compiled import CompiledNetwork
-from freqai_lstm.model.devices import joined_tensor
 from freqai_lstm.model.parameters import KEY
 from freqai_lstm.model.part import Part
 from freqai_lstm.model.windows import Floats, Inputs, Rows
@@ -75,7 +74,7 @@ class Training:
         self._started = self._said = perf_counter()
         # Rows of all pairs in one matrix; windows end at rows of one pair and never reach over.
         inputs = zip(*(part.inputs() for part in parts), strict=True)
-        self._rows = Inputs(*(joined_tensor(network.tf, blocks) for blocks in inputs))
+        self._rows = Inputs(*map(network.joined, inputs))
         self._train_ends = self._joined([part.data.train_ends for part in parts])
         self._validation_ends = self._joined([part.data.validation_ends for part in parts])
 
@@ -174,10 +173,9 @@ class Training:
 
         :param label_weights: of shape (labels,); may change between two epochs.
         """
-        p, constant = self.parameters, self.network.tf.constant
-        residuals = np.concatenate([part.residuals for part in self.parts])
-        weights = np.concatenate([part.data.weights for part in self.parts])
-        rows = tuple(map(constant, (*self._rows, residuals, weights)))
+        p, joined = self.parameters, self.network.joined
+        residuals = joined([part.residuals for part in self.parts])
+        rows = (*self._rows, residuals, joined([part.data.weights for part in self.parts]))
         # As many steps an epoch for several pairs as for one.
         batch_size = p.batch_size * len(self.parts)
         order = np.random.default_rng(p.seed + number)
