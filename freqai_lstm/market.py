@@ -275,7 +275,10 @@ def _funding_rates(pair: str, hourly: pd.DataFrame, seed: int) -> pd.DataFrame:
     due = hourly["date"].dt.hour % 8 == 0
     noise = _stream(seed, pair, "funding").normal(0.0, 3e-5, due.sum())
     rate = (1e-4 + 2e-3 * trend[due] + noise).clip(-7.5e-4, 7.5e-4).round(8)
-    return pd.DataFrame({"date": hourly["date"], "funding_rate": rate}).dropna(ignore_index=True)
+    rates = pd.DataFrame({"date": hourly["date"], "funding_rate": rate}).dropna(ignore_index=True)
+    # freqtrade takes its own columns of these; older ones have the rate in `open`, 0 in the others.
+    zeros = dict.fromkeys(("high", "low", "close", "volume"), 0.0)
+    return rates.assign(open=rates["funding_rate"], **zeros)
 
 
 def _stream(seed: int, *names: str) -> np.random.Generator:

@@ -134,7 +134,8 @@ class CandleStore:
     def funding(self, market: Market) -> DataFrame:
         """Columns `date` and `funding_rate`; no rows where the folder has none."""
         rates = self._load(market.pair, MARK_TIMEFRAME, CandleType.FUNDING_RATE)
-        return rates[["date", "funding_rate"]]
+        column = "funding_rate" if "funding_rate" in rates else "open"  # of older freqtrade
+        return rates[["date", column]].set_axis(["date", "funding_rate"], axis=1)
 
     def _load(self, pair: str, timeframe: str, kind: CandleType) -> DataFrame:
         # As they are: a gap in the folder stays a gap, the way an exchange would answer.

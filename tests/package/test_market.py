@@ -19,6 +19,7 @@ from pandas.testing import assert_frame_equal
 from sklearn.linear_model import LinearRegression
 from typer.testing import CliRunner
 
+from freqai_lstm.exchange.candles import CandleStore
 from freqai_lstm.market import (
     generate_market,
     known_volatility,
@@ -199,6 +200,27 @@ def test_futures_come_with_mark_and_funding(datadir: Path) -> None:
         assert len(funding) == 3 * 91
         assert funding["funding_rate"].abs().max() <= 7.5e-4
         assert funding["funding_rate"].std() > 0
+
+
+def test_funding_rates_for_older_freqtrade(
+    datadir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older freqtrade stores candles' columns of any frame; the rate is in `open` then."""
+
+    class Older:
+        def ohlcv_store(self, pair: str, timeframe: str, data: pd.DataFrame, kind: CandleType):
+            stored[kind] = data.loc[:, ["date", "open", "high", "low", "close", "volume"]]
+
+    stored: dict[CandleType, pd.DataFrame] = {}
+    monkeypatch.setattr("freqai_lstm.market.get_datahandler", lambda *_: Older())
+    generate_market(tmp_path, PAIRS[:1], start=START, end=END)
+    funding = load(datadir, PAIRS[0], kind=CandleType.FUNDING_RATE)
+    assert np.array_equal(stored[CandleType.FUNDING_RATE]["open"], funding["funding_rate"])
+
+    store = CandleStore(datadir)
+    monkeypatch.setattr(store, "_load", lambda *_: stored[CandleType.FUNDING_RATE])
+    found = store.funding(store.market("futures", "BTCUSDT"))
+    assert np.array_equal(found["funding_rate"], funding["funding_rate"])
 
 
 def test_freqtrade_lists_the_files(datadir: Path) -> None:
