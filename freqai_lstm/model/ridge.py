@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +59,13 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     medians = np.quantile(
         data.labels[ends], 0.5, axis=0, weights=data.weights[ends], method="inverted_cdf"
     ).astype(np.float32)
-    blocks, losses = _cross_validate(data, ends, medians, loss, bounded=False)
+    folds = [_fold(data, ends, block, medians) for block in np.array_split(ends, FOLDS)]
+    blocks, losses = _cross_validate(data, folds, medians, loss, bounded=False)
     flat = losses[0]  # infinite where labels are so large that their squares are
     known = bool(np.isfinite(flat).all() and flat.any())
     exact = known and bool((losses.min(axis=0) <= EXACT * flat).all())
     if not exact:
-        blocks, losses = _cross_validate(data, ends, medians, loss, bounded=True)
+        blocks, losses = _cross_validate(data, folds, medians, loss, bounded=True)
     best = losses.argmin(axis=0)  # (labels,); of equals the first: the strongest penalty
     labels = np.arange(len(best))
     slopes = np.zeros_like(data.labels)  # (rows, labels), the regression less the median
@@ -83,8 +85,26 @@ def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
     )
 
 
+class _Fold(NamedTuple):
+    """Hold a block of time and what is solved without it.
+
+    The other windows are those outside the block whose labels do not overlap with those inside.
+    """
+
+    block: Rows
+    others: Rows
+    solved: NDArray[np.float64]  # of the others, see _solve
+
+
+def _fold(data: TrainingSet, ends: Rows, block: Rows, medians: Floats) -> _Fold:
+    candles = data.candles[ends]
+    first, last = data.candles[block[0]], data.candles[block[-1]]
+    others = ends[(candles + data.horizon < first) | (candles > last + data.horizon)]
+    return _Fold(block, others, _solve(data, others, medians))
+
+
 def _cross_validate(
-    data: TrainingSet, ends: Rows, medians: Floats, loss: Loss, *, bounded: bool
+    data: TrainingSet, folds: Sequence[_Fold], medians: Floats, loss: Loss, *, bounded: bool
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """Predict every block of time from the others, with every penalty.
 
@@ -94,24 +114,17 @@ def _cross_validate(
         flat; losses of shape (penalties + 1, labels)).
     """
     blocks, losses = [], np.zeros((len(PENALTIES) + 1, data.labels.shape[1]))
-    for block in np.array_split(ends, FOLDS):
-        others, seen = _others(data, ends, block), _design(data, block)
+    for block, others, solved in folds:
+        seen = _design(data, block)
         if bounded and len(others):
             known = data.inputs.features[others]
             seen[:, :-1] = np.clip(seen[:, :-1], known.min(axis=0), known.max(axis=0))
             del known  # as large as the features themselves
         with np.errstate(invalid="ignore"):  # features that are not finite, see _solve
-            candidates = seen @ _solve(data, others, medians) + medians
+            candidates = seen @ solved + medians
         losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]
         blocks.append(candidates)
     return blocks, losses
-
-
-def _others(data: TrainingSet, ends: Rows, block: Rows) -> Rows:
-    """The windows outside a block of time whose labels do not overlap with those inside."""
-    candles = data.candles[ends]
-    first, last = data.candles[block[0]], data.candles[block[-1]]
-    return ends[(candles + data.horizon < first) | (candles > last + data.horizon)]
 
 
 def _design(data: TrainingSet, ends: Rows) -> NDArray[np.float64]:
