@@ -60,7 +60,6 @@ VARIANTS = {
         Variant("200 days, each month", 200, 31),
         Variant("150 days, each week", 150, 7),
         Variant("150 days, each week, continual", 150, 7, CONTINUAL, seeds=(1,)),
-        Variant("150 days, every second day", 150, 2, seeds=(1,)),
     )
 }
 

@@ -198,6 +198,14 @@ def test_small_networks_have_one_thread_an_operation(
     assert os.environ.get("TF_NUM_INTRAOP_THREADS") == after
 
 
+def test_a_starting_pool_limits_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default network's operations have one thread each, from the pool's start on."""
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    NetworkPool(LSTMParameters()).start()
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
 @pytest.mark.parametrize("columns", [1, 3, 16])
 def test_joined_tensor_holds_its_rows(columns: int) -> None:
     """Blocks of rows lie one after the other in one tensor, long after the blocks are gone."""
