@@ -127,7 +127,8 @@ def candles_of(pair: str, frame: pd.DataFrame, bot: Bot, log: LogSummary) -> dic
     if killed:
         row["lost"] = max(0, (last - int(opened[-1])) // STEP)
         last = int(opened[-1])
-    row["missed"] = (last - first) // STEP + 1 - len(opened)
+    # A bot may end within a pass, which predicted this pair and is not logged.
+    row["missed"] = (max(last, int(opened[-1])) - first) // STEP + 1 - len(opened)
     return row | {"before_first": int((first + STEP - first_close) // STEP)}
 
 

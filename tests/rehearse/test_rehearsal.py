@@ -186,6 +186,13 @@ def test_missed_candles_are_counted(run: Bot, log: LogSummary) -> None:
     assert (row["predicted"], row["missed"], row["before_first"], row["lost"]) == (8, 1, 1, 0)
 
 
+def test_a_candle_of_an_unfinished_pass_counts(run: Bot, log: LogSummary) -> None:
+    """A bot that ends within a pass has predicted a candle after the last finished one."""
+    run.ended += 60
+    row = candles_of("BTC", history(list(range(1, 11))), run, log)
+    assert (row["predicted"], row["missed"]) == (10, 0)
+
+
 def test_predictions_lost_by_a_kill_are_not_missed(run: Bot, log: LogSummary) -> None:
     """What was predicted but not on disk when kill -9 came is counted apart."""
     run.saved = {"BTC": history([0, 1, 2, 3])}
