@@ -215,6 +215,9 @@ def _unit_free(windows: torch.Tensor) -> torch.Tensor:
     def log_share(of: torch.Tensor) -> torch.Tensor:
         return torch.log(torch.where(of == 0, 0.0, volume / of) + LEAST_VOLUME)
 
+    def since(values: torch.Tensor) -> torch.Tensor:
+        return values.flip(1).cummax(dim=1).values.flip(1)
+
     channels = [
         (prices - close[:, -1:]) / volatility,
         (close - windows[:, :, :1]) / volatility,
@@ -222,6 +225,9 @@ def _unit_free(windows: torch.Tensor) -> torch.Tensor:
         (high - high.amax(dim=1, keepdim=True)) / volatility,
         (low - low.amin(dim=1, keepdim=True)) / volatility,
         log_share(volume.amax(dim=1, keepdim=True)),
+        (high - since(high)) / volatility,
+        (low + since(-low)) / volatility,
+        log_share(since(volume)),
         torch.linspace(-1, 0, windows.shape[1])[:, None].expand_as(close),
     ]
     return torch.cat(channels, dim=2).clip(-LIMIT, LIMIT)

@@ -11,6 +11,9 @@ from freqai_lstm.model.windows import Floats
 DAY, WEEK = 86_400, 7 * 86_400
 # (length of the cycle in seconds, how many harmonics)
 CYCLES = {"day": (DAY, 3), "week": (WEEK, 2)}
+# A ridge regression penalises small columns more, and much of what a calendar fits is noise.
+AMPLITUDE = 0.5
+CROSSED = ("day_1", "day_2")  # multiplied by the week's; with the third nothing is gained
 
 
 def calendar_names(timeframe_seconds: int) -> list[str]:
@@ -37,8 +40,34 @@ def calendar(candles: NDArray[np.int64], timeframe_seconds: int) -> Floats:
     for _, length, number in _cycles(timeframe_seconds):
         # 1970 began on a Thursday; where the week begins does not matter to a sine.
         angle = 2 * np.pi * number * (stamps % length) / length
-        columns.append(np.column_stack([np.sin(angle), np.cos(angle)]))
+        columns.append(AMPLITUDE * np.column_stack([np.sin(angle), np.cos(angle)]))
     return np.hstack(columns).astype(np.float32)
+
+
+def product_names(timeframe_seconds: int) -> list[str]:
+    """Name the columns of `products`."""
+    names = calendar_names(timeframe_seconds)
+    return [f"{names[day]} {names[week]}" for day, week in _products(names)]
+
+
+def products(columns: Floats, timeframe_seconds: int) -> Floats:
+    """Multiply the waves of the day by those of the week.
+
+    With them a linear model knows that a Saturday's hours differ from a Monday's.
+
+    :param columns: from `calendar`, of shape (rows, columns).
+    :return: array of shape (rows, columns), columns as in `product_names`: sixteen for candles of
+        up to 4 hours, none for those of a day and longer.
+    """
+    pairs = np.array(_products(calendar_names(timeframe_seconds)), dtype=np.intp).reshape(-1, 2)
+    return columns[:, pairs[:, 0]] * columns[:, pairs[:, 1]] / AMPLITUDE
+
+
+def _products(names: list[str]) -> list[tuple[int, int]]:
+    """Which columns of the calendar are multiplied."""
+    days = [n for n, name in enumerate(names) if name[4:] in CROSSED]
+    weeks = [n for n, name in enumerate(names) if name[4:].startswith("week")]
+    return [(day, week) for day in days for week in weeks]
 
 
 def _cycles(timeframe_seconds: int) -> list[tuple[str, int, int]]:

@@ -27,7 +27,7 @@ from freqai_lstm.model.storage import replacing
 logger = logging.getLogger(__name__)
 
 # Raise it with every change of windows, scaling, network or training that changes predictions.
-MODEL_REVISION = 4
+MODEL_REVISION = 5
 FILE = "fingerprint.json"
 ALLOW_CHANGES = "allow_changed_fingerprint"
 

@@ -41,7 +41,7 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
     :param on_gpu: cuDNN has its own loop over candles; on a CPU the steps are written out one after
         the other (`unroll`), which saves a tenth of a training and half of one prediction.
     :return: `keras.Model` from (windows, conv_width, features) and, with `candle_channel`,
-        (windows, conv_width, 10) to (windows, labels).
+        (windows, conv_width, 13) to (windows, labels).
     """
     p = shape.parameters
     layers = keras.layers

@@ -18,7 +18,8 @@ from freqai_lstm.model.inputs import InputMaker
 from freqai_lstm.model.interval import Calibration
 from freqai_lstm.model.scaling import LabelScale
 from freqai_lstm.model.storage import HISTORY, TrainedLSTM
-from freqai_lstm.model.windows import window_ends
+from freqai_lstm.model.summaries import memory
+from freqai_lstm.model.windows import candle_numbers, window_ends
 
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def predict_candles(
     model: TrainedLSTM,
     dk: FreqaiDataKitchen,
     frame: DataFrame,
+    past: DataFrame | None,
     calibration: Calibration,
     *,
     conv_width: int,
@@ -40,6 +42,8 @@ def predict_candles(
 
     :param frame: candles with features, in time order; in a backtest with labels, of which each
         row's interval uses those that are known by then.
+    :param past: the pair's candles up to the frame's last one or further, for what a summary looks
+        back on; None where there are none but the frame's.
     :param calibration: errors that are known before the frame.
     :param horizon: candles after which a label is known.
     :return: a row per candle: each label, `…_lower`, `…_upper` and, of an ensemble, `…_spread`;
@@ -71,15 +75,16 @@ def predict_candles(
     )
     dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
     maker = InputMaker(
-        frame,
+        frame if past is None else with_past(frame, past, memory(conv_width)),
         timeframe_seconds,
         conv_width,
         candle_channel=model.network.reads_candles,
         with_calendar={*calendar_names(timeframe_seconds)} <= {*model.features},
     )
-    inputs, priced = maker(features.to_numpy(), maker.candles)
+    candles = candle_numbers(frame["date"], timeframe_seconds)
+    inputs, priced = maker(features.to_numpy(), candles)
     valid &= priced & (np.asarray(inliers) == 1)
-    ends = window_ends(maker.candles, valid, conv_width)
+    ends = window_ends(candles, valid, conv_width)
     ends = ends[ends >= offset]
     predicted = model.predict(inputs, ends)
     sound = np.isfinite(predicted.mean).all(axis=1)
@@ -104,7 +109,7 @@ def predict_candles(
     scales = label_scales(frame, dk)[offset:][rows]
     mean = unscaled(predicted.mean[sound], dk.label_pipeline) * scales[:, None]
     lower, upper = calibration.intervals(
-        maker.candles[offset:][rows], mean, actual[rows], scales, horizon
+        candles[offset:][rows], mean, actual[rows], scales, horizon
     )
     found = {"": mean, "_lower": lower, "_upper": upper}
     if len(model.weights) > 1:
@@ -113,6 +118,16 @@ def predict_candles(
     every = np.full((asked, len(found) * len(dk.label_list)), np.nan)
     every[rows] = np.hstack(list(found.values()))
     return DataFrame(every, columns=[f"{label}{end}" for end in found for label in dk.label_list])
+
+
+def with_past(frame: DataFrame, past: DataFrame, length: int) -> DataFrame:
+    """Return the candles of a frame, and up to so many before them.
+
+    :param past: candles in time order, those of the frame among them.
+    """
+    dates = past["date"]
+    first, last = pd.to_datetime(frame["date"].iloc[[0, -1]], utc=True)
+    return past.iloc[max(0, dates.searchsorted(first) - length) : dates.searchsorted(last) + 1]
 
 
 def unscaled(values: NDArray[Any], pipeline: Pipeline) -> NDArray[np.float64]:

@@ -100,7 +100,7 @@ class Preparation:
         data = dataset.training_set(blocks[0], validation, inputs, width, horizon)
         checks.check_windows(data, frame, pair, self.freqai)
         names = inputs.names([str(name) for name in blocks[0].features.columns])
-        network_features = range(len(names) - len(inputs.summary_names))
-        calendar_and_summaries = range(len(blocks[0].features.columns), len(names))
-        fitted = Part.fit(pair, data, network_features, self.loss, few=calendar_and_summaries)
+        network_features = range(len(names) - len(inputs.ridge_only))
+        few = range(len(blocks[0].features.columns), len(names))
+        fitted = Part.fit(pair, data, network_features, self.loss, few=few)
         return fitted, names

@@ -9,12 +9,8 @@ from hypothesis import strategies as st
 
 from freqai_lstm.model.candles import (
     CHANNELS,
-    FLAT,
-    LEAST_VOLUME,
     LIMIT,
     candle_rows,
-    summaries,
-    summary_names,
     unit_free,
 )
 from freqai_lstm.model.devices import load_tensorflow
@@ -48,10 +44,11 @@ def test_no_unit_is_left(price: float, unit: float, volume: float) -> None:
 
 
 def test_channels_equal_an_independent_calculation() -> None:
-    """Each of the ten channels by its definition, with pandas.
+    """Each channel by its definition, with pandas.
 
     Prices are from the last close in mean absolute returns, the body likewise, volume from its
-    mean; high, low and volume also from the largest or smallest of the window; time from -1 to 0.
+    mean; high, low and volume also from the largest or smallest of the window, and of the candles
+    since; time from -1 to 0.
     """
     frame = candles()
     log = frame[["open", "high", "low", "close"]].apply(np.log)
@@ -63,6 +60,9 @@ def test_channels_equal_an_independent_calculation() -> None:
         (log["high"] - log["high"].max()) / volatility,
         (log["low"] - log["low"].min()) / volatility,
         np.log(frame["volume"] / frame["volume"].max() + 0.01),
+        (log["high"] - log["high"][::-1].cummax()) / volatility,
+        (log["low"] - log["low"][::-1].cummin()) / volatility,
+        np.log(frame["volume"] / frame["volume"][::-1].cummax() + 0.01),
         np.linspace(-1, 0, 30),
     ]
     expected = np.column_stack([expected, body, volume, *marks]).clip(-LIMIT, LIMIT)
@@ -71,6 +71,8 @@ def test_channels_equal_an_independent_calculation() -> None:
     np.testing.assert_allclose(found, expected, atol=2e-3)
     for channel, best in ((6, frame["high"].idxmax()), (7, frame["low"].idxmin())):
         assert (found[:, channel] == 0).nonzero()[0].tolist() == [best]
+    unpassed = [row for row in range(30) if frame["high"][row] == frame["high"][row:].max()]
+    assert (found[:, 9] == 0).nonzero()[0].tolist() == unpassed
 
 
 def test_flat_market_and_no_volume() -> None:
@@ -81,7 +83,7 @@ def test_flat_market_and_no_volume() -> None:
     found = channels(flat)
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= LIMIT
-    assert not found[:, [0, 1, 2, 3, 4, 6, 7]].any()
+    assert not found[:, [0, 1, 2, 3, 4, 6, 7, 9, 10]].any()
 
 
 def test_one_wild_candle_is_clipped() -> None:
@@ -104,24 +106,3 @@ def test_missing_column_names_the_remedy() -> None:
     """A strategy that drops a column is told which, and what to set."""
     with pytest.raises(OperationalException, match=r"volume.*candle_channel"):
         candle_rows(candles().drop(columns="volume"))
-
-
-def test_summaries_of_the_window() -> None:
-    """Mean absolute return, mean range and volume over the window and its quarter, no more."""
-    frame, width = candles(rows=30), 13
-    found = summaries(frame, width)
-    last = frame.tail(width)
-    logs = np.log(last)
-    moves, ranges = np.abs(np.diff(logs["close"])), (logs["high"] - logs["low"]).to_numpy()
-    volume = last["volume"].to_numpy()
-    expected = [
-        np.log(moves[-3:].mean() + FLAT) + 6,
-        np.log(moves.mean() + FLAT) + 6,
-        np.log(ranges[-3:].mean() + FLAT) + 5,
-        np.log(ranges[-12:].mean() + FLAT) + 5,
-        np.log(volume[-3:].mean() / volume[-12:].mean() + LEAST_VOLUME),
-    ]
-    np.testing.assert_allclose(found[-1], expected, atol=1e-6)
-    assert len(summary_names(width)) == len(expected)
-    # Live the newest window is all there is.
-    np.testing.assert_allclose(summaries(last, width)[-1], found[-1], atol=1e-6)

@@ -6,7 +6,7 @@ import pytest
 from small import WIDTH
 from test_candles import candles
 
-from freqai_lstm.model.calendar import calendar, calendar_names
+from freqai_lstm.model.calendar import calendar, calendar_names, product_names, products
 from freqai_lstm.model.inputs import InputMaker
 
 
@@ -24,6 +24,7 @@ def test_calendar_repeats_itself() -> None:
     numbers = np.arange(14 * 24)
     found = calendar(numbers, HOUR)
     assert found.shape == (14 * 24, 10)
+    assert np.abs(found).max() == pytest.approx(0.5)
     np.testing.assert_allclose(found[: 7 * 24], found[7 * 24 :], atol=1e-6)
     np.testing.assert_allclose(found[:24, :6], found[24:48, :6], atol=1e-6)
     assert len(np.unique(found[: 7 * 24].round(6), axis=0)) == 7 * 24
@@ -39,6 +40,20 @@ def test_calendar_of_a_timeframe(seconds: int, columns: int) -> None:
     assert len(set(calendar_names(seconds))) == columns
 
 
+@pytest.mark.parametrize(
+    ("seconds", "columns"), [(60, 16), (HOUR, 16), (4 * HOUR, 16), (DAY, 0), (WEEK, 0)]
+)
+def test_products_of_day_and_week(seconds: int, columns: int) -> None:
+    """Each is the product of the two waves that its name says; none where there is no day."""
+    names, waves = calendar_names(seconds), calendar(np.arange(50), seconds)
+    found = products(waves, seconds)
+    assert found.shape == (50, columns)
+    assert len(set(product_names(seconds))) == columns
+    for column, name in zip(found.T, product_names(seconds), strict=True):
+        day, week = (waves[:, names.index(wave)] for wave in name.split())
+        np.testing.assert_allclose(column, 2 * day * week, atol=1e-6)
+
+
 def test_rows_find_their_candle() -> None:
     """Rows that outlier steps have left keep the candles and the calendar of their own time."""
     whole = frame()
@@ -51,6 +66,14 @@ def test_rows_find_their_candle() -> None:
     np.testing.assert_array_equal(some.features, every.features[kept])
     np.testing.assert_array_equal(some.candles, every.candles[kept])
     assert every.features.shape == (30, len(maker.names(["a"])))
+
+
+def test_a_candle_that_the_frame_lacks_is_an_error() -> None:
+    """Rows of a candle between, or after, those of the frame are not taken from another candle."""
+    maker = InputMaker(frame(), HOUR, WIDTH, candle_channel=True, with_calendar=True)
+    for wrong in (maker.candles + 1, maker.candles - 1):
+        with pytest.raises(ValueError, match="candles"):
+            maker(np.zeros((30, 1)), wrong)
 
 
 def test_impossible_price_is_no_valid_row() -> None:

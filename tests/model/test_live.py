@@ -61,8 +61,8 @@ def test_candle_with_an_impossible_price(
     assert set(np.flatnonzero(do_predict == 0)) == left_out
     missing = predictions.isna()
     assert set(np.flatnonzero(missing.all(axis=1))) == left_out
-    # Fewer windows in a call round otherwise.
-    pd.testing.assert_frame_equal(predictions, before.mask(missing), rtol=1e-4)
+    # Summaries of the next candles lack its range.
+    pd.testing.assert_frame_equal(predictions, before.mask(missing), rtol=0.02)
 
 
 def test_restart_predicts_at_once_and_keeps_the_history(start: Callable[..., LiveBot]) -> None:

@@ -15,6 +15,7 @@ from pandas import DataFrame, Series
 
 from freqai_lstm.model.parameters import LABEL_SCALE
 from freqai_lstm.model.part import r_squared
+from freqai_lstm.model.prediction import with_past
 from freqai_lstm.model.scaling import LabelScale
 
 
@@ -40,12 +41,15 @@ def trained(regressor: Make, learnable: Make, kitchen: Make) -> Callable[..., Si
         freqai.dd.save_data(freqai.model, PAIR, dk)
 
         def predict(asked: DataFrame) -> tuple[DataFrame, np.ndarray]:
+            freqai._strategy_frame = frame  # as `start` is given it
             return freqai.predict(asked, dk)
 
         def live(asked: DataFrame) -> tuple[DataFrame, np.ndarray]:
             running = kitchen(freqai.config, frame, live=True)
             freqai.model = freqai.dd.load_data(PAIR, running)
             running.find_labels(frame)
+            newest = asked["date"].iloc[-1]
+            freqai._strategy_frame = frame.loc[frame["date"] <= newest].tail(max(50, len(asked)))
             return freqai.predict(asked, running, first=False)
 
         return SimpleNamespace(
@@ -148,6 +152,7 @@ def test_first_rows_after_a_reload(trained: Make, regressor: Make, kitchen: Make
     dk = kitchen(again.config, run.frame)
     assert again.model_exists(dk)
     again.model = again.dd.load_data(PAIR, dk)
+    again._strategy_frame = run.frame
     reloaded, said = again.predict(run.window, dk)
     assert said.tolist() == [1] * len(run.window)
     assert reloaded.equals(predictions)
@@ -568,3 +573,12 @@ def test_scale_feature_that_no_training_can_use(
     with pytest.raises(OperationalException) as ended:
         freqai._append_null_backtesting_predictions(dk, frame)
     assert ended.value is caught.value
+
+
+def test_a_frame_is_given_its_past() -> None:
+    """Its own candles and as many before them as are asked for, or as there are."""
+    dates = pd.date_range("2024-03-01", periods=30, freq="h", tz="UTC")
+    every = DataFrame({"date": dates, "close": np.arange(30.0)})
+    assert with_past(every[20:25], every, 7)["close"].tolist() == list(range(13, 25))
+    assert with_past(every[3:5], every, 7)["close"].tolist() == list(range(5))
+    assert with_past(every[29:], every, 2)["close"].tolist() == [27, 28, 29]
