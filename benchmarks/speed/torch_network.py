@@ -35,7 +35,7 @@ class TorchLSTM(nn.Module):
     """`build_network` of freqai_lstm/model/network.py, layer by layer, under the same names.
 
     `forward` maps windows (windows, conv_width, features) and, with `candle_channel`, (windows,
-    conv_width, 10) to (windows, labels).
+    conv_width, 13) to (windows, labels).
     """
 
     def __init__(self, conv_width: int, features: int, labels: int, p: LSTMParameters) -> None:
@@ -49,7 +49,7 @@ class TorchLSTM(nn.Module):
         self.states = nn.LayerNorm(p.units, eps=NORM_EPSILON)
         self.scores = nn.Linear(p.units, HEADS)
         self.lags = nn.Linear(conv_width * first, p.units)
-        self.head = nn.Linear(p.units * (2 + HEADS) + features, p.units)
+        self.head = nn.Linear(p.units * (2 + HEADS) + HEADS * first + features, p.units)
         self.dropout = nn.Dropout(p.dropout_rate)
         self.residual = nn.Linear(2 * p.units + features, labels, bias=False)
         nn.init.zeros_(self.residual.weight)
@@ -59,13 +59,15 @@ class TorchLSTM(nn.Module):
         stack = seen
         if candles is not None and self.mixtures is not None:
             stack = torch.cat([candles, self.mixtures(seen)], dim=2)
-        lags = self.lags(stack.flatten(1))
+        columns = stack
+        lags = self.lags(columns.flatten(1))
         stack, _ = self.lstms[0](stack)
         for norm, lstm in zip(self.norms, self.lstms[1:], strict=True):
             stack = stack + lstm(self.dropout(norm(stack)))[0]
         states = self.states(stack)
         attention = torch.softmax(self.scores(states), dim=1)  # (windows, conv_width, heads)
-        picked = torch.bmm(attention.transpose(1, 2), states)  # (windows, heads, units)
+        read = torch.cat([columns, states], dim=2)
+        picked = torch.bmm(attention.transpose(1, 2), read)  # (windows, heads, columns + units)
         current = seen[:, -1]
         found = torch.cat([states[:, -1], picked.flatten(1), lags, current], dim=1)
         head = self.dropout(torch.relu(self.head(found)))

@@ -31,8 +31,8 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
     A stack of LSTMs reads windows: the candles themselves (see candles.py), which mean the same on
     every pair, and a few mixtures of the features. Whole features are dropped from a window, so
     that none is relied on alone. The head sees the stack's last state, what attention picks out of
-    all its states, linear sums over the window (which find a single lag at once, where an LSTM
-    would have to learn to count), and the newest candle's features.
+    all its states and their candles, linear sums over the window (which find a single lag at once,
+    where an LSTM would have to learn to count), and the newest candle's features.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone, and equal shapes have equal configurations. Every initializer
@@ -65,7 +65,8 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
         inputs.append(candles)
         mixtures = layers.Dense(MIXTURES, kernel_initializer=glorot(400), name="mixtures")(seen)
         stack = layers.Concatenate(name="candles_and_mixtures")([candles, mixtures])
-    window = layers.Flatten(name="window")(stack)  # (windows, conv_width × columns)
+    columns = stack  # (windows, conv_width, columns)
+    window = layers.Flatten(name="window")(columns)  # (windows, conv_width × columns)
     lags = layers.Dense(p.units, kernel_initializer=glorot(310), name="lags")(window)
     for number in range(1, p.num_lstm_layers + 1):
         own = p.seed * 1000 + 10 * number
@@ -87,7 +88,10 @@ def build_network(keras: Any, shape: NetworkShape, *, on_gpu: bool = False) -> A
     states = layers.LayerNormalization(name="states")(stack)
     scores = layers.Dense(HEADS, kernel_initializer=glorot(300), name="scores")(states)
     attention = layers.Softmax(axis=1, name="attention")(scores)  # (windows, conv_width, heads)
-    picked = layers.Dot(axes=(1, 1), name="picked")([attention, states])  # (windows, heads, units)
+    # Beside what the stack makes of a candle the candle itself: it is what most labels ask for.
+    read = layers.Concatenate(name="read")([columns, states])
+    picked = layers.Dot(axes=(1, 1), name="picked")([attention, read])
+    # (windows, heads, columns + units)
     current = last_candle(seen, "current")  # (windows, features)
     state = last_candle(states, "state")
     found = [state, layers.Flatten(name="picked_flat")(picked), lags, current]

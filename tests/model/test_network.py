@@ -86,8 +86,8 @@ def test_residual_connections() -> None:
     assert sum(type(layer).__name__ == "Add" for layer in model.layers) == 2
 
 
-def test_attention_picks_from_all_states() -> None:
-    """Each head's shares of the candles sum to one, and what it picks is the states' mean by them.
+def test_attention_picks_candles_and_their_states() -> None:
+    """Each head's shares of the candles sum to one, and what it picks is the mean by them.
 
     The head of the network sees the last state, what was picked, linear sums over the whole
     window, and the newest features.
@@ -100,7 +100,8 @@ def test_attention_picks_from_all_states() -> None:
     states, attention, picked, found, features, stack = map(np.asarray, parts(windows))
     assert attention.shape == (5, WIDTH, HEADS)
     np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(picked, np.einsum("wch,wcu->whu", attention, states), atol=1e-6)
+    read = np.concatenate([stack, states], axis=2)
+    np.testing.assert_allclose(picked, np.einsum("wch,wcu->whu", attention, read), atol=1e-6)
     kernel, bias = model.get_layer("lags").get_weights()
     lags = stack.reshape(5, -1) @ kernel + bias
     seen = [states[:, -1], picked.reshape(5, -1), lags, features[:, -1]]
