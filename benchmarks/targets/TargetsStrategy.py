@@ -4,7 +4,8 @@ The features are those a user of FreqAI starts with (freqtrade/templates/FreqaiE
 not made for any model of this project: indicators for every period of `indicator_periods_candles`,
 change, volume and price as they are, hour and weekday as whole numbers. Which labels are predicted
 is said by the configuration's key `targets`, a list of names of `benchmarks.targets.labels`; all
-of them where it is missing. The strategy opens no trade: the exam reads predictions.
+of them where it is missing. With the key `indicators` the features have no units: no price and no
+volume as they are. The strategy opens no trade: the exam reads predictions.
 """
 
 from typing import Any, ClassVar
@@ -30,13 +31,22 @@ class TargetsStrategy(IStrategy):
         self, dataframe: DataFrame, period: int, metadata: dict[str, Any], **kwargs: Any
     ) -> DataFrame:
         """Indicators of one period, for every timeframe, pair and lag that FreqAI is told of."""
+        usual = dataframe["volume"].rolling(period).mean()
+        if self.config.get("indicators", False):
+            for name in ("rsi", "mfi", "adx", "roc", "natr"):
+                dataframe[f"%-{name}-period"] = getattr(ta, name.upper())(
+                    dataframe, timeperiod=period
+                )
+            average = ta.SMA(dataframe, timeperiod=period)
+            dataframe["%-close-sma-period"] = dataframe["close"] / average
+            dataframe["%-relative_volume-period"] = dataframe["volume"] / usual
+            return dataframe
         for name in ("rsi", "mfi", "adx", "sma", "ema", "roc"):
             dataframe[f"%-{name}-period"] = getattr(ta, name.upper())(dataframe, timeperiod=period)
         price = qtpylib.typical_price(dataframe)
         bands = qtpylib.bollinger_bands(price, window=period, stds=2.2)
         dataframe["%-bb_width-period"] = (bands["upper"] - bands["lower"]) / bands["mid"]
         dataframe["%-close-bb_lower-period"] = dataframe["close"] / bands["lower"]
-        usual = dataframe["volume"].rolling(period).mean()
         dataframe["%-relative_volume-period"] = dataframe["volume"] / usual
         return dataframe
 
@@ -44,6 +54,8 @@ class TargetsStrategy(IStrategy):
         self, dataframe: DataFrame, metadata: dict[str, Any], **kwargs: Any
     ) -> DataFrame:
         """Change, volume and price, for every timeframe, pair and lag."""
+        if self.config.get("indicators", False):
+            return dataframe
         dataframe["%-pct-change"] = dataframe["close"].pct_change()
         dataframe["%-raw_volume"] = dataframe["volume"]
         dataframe["%-raw_price"] = dataframe["close"]

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.targets.labels import LABELS
 from benchmarks.targets.setup import BUILD, HERE, ROOT, Exam, base_config, merged
 from freqai_lstm.plugins import MODEL_FILE
 
@@ -50,7 +49,7 @@ class Contender:
     def configs(self, exam: Exam, seed: int) -> dict[str, dict[str, Any]]:
         """The configuration of every backtest that this contender takes, by a name for each."""
         groups: dict[str, Sequence[str]] = (
-            {"all": tuple(LABELS)} if self.together else {name: (name,) for name in LABELS}
+            {"all": exam.labels} if self.together else {name: (name,) for name in exam.labels}
         )
         own: dict[str, Any] = {"identifier": f"{self.name}-s{seed}", **self.freqai}
         if self.seed:

@@ -40,12 +40,11 @@ def as_markdown(exam: Exam, figures: Mapping[str, Any], picture: str) -> str:
 {environment_line(figures["environment"])} Perpetuals of {len(exam.pairs)} pairs at 1h, \
 predictions {exam.start:%Y-%m-%d} to {exam.stop:%Y-%m-%d}, walk-forward through \
 `freqtrade backtesting`: {exam.train_days} training days, windows of {exam.window_days} \
-days. Features as in freqtrade's FreqAI example strategy, at 1h and 4h. All labels are learned \
-together where the model can.
+days. {_features(exam)} All labels are learned together where the model can.
 
 Every figure is out of sample and the mean of the pairs, over the candles that every contender of \
-the row predicts; ± is the standard deviation over seeds. The first seven labels lie ahead; the \
-other three describe the last 20 candles and can be told from a window alone.
+the row predicts; ± is the standard deviation over seeds. Labels of horizon 0 describe the last 20 \
+candles and can be told from a window alone; the others lie ahead.
 
 ![R² by label and contender]({picture})
 
@@ -79,6 +78,15 @@ In brackets the 95 % interval from {RESAMPLES:,} resamples of whole weeks.
 
 {formulas}
 """
+
+
+def _features(exam: Exam) -> str:
+    if exam.indicators:
+        return (
+            "Features: RSI, MFI, ADX, price over its average, ROC, relative volume and NATR of the "
+            "pair itself for 10 and 20 candles, at 1h and 4h, hour and weekday as whole numbers."
+        )
+    return "Features as in freqtrade's FreqAI example strategy, at 1h and 4h."
 
 
 def _table(figures: Mapping[str, Any], key: str) -> str:

@@ -39,7 +39,7 @@ def measure(exam: Exam, results: Sequence[Result]) -> dict[str, Any]:
     """
     truth = true_labels(exam)
     found: dict[str, Any] = {"labels": {}, "contenders": {}}
-    for label in LABELS.values():
+    for label in (LABELS[name] for name in exam.labels):
         able = [result for result in results if label.column in result.predictions]
         if able:
             rows = common_rows(exam, label, truth, able)

@@ -49,6 +49,9 @@ class Exam:
     :param stop: end of the candles to predict (exclusive). No label looks beyond it.
     :param window_days: `backtest_period_days`.
     :param train_days: `train_period_days`.
+    :param labels: names of `LABELS` to learn.
+    :param indicators: whether the features are indicators without units alone, of the pair itself;
+        else those of freqtrade's FreqAI example strategy.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Exam:
     train_days: int = 150
     pairs: tuple[str, ...] = PAIRS
     datadir: Path = CANDLES
+    labels: tuple[str, ...] = tuple(LABELS)
+    indicators: bool = False
 
     @property
     def timerange(self) -> str:
@@ -103,16 +108,31 @@ EXAMS = {
             window_days=31,  # two windows; with 30 a third would train for two days
         ),
         Exam("judge", datetime(2024, 9, 5, tzinfo=UTC), datetime(2024, 12, 1, tzinfo=UTC)),
+        # Nothing is chosen on it: September belongs to `judge`.
+        Exam(
+            "indicators",
+            datetime(2024, 7, 1, tzinfo=UTC),
+            datetime(2024, 10, 1, tzinfo=UTC),
+            labels=(
+                "mean_return",
+                "log_volatility",
+                "log_range",
+                "log_volume",
+                "since_high",
+                "sign_product",
+            ),
+            indicators=True,
+        ),
     )
 }
 
 
-def base_config(exam: Exam, labels: Sequence[str] = tuple(LABELS)) -> dict[str, Any]:
+def base_config(exam: Exam, labels: Sequence[str] = ()) -> dict[str, Any]:
     """The configuration of every contender, as freqtrade reads it; nothing in it is of one model.
 
-    :param labels: names of `LABELS` to learn together.
+    :param labels: names of `LABELS` to learn together; all of the exam where none are given.
     """
-    return {
+    config: dict[str, Any] = {
         "dry_run": True,
         "timeframe": TIMEFRAME,
         "stake_currency": "USDT",
@@ -122,7 +142,7 @@ def base_config(exam: Exam, labels: Sequence[str] = tuple(LABELS)) -> dict[str, 
         "pairlists": [{"method": "StaticPairList"}],
         "entry_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
         "exit_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
-        "targets": list(labels),
+        "targets": list(labels or exam.labels),
         "freqai": {
             "enabled": True,
             "conv_width": 24,
@@ -148,6 +168,10 @@ def base_config(exam: Exam, labels: Sequence[str] = tuple(LABELS)) -> dict[str, 
             "model_training_parameters": {},
         },
     }
+    if exam.indicators:
+        config["indicators"] = True
+        config["freqai"]["feature_parameters"]["include_corr_pairlist"] = []
+    return config
 
 
 def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from freqai_lstm.model.windows import Floats
 
 DAY, WEEK = 86_400, 7 * 86_400
 # (length of the cycle in seconds, how many harmonics)
-CYCLES = {"day": (DAY, 3), "week": (WEEK, 2)}
+CYCLES = {"day": (DAY, 3), "week": (WEEK, 3)}
 # A ridge regression penalises small columns more, and much of what a calendar fits is noise.
 AMPLITUDE = 0.5
 CROSSED = ("day_1", "day_2")  # multiplied by the week's; with the third nothing is gained
@@ -32,8 +32,8 @@ def calendar(candles: NDArray[np.int64], timeframe_seconds: int) -> Floats:
     it. Sine and cosine join the cycle's end to its beginning.
 
     :param candles: array of shape (rows,), from `candle_numbers`; days and weeks are those of UTC.
-    :return: array of shape (rows, columns), columns as in `calendar_names`: ten for candles of up
-        to 4 hours, the week alone for those of a day, none for longer ones.
+    :return: array of shape (rows, columns), columns as in `calendar_names`: twelve for candles
+        below 4 hours, ten for those of 4, the week's six for those of a day, none for longer ones.
     """
     stamps = candles * timeframe_seconds
     columns = [np.empty((len(stamps), 0))]
@@ -56,8 +56,8 @@ def products(columns: Floats, timeframe_seconds: int) -> Floats:
     With them a linear model knows that a Saturday's hours differ from a Monday's.
 
     :param columns: from `calendar`, of shape (rows, columns).
-    :return: array of shape (rows, columns), columns as in `product_names`: sixteen for candles of
-        up to 4 hours, none for those of a day and longer.
+    :return: array of shape (rows, columns), columns as in `product_names`: 24 for candles of up
+        to 4 hours, none for those of a day and longer.
     """
     pairs = np.array(_products(calendar_names(timeframe_seconds)), dtype=np.intp).reshape(-1, 2)
     return columns[:, pairs[:, 0]] * columns[:, pairs[:, 1]] / AMPLITUDE

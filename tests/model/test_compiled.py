@@ -113,7 +113,9 @@ def test_large_windows_are_predicted_in_small_batches(monkeypatch: pytest.Monkey
     weights = random_weights(network)
     expected = network.predict(weights, inputs, ends)
     monkeypatch.setattr(compiled, "MAX_GATHERED", 5)
-    np.testing.assert_allclose(network.predict(weights, inputs, ends), expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        network.predict(weights, inputs, ends), expected, rtol=1e-5, atol=1e-4
+    )
 
 
 def test_predict_nothing() -> None:

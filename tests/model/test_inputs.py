@@ -23,7 +23,7 @@ def test_calendar_repeats_itself() -> None:
     """The same hour of another week is the same place in both cycles."""
     numbers = np.arange(14 * 24)
     found = calendar(numbers, HOUR)
-    assert found.shape == (14 * 24, 10)
+    assert found.shape == (14 * 24, 12)
     assert np.abs(found).max() == pytest.approx(0.5)
     np.testing.assert_allclose(found[: 7 * 24], found[7 * 24 :], atol=1e-6)
     np.testing.assert_allclose(found[:24, :6], found[24:48, :6], atol=1e-6)
@@ -31,7 +31,7 @@ def test_calendar_repeats_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "columns"), [(60, 10), (HOUR, 10), (4 * HOUR, 8), (DAY, 4), (WEEK, 0)]
+    ("seconds", "columns"), [(60, 12), (HOUR, 12), (4 * HOUR, 10), (DAY, 6), (WEEK, 0)]
 )
 def test_calendar_of_a_timeframe(seconds: int, columns: int) -> None:
     """Cycles that a timeframe cannot show are left out; names and columns agree."""
@@ -41,7 +41,7 @@ def test_calendar_of_a_timeframe(seconds: int, columns: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "columns"), [(60, 16), (HOUR, 16), (4 * HOUR, 16), (DAY, 0), (WEEK, 0)]
+    ("seconds", "columns"), [(60, 24), (HOUR, 24), (4 * HOUR, 24), (DAY, 0), (WEEK, 0)]
 )
 def test_products_of_day_and_week(seconds: int, columns: int) -> None:
     """Each is the product of the two waves that its name says; none where there is no day."""
