@@ -60,6 +60,7 @@ VARIANTS = {
         Variant("200 days, each month", 200, 31),
         Variant("150 days, each week", 150, 7),
         Variant("150 days, each week, continual", 150, 7, CONTINUAL, seeds=(1,)),
+        Variant("150 days, each day", 150, 1, seeds=(1,)),
     )
 }
 

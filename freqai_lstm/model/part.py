@@ -60,17 +60,19 @@ class Part:
         """What the network sees of each row."""
         return network_inputs(self.data.inputs, self.columns)
 
-    def shares(self, learned: Floats) -> Floats:
+    def shares(self, learned: Floats, *, errors: float = 1.5) -> Floats:
         """How much of the network's prediction serves each label, by the validation windows.
 
         :param learned: what the network predicts for them, of shape (validation windows, labels).
+        :param errors: how many standard errors to take off. The best of many epochs is chosen on
+            the same windows, so luck has many chances; 1 let noise through in a changing market.
         :return: array of shape (labels,), from 0 to 1; ones without validation windows.
         """
         data, ends = self.data, self.data.validation_ends
         if len(ends) == 0:
             return np.ones(data.labels.shape[1], np.float32)
         residuals, counts = self.residuals[ends], data.weights[ends]
-        return cautious_shares(residuals, learned, counts, data.horizon, errors=1.0)
+        return cautious_shares(residuals, learned, counts, data.horizon, errors=errors)
 
     def scores(self, added: Floats) -> dict[str, float]:
         """Loss and R² on the validation windows; none without any.

@@ -27,6 +27,9 @@ LEAST_IMPROVEMENT = 1e-4  # as in ReduceLROnPlateau of Keras
 KEPT_OF_MEAN = 0.6
 # Every label counts at least this much, so that the network can find something in it later.
 LEAST_LABEL_WEIGHT = 0.05
+# Standard errors taken off these weights: fewer than off what is added, because a label that is
+# only beginning to be learned needs its weight most.
+LABEL_WEIGHT_ERRORS = 1.0
 
 Scalars = dict[str, float]
 
@@ -152,8 +155,8 @@ class Training:
                 mean = weights
             mean = KEPT_OF_MEAN * mean + (1 - KEPT_OF_MEAN) * weights
             if validated:
-                shares, scores = self._validate(mean)
-                label_weights[:] = np.maximum(shares, LEAST_LABEL_WEIGHT)
+                found, scores = self._validate(mean)
+                label_weights[:] = np.maximum(found, LEAST_LABEL_WEIGHT)
                 scalars |= scores
             note(scalars | rate, epoch)
             value = scalars.get("val_loss", loss)
@@ -197,16 +200,16 @@ class Training:
             yield epoch, total / len(shuffled)
 
     def _validate(self, weights: Floats) -> tuple[Floats, Scalars]:
-        """The share of the network in each label, and the scores with it; means over the pairs."""
+        """How well each label is learned, from 0 to 1, and the scores; means over the pairs."""
         learned = self.network.predict(weights, self._rows, self._validation_ends)
         borders = np.cumsum([len(part.data.validation_ends) for part in self.parts])[:-1]
-        shares, scores = [], []
+        found, scores = [], []
         for part, predicted in zip(self.parts, np.split(learned, borders), strict=True):
             if len(predicted):
-                shares.append(part.shares(predicted))
-                scores.append(part.scores(shares[-1] * predicted))
+                found.append(part.shares(predicted, errors=LABEL_WEIGHT_ERRORS))
+                scores.append(part.scores(part.shares(predicted) * predicted))
         mean = {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
-        return np.mean(shares, axis=0), mean
+        return np.mean(found, axis=0), mean
 
     def _say(self, done: float, curves: list[Scalars]) -> None:
         now = perf_counter()
