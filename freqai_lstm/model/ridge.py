@@ -16,7 +16,7 @@ from freqai_lstm.model.windows import Floats, Rows, TrainingSet
 FOLDS = 5  # blocks of time; each is predicted from the others
 # A regression that leaves less than this share of the medians' loss is exact, but for rounding of
 # 32 bit numbers.
-EXACT = 1e-6
+EXACT = 1e-5
 PENALTIES = np.logspace(1, -9, 21)  # on the mean of squares; features have a spread near 1
 
 Loss = Callable[[Floats, Floats], Floats]
