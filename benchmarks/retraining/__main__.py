@@ -58,7 +58,7 @@ VARIANTS = {
         Variant("60 days, each month", 60, 31),
         Variant("100 days, each month", 100, 31),
         Variant("200 days, each month", 200, 31),
-        Variant("150 days, each week", 150, 7),
+        Variant("150 days, each week", 150, 7, seeds=(1,)),
         Variant("150 days, each week, continual", 150, 7, CONTINUAL, seeds=(1,)),
         Variant("150 days, each day", 150, 1, seeds=(1,)),
     )

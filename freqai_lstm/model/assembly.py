@@ -34,7 +34,7 @@ def assemble(
     :return: the model; its report holds, beside the network's `epochs`, `best_epoch`, `loss` and
         `curves`, of this pair: `validation_loss`, `validation_r2`, `ridge_validation_loss`,
         `ridge_validation_r2` (None without validation), `shares` of the network, one a label,
-        `ridge_shares` and `penalties` of the ridge regression (None: the median is predicted) and
+        `ridge_shares` and `penalties` of the ridge regression (None: the prediction is flat) and
         `exact`.
     """
     columns = columns_of(learned.names, shared_names)
@@ -99,8 +99,8 @@ def log_summary(model: TrainedLSTM, part: Part, labels: list[str], seconds: floa
     unknown = [label for label, network, ridge in shares if network == ridge == 0]
     if unknown:
         logger.warning(
-            f"{pair}: nothing validates better than the median of {', '.join(unknown)}; it is "
-            "predicted."
+            f"{pair}: nothing validates better than a constant for {', '.join(unknown)}; the "
+            "constant is predicted."
         )
     if report["validation_loss"] is None:
         result = f"no validation; loss {report['loss']:.4f}"

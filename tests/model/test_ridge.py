@@ -57,12 +57,22 @@ def test_flat_where_nothing_is_to_be_known() -> None:
     assert (np.abs(found.bias) < 0.7 * data.labels.mean(axis=0)).all()
 
 
-def test_medians_are_weighted() -> None:
-    """Half of the weight lies on each side of a label's median."""
+def test_labels_of_two_values_that_nothing_foretells() -> None:
+    """Labels of -1 and 1, a few more of the one: the level is their mean, with hardly a slope."""
+    data = small_set(rows=600)
+    rng = np.random.default_rng(3)
+    data.labels[:] = np.where(rng.random((600, 2)) < 0.55, 1, -1)
+    found = fit_ridge(data, squares)
+    np.testing.assert_allclose(found.flat, data.labels.mean(axis=0), atol=0.02)
+    assert np.abs(found.out_of_fold - found.flat).max() < 0.1
+
+
+def test_flat_prediction_is_weighted() -> None:
+    """A row of nearly all the weight is the median, and the mean too."""
     data = small_set()
     heavy = data.train_ends[7]
-    data.weights[heavy] = 1000
-    assert fit_ridge(data, squares).medians.tolist() == data.labels[heavy].tolist()
+    data.weights[heavy] = 1e6
+    np.testing.assert_allclose(fit_ridge(data, squares).flat, data.labels[heavy], atol=1e-2)
 
 
 def test_out_of_fold_equals_an_independent_calculation() -> None:
@@ -81,10 +91,10 @@ def test_out_of_fold_equals_an_independent_calculation() -> None:
         others = ends[(ends + 5 < block[0]) | (ends > block[-1] + 5)]
         for label, penalty in enumerate(found.penalties):
             fitted = Ridge(alpha=penalty * len(others), fit_intercept=False).fit(
-                design[others], data.labels[others, label] - found.medians[label]
+                design[others], data.labels[others, label] - found.flat[label]
             )
             seen = np.clip(design[block], design[others].min(axis=0), design[others].max(axis=0))
-            expected = found.shares[label] * fitted.predict(seen) + found.medians[label]
+            expected = found.shares[label] * fitted.predict(seen) + found.flat[label]
             np.testing.assert_allclose(found.out_of_fold[block, label], expected, atol=1e-4)
 
 
@@ -99,9 +109,9 @@ def test_no_window_whose_label_reaches_into_a_block_predicts_it() -> None:
     data.labels[near] *= 1.001  # too little to choose other penalties
     after = fit_ridge(data, squares)
     np.testing.assert_array_equal(after.penalties, before.penalties)
-    medians = after.medians - before.medians
+    moved = after.flat - before.flat
     np.testing.assert_allclose(
-        after.out_of_fold[block] - medians, before.out_of_fold[block], atol=2e-4
+        after.out_of_fold[block] - moved, before.out_of_fold[block], atol=2e-4
     )
 
 
@@ -114,16 +124,16 @@ def test_all_windows_are_refitted() -> None:
 
 
 def test_too_little_to_choose_by() -> None:
-    """Where the horizon leaves no other windows to any block, the medians serve."""
+    """Where the horizon leaves no other windows to any block, the flat prediction serves."""
     data = small_set(rows=60, validated=0, horizon=100)
     found = fit_ridge(data, squares)
     assert np.isinf(found.penalties).all()
-    assert (found.bias == found.medians).all()
+    assert (found.bias == found.flat).all()
     assert not found.kernel.any()
 
 
 def test_features_that_are_not_finite() -> None:
-    """Numbers too large to be squared leave the medians, and raise nothing."""
+    """Numbers too large to be squared leave the flat prediction, and raise nothing."""
     data = small_set()
     data.inputs.features[10] = np.inf
     found = fit_ridge(data, squares)

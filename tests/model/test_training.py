@@ -281,20 +281,20 @@ def test_a_label_of_noise_does_not_end_the_training_of_another() -> None:
     assert r_squared(actual[:, :1], predicted[:, :1]) > alone - 0.05
 
 
-def test_nothing_better_than_the_median_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_better_than_a_constant_is_said(caplog: pytest.LogCaptureFixture) -> None:
     """A label that neither ridge regression nor network improves on is named in a warning."""
     network, data = small_network(epochs=1, learning_rate=1e-6), small_set()
     model, report = train(network, data)
     report |= {"shares": [0.5, 0.0], "ridge_shares": [0.0, 0.0]}
     log_summary(model, part_of(network, data), ["&-a", "&-b"], 1.0)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-    for part in ("A/B", "&-b", "median"):
+    for part in ("A/B", "&-b", "constant"):
         assert part in warning
     assert "&-a" not in warning
 
 
-def test_flat_label_predicts_its_median() -> None:
-    """Where no block of time can be predicted from the others, medians are predicted."""
+def test_flat_label_predicts_a_constant() -> None:
+    """Where no block of time can be predicted from the others, the flat prediction is made."""
     network = small_network(epochs=1, learning_rate=1e-9)
     data = small_set(noise=1.0)
     data.horizon = 10_000
@@ -302,8 +302,8 @@ def test_flat_label_predicts_its_median() -> None:
     assert report["penalties"] == [None, None]
     assert report["ridge_shares"] == [0, 0]
     predicted = model.predict(data.inputs, data.validation_ends).mean
-    medians = fit_ridge(data, loss_of(network)).medians
-    np.testing.assert_allclose(predicted, np.tile(medians, (len(predicted), 1)), atol=1e-4)
+    flat = fit_ridge(data, loss_of(network)).flat
+    np.testing.assert_allclose(predicted, np.tile(flat, (len(predicted), 1)), atol=1e-4)
 
 
 def test_divergence() -> None:
