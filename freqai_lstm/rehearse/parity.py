@@ -169,6 +169,7 @@ class BacktestPath:
         if not self._regressor.model_exists(kitchen):
             raise ParityFailed(f"{kitchen.data_path} holds no whole model any more.")
         self._regressor.model = self._regressor.dd.load_data(self._pair, kitchen)
+        self._regressor.strategy_frame = self._frame  # as LSTMRegressor.start is given it
         # The bot can predict with it the very candle that its training ended with, or, when that
         # was still to come, one before: start a window's length earlier, so that none is cut off.
         earlier = 2 + self._config["freqai"]["conv_width"]

@@ -41,7 +41,7 @@ def trained(regressor: Make, learnable: Make, kitchen: Make) -> Callable[..., Si
         freqai.dd.save_data(freqai.model, PAIR, dk)
 
         def predict(asked: DataFrame) -> tuple[DataFrame, np.ndarray]:
-            freqai._strategy_frame = frame  # as `start` is given it
+            freqai.strategy_frame = frame  # as `start` is given it
             return freqai.predict(asked, dk)
 
         def live(asked: DataFrame) -> tuple[DataFrame, np.ndarray]:
@@ -49,7 +49,7 @@ def trained(regressor: Make, learnable: Make, kitchen: Make) -> Callable[..., Si
             freqai.model = freqai.dd.load_data(PAIR, running)
             running.find_labels(frame)
             newest = asked["date"].iloc[-1]
-            freqai._strategy_frame = frame.loc[frame["date"] <= newest].tail(max(50, len(asked)))
+            freqai.strategy_frame = frame.loc[frame["date"] <= newest].tail(max(50, len(asked)))
             return freqai.predict(asked, running, first=False)
 
         return SimpleNamespace(
@@ -152,7 +152,7 @@ def test_first_rows_after_a_reload(trained: Make, regressor: Make, kitchen: Make
     dk = kitchen(again.config, run.frame)
     assert again.model_exists(dk)
     again.model = again.dd.load_data(PAIR, dk)
-    again._strategy_frame = run.frame
+    again.strategy_frame = run.frame
     reloaded, said = again.predict(run.window, dk)
     assert said.tolist() == [1] * len(run.window)
     assert reloaded.equals(predictions)

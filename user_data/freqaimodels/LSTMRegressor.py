@@ -99,7 +99,7 @@ class LSTMRegressor(BaseRegressionModel):
         self.pool, self.pooled = NetworkPool(self.parameters), PooledNetworks()
         self._frames: PairFrames | None = None  # with `pooled`
         # Of the pair that is predicted: its candles, live with features and labels.
-        self._strategy_frame: DataFrame | None = None
+        self.strategy_frame: DataFrame | None = None
         self._ranges: tuple[TimeRange, TimeRange] | None = None  # of the live training under way
         if self.parameters.device == "gpu":
             self.pool.start()  # without one, end here and not in every training
@@ -112,7 +112,7 @@ class LSTMRegressor(BaseRegressionModel):
 
     def start(self, dataframe: DataFrame, metadata: dict, strategy: IStrategy) -> DataFrame:
         """Called by the strategy for each pair (live: each candle)."""
-        pair, self._strategy_frame = metadata["pair"], dataframe
+        pair, self.strategy_frame = metadata["pair"], dataframe
         self.live = strategy.dp.runmode in (RunMode.DRY_RUN, RunMode.LIVE)
         if self._fingerprint is None:
             self._before_first_pair(strategy)
@@ -123,7 +123,7 @@ class LSTMRegressor(BaseRegressionModel):
         if self.parameters.pooled and not self.ft_params.get("principal_component_analysis", False):
             self._frames = self._frames or PairFrames(self.config, strategy)
         dataframe = super().start(dataframe, metadata, strategy)
-        self._strategy_frame = None
+        self.strategy_frame = None
         if self.live:
             self._unsaved = newest
             self._after_live_pass(pair, strategy.dp.current_whitelist())
@@ -279,13 +279,13 @@ class LSTMRegressor(BaseRegressionModel):
         dk.find_features(unfiltered_df)
         checks.check_columns(dk)
         calibration = self.model.calibration
-        if dk.live and self._strategy_frame is not None:
-            calibration = calibration.extended(*self._known_errors(self._strategy_frame, dk))
+        if dk.live and self.strategy_frame is not None:
+            calibration = calibration.extended(*self._known_errors(self.strategy_frame, dk))
         columns = predict_candles(
             self.model,
             dk,
             unfiltered_df,
-            self._strategy_frame,
+            self.strategy_frame,
             calibration,
             conv_width=self.CONV_WIDTH,
             timeframe_seconds=self.base_tf_seconds,
@@ -353,7 +353,7 @@ class LSTMRegressor(BaseRegressionModel):
         first = pair not in self.dd.model_return_values
         saved = self.dd.historic_predictions.get(pair)
         self._complete_statistics(dk)
-        self._strategy_frame = dataframe
+        self.strategy_frame = dataframe
         super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
         if first and saved is not None and len(saved):
             newest = saved.iloc[-1]
