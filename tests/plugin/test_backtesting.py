@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pandas import Series
 from workshop import END, PAIRS, START, Workshop, open_workshop
 
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.freqtrade_run import FreqtradeRun
 from freqai_lstm.market import generate_market
-from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
+from freqai_lstm.plugins import EXAMPLE_CONFIG, STRATEGY_FILE, load_plugin
+from freqai_lstm.rehearse.parity import BacktestPath
 
 
 pytestmark = pytest.mark.slow
@@ -229,3 +231,21 @@ def test_failed_trainings_are_counted_and_named_at_the_end(workshop: Workshop) -
     for folder in workshop.models("failed").glob("sub-train-*"):
         if not list(folder.glob("*_model.keras")):
             assert folder.name.removeprefix("sub-train-") in last
+
+
+def test_a_window_begins_with_its_past(workshop: Workshop) -> None:
+    """Its first predictions know the candles before it, as predictions of the whole frame do."""
+    workshop.run(
+        identifier="past",
+        feature_parameters={"label_period_candles": 1},
+        model_training_parameters={"units": 8, "epochs": 1},
+    )
+    configs = [EXAMPLE_CONFIG, *(workshop.folder / f"{n}.json" for n in ("endpoints", "second"))]
+    found = workshop.predictions("past", "BTC").set_index("date").head(48)  # with all labels
+    path = BacktestPath(configs, workshop.userdir, workshop.datadir, PAIRS[0], Series(found.index))
+    (model,) = workshop.models("past").glob("sub-train-BTC_1715472000/*_model.keras")
+    expected = path.predict(model.stem.removesuffix("_model")).loc[found.index]
+    assert (found["do_predict"] == 1).all()
+    labels = [column for column in found if column.startswith("&-t_") and column.count("_") == 1]
+    assert len(labels) == 9
+    np.testing.assert_allclose(found[labels], expected[labels], rtol=1e-4, atol=1e-5)
