@@ -33,6 +33,7 @@ from freqai_lstm.plugins import MODEL_FILE, load_plugin
 
 HERE = Path(__file__).resolve().parent
 FEATURES, TRAIN_DAYS, WIDTH = 135, 90, 24
+STRATEGY_CANDLES = 999  # of the frame that freqtrade hands a strategy
 STAMP = 1_700_000_000
 
 
@@ -44,6 +45,7 @@ class Bot:
 
     def __init__(self, folder: Path, pairs: list[str], parameters: dict[str, Any]) -> None:
         self.frame = make_frame(TRAIN_DAYS * 24)
+        self.strategy_frame = self.frame.tail(STRATEGY_CANDLES)
         config = {
             "user_data_dir": folder,
             "timeframe": "1h",
@@ -86,6 +88,7 @@ class Bot:
     def train_all(self, pairs: list[str]) -> Any:
         """Train the first pair and save its model for the others too: predicting costs the same."""
         trained, dk = self.train(pairs[0], STAMP)
+        trained.shares[:] = 1  # nothing is learned from random labels, and the network would rest
         for pair in pairs[1:]:
             dk.set_paths(pair, STAMP)
             dk.set_new_model_names(pair, STAMP)
@@ -97,7 +100,8 @@ class Bot:
         started = time.perf_counter()
         dk = FreqaiDataKitchen(self.model.config, True, pair)
         self.model.model = self.model.dd.load_data(pair, dk)
-        _, do_predict = self.model.predict(self.frame.iloc[-WIDTH:], dk)
+        self.model.strategy_frame = self.strategy_frame
+        _, do_predict = self.model.predict(self.strategy_frame.iloc[-WIDTH:], dk)
         seconds = time.perf_counter() - started
         if do_predict[-1] != 1:
             raise RuntimeError(f"Expected a valid prediction of {pair}, got {do_predict[-1]}.")
@@ -109,7 +113,8 @@ def make_frame(rows: int) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     columns = {f"%-{i}": rng.normal(size=rows) for i in range(FEATURES)}
     columns |= {f"&-{i}": rng.normal(size=rows) for i in range(LABELS)}
-    columns |= {name: rng.uniform(1, 2, rows) for name in ("open", "high", "low", "close")}
+    prices = {"open": (1, 2), "high": (2, 3), "low": (0.5, 1), "close": (1, 2)}
+    columns |= {name: rng.uniform(*between, rows) for name, between in prices.items()}
     dates = pd.date_range("2024-01-01", periods=rows, freq="h", tz="UTC")
     return pd.DataFrame({"date": dates, "volume": 1.0, **columns})
 

@@ -134,7 +134,8 @@ def test_no_later_candle_is_learned_from(
             same = [np.array_equal(*both) for both in zip(one, other, strict=True)]
             first, second = same[: len(same) // 2], same[len(same) // 2 :]
             assert all(first), (coin, read)
-            assert not all(second), (coin, read)  # a member may keep its first weights in both
+            # A member may keep its first weights in both.
+            assert not all(second), (coin, read)
 
 
 def test_each_archive_reloads_alone(pooled: FreqtradeRun, workshop: Workshop) -> None:
