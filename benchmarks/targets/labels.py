@@ -1,4 +1,4 @@
-"""The labels of the exam: ten functions of a pair's candles, each with its formula and horizon.
+"""The labels of the exam: thirteen functions of a pair's candles, each with its formula and horizon.
 
 Notation: O, H, L, C and V are open, high, low, close and volume, rₜ = ln(Cₜ / Cₜ₋₁) is the log
 return of candle t. A label with horizon h is known once candle t+h has closed. Labels with horizon
@@ -60,6 +60,15 @@ def log_volatility(candles: DataFrame) -> Series:
     """
     squares = log_returns(candles) ** 2
     return _log(squares.rolling(12).mean().shift(-12)) / 2
+
+
+def log_volatility_24(candles: DataFrame) -> Series:
+    """Log volatility, next 24 candles.
+
+    ln √mean(rₜ₊₁² … rₜ₊₂₄²); horizon 24.
+    """
+    squares = log_returns(candles) ** 2
+    return _log(squares.rolling(DAY).mean().shift(-DAY)) / 2
 
 
 def log_range(candles: DataFrame) -> Series:
@@ -147,11 +156,34 @@ def busiest_return(candles: DataFrame) -> Series:
         return _ending(np.where(sigma > 0, chosen / sigma, np.nan), candles)
 
 
+def since_move(candles: DataFrame) -> Series:
+    """Candles since the largest move.
+
+    The smallest k with |rₜ₋ₖ| = max(|rₜ₋₁₉| … |rₜ|), from 0 to 19; horizon 0, told by the window
+    alone.
+    """
+    newest_first = np.abs(_windows(log_returns(candles)))[:, ::-1]
+    known = np.isfinite(newest_first).all(axis=1)
+    found = np.where(known, np.nan_to_num(newest_first).argmax(axis=1).astype(float), np.nan)
+    return _ending(found, candles)
+
+
+def log_fall(candles: DataFrame) -> Series:
+    """Largest fall within 20 candles.
+
+    ln(10⁻⁴ + max over t−19 ≤ i ≤ j ≤ t of ln(Cᵢ / Cⱼ)); horizon 0, told by the window alone.
+    """
+    closes = _windows(_log(candles["close"]))
+    fallen = (np.maximum.accumulate(closes, axis=1) - closes).max(axis=1)
+    return _ending(np.log(1e-4 + fallen), candles)
+
+
 LABELS: dict[str, Label] = {
     label.name: label
     for label in (
         Label("mean_return", DAY, mean_return),
         Label("log_volatility", 12, log_volatility),
+        Label("log_volatility_24", DAY, log_volatility_24),
         Label("log_range", 12, log_range),
         Label("log_volume", 6, log_volume),
         Label("drawdown", DAY, drawdown),
@@ -160,6 +192,8 @@ LABELS: dict[str, Label] = {
         Label("since_high", 0, since_high),
         Label("sign_product", 0, sign_product),
         Label("busiest_return", 0, busiest_return),
+        Label("since_move", 0, since_move),
+        Label("log_fall", 0, log_fall),
     )
 }
 

@@ -20,7 +20,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CANDLES = ROOT.parent / "shared" / "candles"
 BUILD = ROOT / "build" / "targets"
-PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "BNB/USDT:USDT")
+COINS = ("BTC", "ETH", "BCH", "XRP", "LTC", "ADA", "DOGE", "SOL", "BNB", "TRX")
+PAIRS = tuple(f"{coin}/USDT:USDT" for coin in COINS)
 TIMEFRAME = "1h"
 
 
@@ -97,32 +98,17 @@ class Exam:
 
 
 # The candles of `choose` may be looked at while models are chosen, those of `judge` once, at the
-# end. Four days lie between them, so that no label of one reaches into the other.
+# end (PLAN.md). A day lies between them, so that no label of one reaches into the other.
 EXAMS = {
     exam.name: exam
     for exam in (
         Exam(
             "choose",
-            datetime(2024, 7, 1, tzinfo=UTC),
-            datetime(2024, 9, 1, tzinfo=UTC),
-            window_days=31,  # two windows; with 30 a third would train for two days
+            datetime(2023, 7, 1, tzinfo=UTC),
+            datetime(2023, 12, 28, tzinfo=UTC),
+            window_days=45,  # four windows
         ),
-        Exam("judge", datetime(2024, 9, 5, tzinfo=UTC), datetime(2024, 12, 1, tzinfo=UTC)),
-        # Nothing is chosen on it: September belongs to `judge`.
-        Exam(
-            "indicators",
-            datetime(2024, 7, 1, tzinfo=UTC),
-            datetime(2024, 10, 1, tzinfo=UTC),
-            labels=(
-                "mean_return",
-                "log_volatility",
-                "log_range",
-                "log_volume",
-                "since_high",
-                "sign_product",
-            ),
-            indicators=True,
-        ),
+        Exam("judge", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 12, 26, tzinfo=UTC)),
     )
 }
 

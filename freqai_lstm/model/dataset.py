@@ -1,9 +1,10 @@
-"""From FreqAI's training and test frames to the matrices and windows of one training."""
+"""From FreqAI's frame of a pair to the rows of its regression: filtered, scaled, checked."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,119 +12,208 @@ import numpy as np
 import pandas as pd
 from datasieve.pipeline import Pipeline
 from freqtrade.exceptions import OperationalException
-from numpy.typing import NDArray
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 
-from freqai_lstm.model.inputs import InputMaker
-from freqai_lstm.model.scaling import LabelScale
-from freqai_lstm.model.windows import TrainingSet, split_windows
-
-
-@dataclass
-class Block:
-    """Hold the training or the validation rows after the pipelines, with the candle of each."""
-
-    features: pd.DataFrame  # (rows, features)
-    labels: pd.DataFrame  # (rows, labels)
-    weights: NDArray[Any]  # (rows,)
-    candles: NDArray[np.int64]  # (rows,)
-    label_scales: NDArray[np.float64]  # (rows,)
+from freqai_lstm.model.inputs import CandleInputs
+from freqai_lstm.model.labels import LabelSpace, horizons, numeric_labels, warn_of
+from freqai_lstm.model.windows import Numbers, Rows, window_ends
 
 
-def transform(
-    features: pd.DataFrame,
-    labels: pd.DataFrame,
-    weights: NDArray[Any],
-    candles: pd.Series,
-    scale: LabelScale | None,
-    pipelines: tuple[Pipeline, Pipeline],
+logger = logging.getLogger(__name__)
+
+# With fewer training windows a pair gets no model; with fewer than the second number, a warning.
+FEWEST_WINDOWS, FEW_WINDOWS = 20, 100
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Hold the windows of a pair's training, in time order; `rows` of the frame they end at.
+
+    `features` of shape (windows, features), scaled, named by `names`; `labels` of shape
+    (windows, labels), learned values without limits, NaN where there is none; `weights` of shape
+    (windows,).
+    """
+
+    pair: str
+    frame: pd.DataFrame
+    inputs: CandleInputs
+    rows: Rows
+    features: Numbers
+    names: list[str]
+    labels: Numbers
+    weights: Numbers
+    space: LabelSpace
+
+    def since(self, number: int) -> np.ndarray:
+        """Return which windows begin at a candle or later, shape (windows,)."""
+        return self.inputs.numbers[self.rows] >= number
+
+
+def prepare(
+    frame: pd.DataFrame,
+    dk: FreqaiDataKitchen,
+    pipeline: Pipeline,
+    freqai: Mapping[str, Any],
     *,
-    fit: bool,
+    timeframe_seconds: int,
+    label_scale_feature: str,
     seed: int,
-) -> Block:
-    """Apply the feature and the label pipeline to rows, after fitting them if `fit`.
+) -> Dataset:
+    """Keep the rows that have all features, scale them, and measure the labels.
 
-    Outlier steps drop rows and hand back a fresh index. The number of its candle and the scale of
-    its labels therefore go through as two more label columns, which no step looks at.
+    A row needs no label: each label is learned on the rows that have it. The kitchen gets what
+    FreqAI saves of a training.
 
-    :param candles: the number of each candle, by the index of `features`.
+    :param frame: candles with features and labels, in time order.
+    :param pipeline: of the features; it is fitted here.
+    :param freqai: the `freqai` block of the configuration.
+    :raises OperationalException: there is too little to learn from, or labels are no numbers.
     """
-    scales = scale.of(features[scale.feature]) if scale else np.ones(len(features))
-    carried = labels.div(scales, axis=0).assign(candle=candles.loc[labels.index], scale=scales)
-    feature_pipeline, label_pipeline = pipelines
+    pair, settings = dk.pair, freqai["feature_parameters"]
+    values = numeric_labels(frame, dk.label_list)
+    _refuse_columns(frame, dk)
+    features, _ = dk.filter_features(frame, dk.training_features_list, [], training_filter=True)
+    check_rows(len(features), frame, pair, freqai)
+    weights = np.ones(len(features))
+    if settings.get("weight_factor", 0) > 0:
+        weights = dk.set_weights_higher_recent(len(features))
+    # Outlier steps drop rows and hand back a fresh index: the row's number goes through as a label.
+    found = np.flatnonzero(frame.index.isin(features.index))
     with _seeded_numpy(seed):
-        step = feature_pipeline.fit_transform if fit else feature_pipeline.transform
-        x, y, w = step(features, carried, np.asarray(weights))
-    numbers, scales = y.pop("candle").to_numpy(dtype=np.int64), y.pop("scale").to_numpy()
-    if len(x):
-        y, _, _ = (label_pipeline.fit_transform if fit else label_pipeline.transform)(y)
-    return Block(x, y, np.asarray(w, dtype=np.float32), numbers, scales)
-
-
-def training_set(
-    train: Block, validation: Block | None, inputs: InputMaker, conv_width: int, horizon: int
-) -> TrainingSet:
-    """Join both blocks in time order and find their windows.
-
-    Windows whose candle has weight 0 are left out.
-
-    :param inputs: makes the network's inputs from features and candle numbers.
-    :param horizon: `feature_parameters.label_period_candles`.
-    :raises OperationalException: every training candle has weight 0.
-    """
-    blocks = [train, validation] if validation is not None and len(validation.candles) else [train]
-    blocks.sort(key=lambda block: int(block.candles[0]))
-
-    def joined(name: str) -> NDArray[Any]:
-        return np.concatenate([np.asarray(getattr(block, name)) for block in blocks])
-
-    candles, weights = joined("candles"), joined("weights")
-    rows, valid = inputs(joined("features"), candles)
-    is_validation = np.concatenate(
-        [np.full(len(block.candles), block is validation) for block in blocks]
-    )
-    train_ends, validation_ends = split_windows(candles, valid, is_validation, conv_width, horizon)
-    if len(train_ends) and not (weights[train_ends] > 0).any():
+        scaled, carried, weights = pipeline.fit_transform(
+            features, pd.DataFrame({"row": found}, index=features.index), weights
+        )
+    if len(scaled) == 0:
         raise OperationalException(
-            "freqai.feature_parameters.weight_factor leaves every training candle with weight 0. "
-            "Use a larger one (0.1 to 1), or 0 for equal weights."
+            f"{pair}: the outlier steps removed every training row. Loosen DI_threshold, "
+            "svm_params or use_DBSCAN_to_remove_outliers in freqai.feature_parameters."
         )
-    train_ends = train_ends[weights[train_ends] > 0]
-    mean = weights[train_ends].mean() if len(train_ends) else 1.0
-    return TrainingSet(
-        inputs=rows,
-        labels=joined("labels").astype(np.float32),
-        weights=(weights / mean).astype(np.float32),
-        label_scales=joined("label_scales"),
-        candles=candles,
-        train_ends=train_ends,
-        validation_ends=validation_ends[weights[validation_ends] > 0],
-        horizon=horizon,
+    rows = carried["row"].to_numpy(dtype=np.int64)
+    dk.data_dictionary.update(
+        train_features=scaled,
+        train_labels=frame[dk.label_list].iloc[rows],
+        train_dates=frame["date"].iloc[rows],
+    )
+    inputs = CandleInputs.of(frame, timeframe_seconds)
+    ends = window_ends(inputs.numbers[rows], inputs.valid[rows], freqai["conv_width"])
+    weights = np.asarray(weights, dtype=float)[ends]
+    kept = weights > 0
+    ends, weights = ends[kept], weights[kept]
+    check_windows(len(ends), int(kept.sum()), len(rows), frame, pair, freqai)
+    told = settings.get("label_period_candles", 0)
+    ahead = horizons(values)
+    if freqai.get("feature_parameters", {}).get("buffer_train_data_candles", 0):
+        ahead = [max(one, told) for one in ahead]  # FreqAI has cut the candles that would tell
+    rows = rows[ends]
+    space = LabelSpace.fit(
+        frame.iloc[rows], values[rows], dk.label_list, ahead, label_scale_feature
+    )
+    learned = space.learned(values[rows], frame.iloc[rows], limited=False)
+    limited = space.learned(values[rows], frame.iloc[rows])
+    with np.errstate(invalid="ignore"):
+        beyond = (np.abs(learned - limited) > 0).mean(axis=0)
+    warn_of(space, told, beyond, pair)
+    return Dataset(
+        pair,
+        frame,
+        inputs,
+        rows,
+        scaled.to_numpy(dtype=float)[ends],
+        [str(name) for name in scaled.columns],
+        learned,
+        weights / weights.mean(),
+        space,
     )
 
 
-def numeric_labels(frame: pd.DataFrame, labels: Sequence[str]) -> tuple[pd.DataFrame, int]:
-    """Make infinite labels missing, as FreqAI does with features.
-
-    :return: (the frame, how many candles had infinite labels).
-    :raises TextLabels: a label is text.
-    """
-    columns = frame[list(labels)]
-    words = [c for c in labels if not pd.api.types.is_numeric_dtype(columns[c].dtype)]
-    if words:
-        raise TextLabels(
-            "LSTMRegressor is a regression model and needs numeric labels. Got text or objects "
-            f"in {', '.join(words)}: let set_freqai_targets give numbers."
+def _refuse_columns(frame: pd.DataFrame, dk: FreqaiDataKitchen) -> None:
+    """Refuse columns that no training can work with, by name."""
+    values = frame[dk.training_features_list].to_numpy(dtype=float)
+    never = ~np.isfinite(values).any(axis=0)
+    if never.any():
+        names = [name for name, none in zip(dk.training_features_list, never, strict=True) if none]
+        infinite = np.isinf(values[:, never]).any()
+        raise OperationalException(
+            f"{dk.pair}: {', '.join(names[:5])} {'is infinite or' if infinite else 'is'} missing on "
+            f"all {len(frame)} training candles. Mend the feature (a division by zero, a longer "
+            "period than there are start-up candles?), or take it out."
         )
-    infinite = np.isinf(columns.to_numpy(dtype=float))
-    if not infinite.any():
-        return frame, 0
-    frame = frame.copy()
-    frame[list(labels)] = columns.mask(infinite)
-    return frame, int(infinite.any(axis=1).sum())
+    ends = {f"{label}{end}" for label in dk.label_list for end in ("_lower", "_upper")}
+    taken = sorted(ends & set(dk.label_list))
+    if taken:
+        raise OperationalException(
+            f"{dk.pair}: the label {taken[0]} has the name of another label's interval. Rename it: "
+            "beside each label stand its interval's columns …_lower and …_upper."
+        )
 
 
-class TextLabels(OperationalException):
-    """The strategy's labels are no numbers, in every training of the command."""
+def check_rows(found: int, frame: pd.DataFrame, pair: str, freqai: Mapping[str, Any]) -> None:
+    """Refuse a training whose rows with all features are too few.
+
+    :raises OperationalException: says what to do.
+    """
+    if found < FEWEST_WINDOWS:
+        raise OperationalException(
+            f"{pair}: {found} of {len(frame)} training candles have all features; at "
+            f"least {FEWEST_WINDOWS} are needed. {remedy(frame, freqai)}"
+        )
+
+
+def check_windows(
+    found: int, weighted: int, rows: int, frame: pd.DataFrame, pair: str, freqai: Mapping[str, Any]
+) -> None:
+    """Refuse a training with too few windows; warn where there are few.
+
+    :param weighted: how many of the windows have a weight above 0.
+    :raises OperationalException: says what to do.
+    """
+    if found < FEW_WINDOWS:
+        line = (
+            f"{pair}: {found} training windows of {freqai['conv_width']} consecutive candles in "
+            f"{rows} rows"
+        )
+        if found < FEWEST_WINDOWS:
+            raise OperationalException(
+                f"{line}; at least {FEWEST_WINDOWS} are needed. {remedy(frame, freqai)}"
+            )
+        logger.warning(f"{line}: so few teach little. {remedy(frame, freqai)}")
+
+
+def remedy(frame: pd.DataFrame, freqai: Mapping[str, Any]) -> str:
+    """Say what to do about too few training candles: earlier candles, or other settings."""
+    days = freqai.get("train_period_days", 0)
+    if frame.empty:
+        return "There are no candles: does the pair trade then, and were they downloaded?"
+    first, last = frame["date"].iloc[0], frame["date"].iloc[-1]
+    wanted = last - pd.Timedelta(days=days)
+    if first > wanted + pd.Timedelta(days=1):
+        return (
+            f"Its candles begin at {first:%Y-%m-%d}; the {days} training days begin at "
+            f"{wanted:%Y-%m-%d}. Download earlier ones, and the start-up candles of the longest "
+            f"timeframe before them: freqtrade download-data --timerange {wanted:%Y%m%d}-"
+            f"{first:%Y%m%d} --prepend."
+        )
+    return (
+        "Raise freqai.train_period_days, lower freqai.conv_width, or look for missing candles, a "
+        "feature that is often missing, a weight_factor near 0, and strict outlier settings."
+    )
+
+
+def check_columns(dk: FreqaiDataKitchen) -> None:
+    """Refuse to predict from other features or labels than the model was trained on.
+
+    :raises OperationalException: names the differences.
+    """
+    for what, now in (("feature", dk.training_features_list), ("label", dk.label_list)):
+        then = dk.data.get("training_features_list" if what == "feature" else "label_list")
+        if then is None or list(then) == list(now):
+            continue
+        new, missing = sorted(set(now) - set(then)), sorted(set(then) - set(now))
+        how = f"new: {new[:5]}, missing: {missing[:5]}" if new or missing else "another order"
+        raise OperationalException(
+            f"{dk.pair}: the strategy's {what}s are not those the model was trained on ({how}). "
+            f"Choose a new freqai.identifier to train anew, or restore the {what}s."
+        )
 
 
 @contextlib.contextmanager

@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
-from collections.abc import Sequence
+import sys
 from typing import Any
 
-import numpy as np
 from freqtrade.exceptions import OperationalException
-from numpy.typing import NDArray
 
-from freqai_lstm.model.parameters import KEY
+from freqai_lstm.model.parameters import KEY, LSTMParameters
+
+
+logger = logging.getLogger(__name__)
 
 
 SMALL_UNITS = 128
-ALIGNMENT = 64  # bytes; TensorFlow reads memory of others only from such addresses
 
 
-def load_tensorflow() -> tuple[Any, Any]:
-    """Import TensorFlow and Keras; freqtrade lists models without paying for it.
+def start_tensorflow(parameters: LSTMParameters) -> tuple[Any, Any]:
+    """Import TensorFlow and Keras on first use, and choose the device with a line in the log.
 
     :return: (tensorflow, keras)
-    :raises OperationalException: Keras is set up for another backend.
+    :raises OperationalException: Keras is set up for another backend, or the device is not there.
     """
+    first = "tensorflow" not in sys.modules
     # TensorFlow's C++ parts write a dozen lines to stderr otherwise, and still two or three before
     # this level applies. Errors appear.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-    import tensorflow as tf
-
+    if parameters.units <= SMALL_UNITS:
+        # Matrices so small take longer to share out over threads than that saves; independent
+        # operations still run side by side.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    try:
+        import keras
+        import tensorflow as tf
+    except ModuleNotFoundError as missing:
+        raise OperationalException(
+            "Training the shared network needs TensorFlow and Keras, which are not installed here: "
+            "pip install tensorflow. Without them only saved models predict."
+        ) from missing
     if keras.backend.backend() != "tensorflow":
         raise OperationalException(
             "LSTMRegressor needs Keras on TensorFlow. Got the Keras backend "
             f"'{keras.backend.backend()}': unset KERAS_BACKEND or set it to 'tensorflow'."
         )
+    line = configure_devices(tf, parameters.device, parameters.gpu_memory_limit_mb)
+    if first:
+        logger.info(line)
     return tf, keras
-
-
-def limit_threads(units: int) -> None:
-    """Let each of TensorFlow's operations have one thread, where LSTMs are small.
-
-    Matrices of up to 128 units are so small that sharing one out over threads takes longer than it
-    saves; independent operations still run side by side. Takes effect before TensorFlow's first
-    operation, and only where the environment says nothing about it.
-    """
-    if units <= SMALL_UNITS:
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 
 def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -> str:
@@ -83,33 +86,11 @@ def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -
         return f"TensorFlow is running already and keeps its devices as they are ({reason})."
     which = "one GPU" if len(gpus) == 1 else f"the first of {len(gpus)} GPUs"
     memory = f"at most {memory_limit_mb} MB" if memory_limit_mb else "memory grows as needed"
-    line = f"Training on {which} ({memory})."
-    if system == "Darwin":
-        line += (
-            " Apple's metal plugin is usually slower than the CPU for LSTMs: "
-            f'compare with {KEY}.device = "cpu".'
-        )
-    return line
-
-
-def joined_tensor(tf: Any, blocks: Sequence[NDArray[np.float32]]) -> Any:
-    """Join blocks of rows in one tensor of shape (rows, columns).
-
-    On a CPU the tensor is the joined array itself: `tf.constant` would hold two further copies.
-    """
-    if tf.config.list_logical_devices("GPU"):
-        return tf.constant(np.concatenate(blocks))
-    shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
-    size = int(np.prod(shape)) * np.float32().itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    rows = memory[start : start + size].view(np.float32).reshape(shape)
-    np.concatenate(blocks, out=rows)
-    return tf.experimental.dlpack.from_dlpack(rows.__dlpack__())
+    return f"Training on {which} ({memory})."
 
 
 def _gpu_hint(system: str) -> str:
     return {
         "Windows": "On Windows, TensorFlow uses GPUs only inside WSL2.",
-        "Darwin": "On Apple silicon, tensorflow-metal would add one, usually slower for LSTMs.",
+        "Darwin": "On a Mac the network is trained on the CPU.",
     }.get(system, "For an NVIDIA GPU: pip install 'freqai-lstm[gpu]'.")

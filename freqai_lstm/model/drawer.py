@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,14 +14,17 @@ from freqtrade.configuration import TimeRange
 from freqtrade.freqai.data_drawer import FreqaiDataDrawer
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
+from pandas import DataFrame
 
-from freqai_lstm.model.pool import NetworkPool
+from freqai_lstm.model.hybrid import PairModel
+from freqai_lstm.model.prediction import empty_predictions
 from freqai_lstm.model.storage import (
+    Damaged,
     SavedModel,
-    TrainedLSTM,
     model_path,
     read_model,
     replacing,
+    set_aside,
     write_model,
 )
 
@@ -37,32 +39,31 @@ class KerasDataDrawer(FreqaiDataDrawer):
     it leaves half a file, and the next start fails on it.
     """
 
-    pool: NetworkPool
     models: dict[str, SavedModel]  # by pair; swapped whole, so that no thread meets half a model
     _history_seconds: float  # what the last save of the prediction history took
     _history_saved: float  # perf_counter() at its end
 
     @classmethod
-    def adopt(cls, drawer: FreqaiDataDrawer, pool: NetworkPool) -> KerasDataDrawer:
+    def adopt(cls, drawer: FreqaiDataDrawer) -> KerasDataDrawer:
         """Take over the state of the drawer that FreqAI has just made and read from disk."""
         adopted = cls.__new__(cls)
         adopted.__dict__.update(drawer.__dict__)
-        adopted.pool, adopted.models = pool, {}
+        adopted.models = {}
         adopted._history_seconds = adopted._history_saved = 0.0
         return adopted
 
-    def save_data(self, model: TrainedLSTM, coin: str, dk: FreqaiDataKitchen) -> None:
+    def save_data(self, model: PairModel, coin: str, dk: FreqaiDataKitchen) -> None:
         """Save a model, then use it for predictions; replaces FreqaiDataDrawer.save_data."""
         dk.data["data_path"] = str(dk.data_path)
         dk.data["model_filename"] = dk.model_filename
         dk.data["training_features_list"] = dk.training_features_list
         dk.data["label_list"] = dk.label_list
-        saved = write_model(model_path(dk, self.model_type), model, dk, self.np_encoder)
+        saved = write_model(model_path(dk), model, dk, self.np_encoder)
         self._use(coin, saved)
         self.pair_dict[coin].update(model_filename=dk.model_filename, data_path=str(dk.data_path))
         self.save_drawer_to_disk()
 
-    def load_data(self, coin: str, dk: FreqaiDataKitchen) -> TrainedLSTM | None:
+    def load_data(self, coin: str, dk: FreqaiDataKitchen) -> PairModel | None:
         """Give the kitchen what belongs to the pair's model, and return the model.
 
         Live it is the pair's newest model, in a backtest that of the window; the one in memory
@@ -75,13 +76,12 @@ class KerasDataDrawer(FreqaiDataDrawer):
                 return None
             dk.model_filename = self.pair_dict[coin]["model_filename"]
             dk.data_path = Path(self.pair_dict[coin]["data_path"])
-        path, saved = model_path(dk, self.model_type), self.models.get(coin)
+        path, saved = model_path(dk), self.models.get(coin)
         if saved is None or saved.path != path:
             try:
-                saved = read_model(path, self.pool)
-            except Exception as damage:
-                # Damaged bytes can raise nearly anything while they are unpickled.
-                self._set_aside(path, damage)
+                saved = read_model(path)
+            except (Damaged, FileNotFoundError) as damage:
+                set_aside(path, damage)
                 self.pair_dict[coin].update(model_filename="", trained_timestamp=0)
                 return None
             self._use(coin, saved)
@@ -91,15 +91,14 @@ class KerasDataDrawer(FreqaiDataDrawer):
         self.models[coin] = saved
         self.model_dictionary[coin] = saved.model  # where FreqAI's get_init_model looks
 
-    @staticmethod
-    def _set_aside(path: Path, damage: Exception) -> None:
-        aside = path.with_name(f"{path.name}.damaged")
-        if path.is_file():
-            os.replace(path, aside)
-        logger.error(
-            f"The saved model {path} cannot be read ({type(damage).__name__}: {damage}). "
-            f"It is set aside as {aside.name} and will be trained anew."
-        )
+    def return_null_values_to_strategy(self, dataframe: DataFrame, dk: FreqaiDataKitchen) -> None:
+        """Give a frame without a model every column that a prediction will have."""
+        super().return_null_values_to_strategy(dataframe, dk)
+        nothing = empty_predictions(dk.label_list, len(dataframe))
+        for column in nothing:
+            dataframe[column] = nothing[column].to_numpy()
+            for statistic in ("_mean", "_std"):
+                dataframe[f"{column}{statistic}"] = 0.0
 
     def purge_old_models(self) -> None:
         """Remove old models; one that cannot be removed is no reason to train again."""

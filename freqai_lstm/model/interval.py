@@ -1,8 +1,10 @@
-"""The interval around a prediction, from the newest errors that are known.
+"""The interval around a prediction: errors divided by a predicted size, and a level that follows.
 
 Split conformal intervals (Lei et al. 2018, arXiv:1604.04173) hold where new candles are like those
-that were calibrated on, and markets change. The errors therefore roll on with every candle, and the
-level follows how often recent intervals have missed (Gibbs and Candès 2021, arXiv:2106.00170).
+that were calibrated on, and markets change: quiet and wild hours have other errors, so errors are
+divided by their predicted size before they are compared (locally weighted, ibid., section 5.2); and
+the level of each label follows how often its intervals have missed (Gibbs and Candès 2021,
+arXiv:2106.00170).
 """
 
 from __future__ import annotations
@@ -13,127 +15,166 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from freqai_lstm.model.ridge import fit_ridge
+from freqai_lstm.model.windows import Numbers, seconds_of
 
-COVERAGE = 0.8  # share of labels between lower and upper
-NEWEST = 1000  # errors that count
-STEP = 0.004  # of the level, for each interval that missed
+
+COVERAGE = 0.8  # of labels between lower and upper
+STEP = 0.006  # of the level, for each interval that missed
+NEWEST = 1000  # known intervals that a level remembers
+LOWEST, HIGHEST = 0.01, 0.6  # level: share of labels outside
 FEWEST = 20  # errors; with fewer an interval has no bounds
-
-Numbers = NDArray[np.float64]
+SMALLEST = 0.02  # of a typical error: what is added before the logarithm
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Hold the newest known errors, and whether recent intervals missed, oldest first.
+class ErrorSizes:
+    """Predict the size of errors and hold what errors are in these units.
 
-    `errors` of shape (errors, labels): label less prediction, in units of the label's scale.
-    `missed` of shape (intervals, labels): 1 where the label lay outside, of real predictions alone.
+    `kernel` of shape (columns, labels), `bias`, `least` and `most` of shape (labels,) give the
+    logarithm of the size; `errors` of shape (errors, labels), each column sorted, NaN at its end.
     """
 
+    kernel: Numbers
+    bias: Numbers
+    least: Numbers
+    most: Numbers
     errors: Numbers
-    missed: Numbers
 
-    def extended(self, errors: Numbers, missed: Numbers) -> Calibration:
-        """Add newer errors and drop the oldest.
+    @classmethod
+    def fit(
+        cls,
+        columns: Numbers,
+        errors: Numbers,
+        weights: Numbers,
+        numbers: NDArray[np.int64],
+        horizons: list[int],
+    ) -> ErrorSizes:
+        """Learn the size of errors.
 
-        :param missed: not finite where there was no interval; such rows do not count.
+        :param columns: of shape (rows, columns), see `inputs.py`.
+        :param errors: labels less predictions of models that have not seen the row, shape
+            (rows, labels), NaN where there is none.
         """
-        return Calibration(
-            np.concatenate([self.errors, errors])[-NEWEST:],
-            np.concatenate([self.missed, missed[np.isfinite(missed).all(axis=1)]])[-NEWEST:],
-        )
+        absolute = np.abs(errors)
+        with np.errstate(all="ignore"):
+            typical = np.nan_to_num(np.nanmedian(absolute, axis=0))
+            spread = np.nan_to_num(np.nanmean(absolute, axis=0))
+        typical = np.where(typical > 0, typical, np.where(spread > 0, spread, 1.0))
+        logs = np.log(absolute + SMALLEST * typical)
+        ridge = fit_ridge(columns, logs, weights, numbers, horizons)
+        least = np.log(typical) - 3
+        most = np.nan_to_num(np.nanmax(np.where(np.isfinite(logs), logs, -np.inf), axis=0))
+        sizes = np.exp(np.clip(ridge.held_out, least, most))
+        return cls(ridge.kernel, ridge.bias, least, most, np.sort(errors / sizes, axis=0))
 
-    def offsets(self) -> tuple[Numbers, Numbers]:
-        """Return what to add to a prediction for lower and upper, each of shape (labels,)."""
-        return _offsets(np.sort(self.errors, axis=0), self.missed)
+    def sizes(self, columns: Numbers) -> Numbers:
+        """Return the size of the errors at rows, shape (rows, labels)."""
+        return np.exp(np.clip(columns @ self.kernel + self.bias, self.least, self.most))
 
-    def intervals(
-        self,
-        candles: NDArray[np.int64],
-        predicted: Numbers,
-        actual: Numbers,
-        scales: Numbers,
-        horizon: int,
-    ) -> tuple[Numbers, Numbers]:
-        """Return lower and upper of predictions in time order, shape (rows, labels) each.
+    def bounds(self, levels: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the errors, in sizes, below and above which half of a level lies each.
 
-        A row's interval knows the labels of earlier rows that are known at its candle.
-
-        :param candles: array of shape (rows,), from `candle_numbers`.
-        :param predicted: array of shape (rows, labels).
-        :param actual: labels of the same shape, not finite where there are none.
-        :param scales: of the labels now, shape (rows,).
-        :param horizon: candles after which a label is known; a row never knows its own.
+        :param levels: share of labels outside, shape (labels,).
         """
-        lower, upper = np.full_like(predicted, np.nan), np.full_like(predicted, np.nan)
-        known_at = candles + max(horizon, 1)
-        errors = (actual - predicted) / scales[:, None]
-        usable = np.asarray(np.isfinite(errors).all(axis=1))
-        now, joined = self, 0
-        low, high = now.offsets()
-        for row, candle in enumerate(candles):
-            newly = joined + int(np.searchsorted(known_at[joined:], candle, side="right"))
-            if newly > joined:
-                rows = np.arange(joined, newly)[usable[joined:newly]]
-                missed = _missed(actual[rows], lower[rows], upper[rows])
-                now, joined = now.extended(errors[rows], missed), newly
-                low, high = now.offsets()
-            lower[row] = predicted[row] + low * scales[row]
-            upper[row] = predicted[row] + high * scales[row]
-        return lower, upper
+        low, high = np.full(len(levels), -np.inf), np.full(len(levels), np.inf)
+        for label, column in enumerate(self.errors.T):
+            count = int(np.isfinite(column).sum())
+            if count < FEWEST:
+                continue
+            tail = levels[label] / 2 * (count - 1)
+            low[label] = column[int(np.floor(tail))]
+            high[label] = column[int(np.ceil(count - 1 - tail))]
+        return low, high
 
 
-def _offsets(ordered: Numbers, missed: Numbers) -> tuple[Numbers, Numbers]:
-    """:param ordered: errors of shape (errors, labels), each column sorted."""
-    count, labels = ordered.shape
-    if count < FEWEST:
-        # Missing bounds would become FreqAI's 0, and an interval of width 0 looks certain.
-        return np.full(labels, -np.inf), np.full(labels, np.inf)
-    level = 1 - COVERAGE + STEP * (1 - COVERAGE - missed).sum(axis=0)  # (labels,), outside
-    tail = np.clip(level, 0, 1) / 2 * (count - 1)
-    columns = np.arange(labels)
-    below, above = np.floor(tail).astype(int), np.ceil(count - 1 - tail).astype(int)
-    return ordered[below, columns], ordered[above, columns]
+def next_levels(levels: Numbers, missed: Numbers) -> Numbers:
+    """Move each label's level by one known interval.
 
-
-def known_errors(
-    past: pd.DataFrame, frame: pd.DataFrame, labels: list[str], scales: Numbers, horizon: int
-) -> tuple[Numbers, Numbers]:
-    """Compare past predictions with the labels that are known at the end of a frame.
-
-    :param past: predictions as FreqAI keeps them: `date`, each label, `…_lower`, `…_upper` and
-        `do_predict`; may be empty.
-    :param frame: candles with `date` and labels, in time order.
-    :param scales: of the labels, shape (frame rows,).
-    :param horizon: candles after which a label is known.
-    :return: (errors, missed) as in `Calibration`.
+    :param missed: 1 where the label lay outside, 0 inside, NaN where there was no interval; of
+        shape (labels,).
     """
-    empty = np.empty((0, len(labels)))
+    moved = np.clip(levels + STEP * (1 - COVERAGE - missed), LOWEST, HIGHEST)
+    return np.where(np.isfinite(missed), moved, levels)
+
+
+def levels_after(missed: Numbers) -> Numbers:
+    """Return the levels after known intervals, oldest first, shape (labels,)."""
+    levels = np.full(missed.shape[1], 1 - COVERAGE)
+    for row in missed[-NEWEST:]:
+        levels = next_levels(levels, row)
+    return levels
+
+
+def intervals(
+    sizes: ErrorSizes,
+    columns: Numbers,
+    numbers: NDArray[np.int64],
+    actual: Numbers,
+    predicted: Numbers,
+    levels: Numbers,
+    horizons: list[int],
+) -> tuple[Numbers, Numbers]:
+    """Return lower and upper of predictions in time order, shape (rows, labels) each.
+
+    A row's level knows the labels of earlier rows that are known at its candle.
+
+    :param actual: labels in the unit of the predictions, NaN where there are none.
+    :param levels: at the first row, shape (labels,).
+    """
+    size = sizes.sizes(columns)
+    lower, upper = np.full_like(predicted, np.nan), np.full_like(predicted, np.nan)
+    waits = np.maximum(horizons, 1)
+    joined = np.zeros(len(waits), dtype=int)
+    levels = levels.copy()
+    low, high = sizes.bounds(levels)
+    for row, candle in enumerate(numbers):
+        changed = False
+        for label, wait in enumerate(waits):
+            while joined[label] < row and numbers[joined[label]] + wait <= candle:
+                old = joined[label]
+                missed = missed_of(actual[old, label], lower[old, label], upper[old, label])
+                one = np.full(len(waits), np.nan)
+                one[label] = missed
+                levels = next_levels(levels, one)
+                joined[label] += 1
+                changed = True
+        if changed:
+            low, high = sizes.bounds(levels)
+        lower[row] = predicted[row] + low * size[row]
+        upper[row] = predicted[row] + high * size[row]
+    return lower, upper
+
+
+def missed_of(actual: Numbers, lower: Numbers, upper: Numbers) -> Numbers:
+    """1 where the label lies outside, 0 inside, NaN where label or interval is missing."""
+    missed = ((actual < lower) | (actual > upper)).astype(float)
+    return np.where(np.isfinite(actual) & np.isfinite(lower) & np.isfinite(upper), missed, np.nan)
+
+
+def known_misses(
+    past: pd.DataFrame, frame: pd.DataFrame, labels: list[str], horizons: list[int]
+) -> Numbers:
+    """Compare past intervals with the labels that are known at the end of a frame.
+
+    :param past: predictions as FreqAI keeps them: `date`, `…_lower`, `…_upper` and `do_predict`;
+        may be empty.
+    :param frame: candles with `date` and labels, in time order.
+    :return: array of shape (intervals, labels), see `missed_of`.
+    """
     ends = [f"{label}{end}" for label in labels for end in ("_lower", "_upper")]
     if not {"do_predict", *ends} <= {*past}:  # none yet, or FreqAI's for a failed training
-        return empty, empty
-    known = frame.iloc[: len(frame) - max(horizon, 1)]
+        return np.empty((0, len(labels)))
     # NumPy instead of a merge: live, every candle of every pair waits for this.
-    then, now = _seconds(past["date"]), _seconds(known["date"])
-    _, rows, same = np.intersect1d(then, now, return_indices=True)
+    _, rows, same = np.intersect1d(
+        seconds_of(past["date"]), seconds_of(frame["date"]), return_indices=True
+    )
     kept = past["do_predict"].to_numpy()[rows] == 1
     rows, same = rows[kept][-NEWEST:], same[kept][-NEWEST:]
 
     def values(end: str) -> Numbers:
         return past[[f"{label}{end}" for label in labels]].to_numpy(dtype=float)[rows]
 
-    truth = known[labels].to_numpy(dtype=float)[same]
-    errors = (truth - values("")) / scales[same, None]
-    missed = _missed(truth, values("_lower"), values("_upper"))
-    usable = np.isfinite(errors).all(axis=1)
-    return errors[usable], missed[usable]
-
-
-def _missed(actual: Numbers, lower: Numbers, upper: Numbers) -> Numbers:
-    """1 where the label lies outside, 0 inside, not finite where there was no interval."""
-    missed = ((actual < lower) | (actual > upper)).astype(float)
-    return np.where(np.isfinite(lower) & np.isfinite(upper), missed, np.nan)
-
-
-def _seconds(dates: pd.Series) -> NDArray[np.int64]:
-    return pd.to_datetime(dates, utc=True).to_numpy(dtype="datetime64[s]").astype(np.int64)
+    actual = frame[labels].to_numpy(dtype=float)[same]
+    known = same[:, None] + np.maximum(horizons, 1) < len(frame)
+    return missed_of(np.where(known, actual, np.nan), values("_lower"), values("_upper"))

@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasieve.pipeline import Pipeline
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
-from numpy.typing import NDArray
 from pandas import DataFrame
 
-from freqai_lstm.model.calendar import calendar_names
-from freqai_lstm.model.candles import COLUMNS as CANDLE_COLUMNS
-from freqai_lstm.model.inputs import InputMaker
-from freqai_lstm.model.interval import Calibration
-from freqai_lstm.model.scaling import LabelScale
-from freqai_lstm.model.storage import HISTORY, TrainedLSTM
-from freqai_lstm.model.summaries import memory
-from freqai_lstm.model.windows import candle_numbers, window_ends
+from freqai_lstm.model.hybrid import PairModel
+from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS
+from freqai_lstm.model.inputs import CandleInputs, memory
+from freqai_lstm.model.interval import intervals
+from freqai_lstm.model.labels import numeric_labels
+from freqai_lstm.model.storage import HISTORY
+from freqai_lstm.model.windows import Numbers, window_ends
 
 
 logger = logging.getLogger(__name__)
 
+ENDS = ("_lower", "_upper")
+
+
+def empty_predictions(labels: list[str], count: int) -> DataFrame:
+    """Return what stands for candles that are not predicted: 0, in an interval without end.
+
+    FreqAI writes 0 for missing predictions in a backtest; NaN would stay in every later value of
+    an exponential average. The same stands here live and in a backtest.
+
+    :return: columns each label, `…_lower`, `…_upper`; `count` rows.
+    """
+    values = np.repeat([0.0, -np.inf, np.inf], len(labels))
+    columns = [f"{label}{end}" for end in ("", *ENDS) for label in labels]
+    return DataFrame(np.tile(values, (count, 1)), columns=columns)
+
 
 def predict_candles(
-    model: TrainedLSTM,
+    model: PairModel,
     dk: FreqaiDataKitchen,
     frame: DataFrame,
     past: DataFrame | None,
-    calibration: Calibration,
+    levels: Numbers,
     *,
     conv_width: int,
     timeframe_seconds: int,
-    horizon: int,
 ) -> DataFrame:
     """Predict every candle of a frame whose window is complete.
 
@@ -44,17 +54,16 @@ def predict_candles(
         row's interval uses those that are known by then.
     :param past: the pair's candles up to the frame's last one or further, for what a summary looks
         back on; None where there are none but the frame's.
-    :param calibration: errors that are known before the frame.
-    :param horizon: candles after which a label is known.
-    :return: a row per candle: each label, `…_lower`, `…_upper` and, of an ensemble, `…_spread`;
-        NaN where there is no complete, valid window.
+    :param levels: of the intervals before the frame, see `interval.py`.
+    :return: a row per candle, see `empty_predictions`, which stand where there is no complete,
+        valid window.
     """
     names, asked = dk.training_features_list, len(frame)
     actual = np.full((asked, len(dk.label_list)), np.nan)
     if not dk.live and {*dk.label_list} <= {*frame}:
-        actual = frame[dk.label_list].to_numpy(dtype=float)
+        actual = numeric_labels(frame, dk.label_list)
     history = None if dk.live else dk.data_dictionary.get(HISTORY)
-    if history is not None:
+    if history is not None and asked:
         first = pd.to_datetime(frame["date"], utc=True).min()
         before = pd.to_datetime(history["date"], utc=True) < first
         needed = [*names, "date", *CANDLE_COLUMNS]
@@ -74,26 +83,21 @@ def predict_candles(
         DataFrame(np.where(finite, values, 0.0), columns=names), outlier_check=True
     )
     dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
-    maker = InputMaker(
-        frame if past is None else with_past(frame, past, memory(conv_width)),
-        timeframe_seconds,
-        conv_width,
-        candle_channel=model.network.reads_candles,
-        with_calendar={*calendar_names(timeframe_seconds)} <= {*model.features},
-    )
-    candles = candle_numbers(frame["date"], timeframe_seconds)
-    inputs, priced = maker(features.to_numpy(), candles)
-    valid &= priced & (np.asarray(inliers) == 1)
-    ends = window_ends(candles, valid, conv_width)
+    whole = frame if past is None else with_past(frame, past, memory(conv_width))
+    inputs = _of_frame(CandleInputs.of(whole, timeframe_seconds), len(frame))
+    valid &= inputs.valid & (np.asarray(inliers) == 1)
+    ends = window_ends(inputs.numbers, valid, conv_width)
     ends = ends[ends >= offset]
-    predicted = model.predict(inputs, ends)
-    sound = np.isfinite(predicted.mean).all(axis=1)
+    columns = model.columns(inputs, ends, features.to_numpy()[ends])
+    learned = model.predict(dk.pair, frame, inputs, ends, columns)
+    sound = np.isfinite(learned).all(axis=1)
     if not sound.all():
         logger.error(
             f"{dk.pair}: {int((~sound).sum())} predictions are not finite; these candles have "
             "do_predict 0."
         )
-    rows = ends[sound] - offset
+    ends, learned = ends[sound], learned[sound]
+    rows = ends - offset
     if len(rows) == 0 and not dk.live:
         logger.warning(
             f"{dk.pair}: none of {asked} candles could be predicted. Look for missing features "
@@ -106,18 +110,21 @@ def predict_candles(
         if "di" in dk.feature_pipeline
         else np.zeros(asked)
     )
-    scales = label_scales(frame, dk)[offset:][rows]
-    mean = unscaled(predicted.mean[sound], dk.label_pipeline) * scales[:, None]
-    lower, upper = calibration.intervals(
-        candles[offset:][rows], mean, actual[rows], scales, horizon
+    some = frame.iloc[ends]
+    truth = model.space.learned(actual[rows], some, limited=False)
+    lower, upper = intervals(
+        model.sizes,
+        columns[0][sound][:, : len(model.column_scale[0])],
+        inputs.numbers[ends],
+        truth,
+        learned,
+        levels,
+        model.space.horizons,
     )
-    found = {"": mean, "_lower": lower, "_upper": upper}
-    if len(model.weights) > 1:
-        higher = unscaled((predicted.mean + predicted.spread)[sound], dk.label_pipeline)
-        found["_spread"] = higher * scales[:, None] - mean
-    every = np.full((asked, len(found) * len(dk.label_list)), np.nan)
-    every[rows] = np.hstack(list(found.values()))
-    return DataFrame(every, columns=[f"{label}{end}" for end in found for label in dk.label_list])
+    found = [model.space.labels(values, some) for values in (learned, lower, upper)]
+    every = empty_predictions(dk.label_list, asked)
+    every.iloc[rows] = np.hstack(found)
+    return every
 
 
 def with_past(frame: DataFrame, past: DataFrame, length: int) -> DataFrame:
@@ -125,22 +132,15 @@ def with_past(frame: DataFrame, past: DataFrame, length: int) -> DataFrame:
 
     :param past: candles in time order, those of the frame among them.
     """
+    if len(frame) == 0:
+        return frame
     dates = past["date"]
     first, last = pd.to_datetime(frame["date"].iloc[[0, -1]], utc=True)
     return past.iloc[max(0, dates.searchsorted(first) - length) : dates.searchsorted(last) + 1]
 
 
-def unscaled(values: NDArray[Any], pipeline: Pipeline) -> NDArray[np.float64]:
-    """Undo the label pipeline, for values of shape (rows, labels)."""
-    if len(values) == 0:
-        return values.astype(float)
-    frame = DataFrame(values.astype(float), columns=pipeline.features_in)
-    return pipeline.inverse_transform(frame)[0].to_numpy()
-
-
-def label_scales(frame: DataFrame, dk: FreqaiDataKitchen) -> NDArray[np.float64]:
-    """Return the scale of the labels at each candle, shape (rows,); see `LabelScale`."""
-    if not dk.data.get("label_scale"):
-        return np.ones(len(frame))
-    scale = LabelScale(**dk.data["label_scale"])
-    return scale.of(frame[scale.feature])
+def _of_frame(inputs: CandleInputs, count: int) -> CandleInputs:
+    """Keep the inputs of the last candles."""
+    start = len(inputs.numbers) - count
+    arrays = (inputs.numbers, inputs.valid, inputs.levels, inputs.logs, inputs.columns)
+    return CandleInputs(*(values[start:] for values in arrays))

@@ -1,189 +1,195 @@
-"""The ridge regression from a candle's features to its labels, which the network builds on."""
+"""Ridge regressions of several labels at once, each with a penalty chosen by cross-validation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.extmath import randomized_svd
 
-from freqai_lstm.model.shares import cautious_shares
-from freqai_lstm.model.windows import Floats, Rows, TrainingSet
+from freqai_lstm.model.windows import Numbers
 
 
 FOLDS = 5  # blocks of time; each is predicted from the others
-# A regression that leaves less than this share of the flat predictions' loss is exact, but for
-# rounding of 32 bit numbers.
+# On the mean of squares of columns whose deviation is about 1; infinite: the mean alone.
+PENALTIES = np.array([np.inf, 10, 3, 1, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3])
+EXACT_PENALTY = 1e-9
+# A regression that leaves less than this of the squares of held out labels explains all of them.
 EXACT = 1e-5
-# A label's mean is its flat prediction where that leaves so much less than its median does.
-MEAN_GAINS = 0.03
-PENALTIES = np.logspace(1, -9, 21)  # on the mean of squares; features have a spread near 1
-
-Loss = Callable[[Floats, Floats], Floats]
+# The eigenvalues of more columns would take minutes; these many directions of them are kept.
+MOST_COLUMNS, DIRECTIONS = 1024, 256
+SHORTEST_BLOCK = 24  # rows, of `cautious_shares`
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Hold a linear prediction, `features @ kernel + bias`, and how it was chosen.
+    """Hold linear predictions, `columns @ kernel + bias`, and what they give out of fold.
 
-    `kernel` of shape (features, labels), `bias` of shape (labels,). `penalties` of shape (labels,),
-    infinite where no penalty beat the flat prediction. `shares` of shape (labels,): how much of the
-    way from the flat prediction to the regression is gone.
-    `exact` says that the regression explains all of the labels.
-    `out_of_fold` of shape (rows, labels): what a ridge regression predicts that has not seen the
-    row's block of time; the network learns what that leaves over.
+    `kernel` of shape (columns, labels), `bias` and `penalties` of shape (labels,). `held_out` of
+    shape (rows, labels): predictions by a regression that has not seen the row's block of time.
     """
 
-    kernel: Floats
-    bias: Floats
-    penalties: NDArray[np.float64]
-    shares: Floats
-    out_of_fold: Floats
-    flat: Floats  # (labels,), see _flat
-    exact: bool
+    kernel: Numbers
+    bias: Numbers
+    penalties: Numbers
+    held_out: Numbers
 
 
-def fit_ridge(data: TrainingSet, loss: Loss) -> Ridge:
-    """Fit a ridge regression on all windows, with a penalty for each label.
+def fit_ridge(
+    columns: Numbers,
+    labels: Numbers,
+    weights: Numbers,
+    numbers: NDArray[np.int64],
+    horizons: list[int],
+) -> Ridge:
+    """Fit a ridge regression, with a penalty for each label.
 
-    A label's penalty is the one with the least loss in blocked cross-validation: every block of
-    time is predicted from the others, without windows whose labels reach into it. No penalty of one
-    label touches another. Labels that are linear in the features are met exactly; where nothing can
-    be known, the prediction is flat, and where little can, it stays near (shares.py). The intercept
-    is penalised too: of labels that are mostly zero, a mean that a few large ones make is no good
-    prediction.
+    A label's penalty is the one with the least squared error in blocked cross-validation: every
+    block of time is predicted from the others, without rows whose labels reach into it. The
+    intercept is not penalised.
 
-    :param loss: loss of each row from (labels, predictions), both of shape (rows, 1).
+    :param columns: array of shape (rows, columns), in time order.
+    :param labels: array of shape (rows, labels), NaN where one is missing: it costs only itself.
+    :param weights: array of shape (rows,).
+    :param numbers: which candle each row is, shape (rows,).
+    :param horizons: candles after which each label is known.
     """
-    ends = np.sort(np.concatenate([data.train_ends, data.validation_ends]))
-    splits = [(block, _others(data, ends, block)) for block in np.array_split(ends, FOLDS)]
-    flat = _flat(data, ends, splits, loss)
-    folds = [_Fold(block, others, _solve(data, others, flat)) for block, others in splits]
-    blocks, losses = _cross_validate(data, folds, flat, loss, bounded=False)
-    least = losses[0]  # infinite where labels are so large that their squares are
-    known = bool(np.isfinite(least).all() and least.any())
-    exact = known and bool((losses.min(axis=0) <= EXACT * least).all())
-    if not exact:
-        blocks, losses = _cross_validate(data, folds, flat, loss, bounded=True)
-    best = losses.argmin(axis=0)  # (labels,); of equals the first: the strongest penalty
-    labels = np.arange(len(best))
-    slopes = np.zeros_like(data.labels)  # (rows, labels), the regression less the flat prediction
-    slopes[ends] = np.concatenate(blocks, axis=1)[best, :, labels].T - flat
-    shares = cautious_shares(
-        data.labels[ends] - flat, slopes[ends], data.weights[ends], data.horizon, errors=0.5
-    )
-    kernels = shares * _solve(data, ends, flat)[best, :, labels].T  # (features + 1, labels)
-    return Ridge(
-        kernels[:-1].astype(np.float32),
-        (kernels[-1] + flat).astype(np.float32),
-        np.concatenate([[np.inf], PENALTIES])[best],
-        shares,
-        shares * slopes + flat,
-        flat,
-        exact,
-    )
+    columns, turn = _compressed(columns)
+    kernel, bias = np.zeros((columns.shape[1], labels.shape[1])), np.zeros(labels.shape[1])
+    held_out, penalties = np.full(labels.shape, np.nan), np.full(labels.shape[1], np.inf)
+    blocks = [block for block in np.array_split(np.arange(len(columns)), FOLDS) if len(block)]
+    for same in _alike(labels, horizons):
+        known, horizon = np.isfinite(labels[:, same[0]]), horizons[same[0]]
+        if not known.any():
+            continue
+        errors = np.zeros((len(PENALTIES), len(same)))
+        predicted = np.zeros((len(PENALTIES), len(columns), len(same)))
+        for block in blocks:
+            first, last = numbers[block[0]], numbers[block[-1]]
+            others = known & ((numbers + horizon < first) | (numbers > last + horizon))
+            if not others.any():
+                others = known
+            path = _path(columns[others], labels[others][:, same], weights[others])
+            for number, (slopes, intercepts) in enumerate(path):
+                predicted[number, block] = columns[block] @ slopes + intercepts
+        actual = labels[known][:, same]
+        for number in range(len(PENALTIES)):
+            square = np.square(actual - predicted[number, known])
+            errors[number] = (weights[known, None] * square).sum(axis=0)
+        best = errors.argmin(axis=0)  # of equals the first: the strongest penalty
+        path = _path(columns[known], actual, weights[known])
+        for place, label in enumerate(same):
+            kernel[:, label], bias[label] = (
+                path[best[place]][0][:, place],
+                path[best[place]][1][place],
+            )
+            held_out[:, label] = predicted[best[place], :, place]
+            penalties[label] = PENALTIES[best[place]]
+    return Ridge(turn @ kernel if turn is not None else kernel, bias, penalties, held_out)
 
 
-def _others(data: TrainingSet, ends: Rows, block: Rows) -> Rows:
-    """Return the windows outside a block whose labels do not overlap with those inside."""
-    candles = data.candles[ends]
-    first, last = data.candles[block[0]], data.candles[block[-1]]
-    return ends[(candles + data.horizon < first) | (candles > last + data.horizon)]
+def fit_exact(columns: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, NDArray[np.bool_]]:
+    """Find labels that are linear in the columns, those of the same candle above all.
 
-
-def _flat(data: TrainingSet, ends: Rows, splits: Sequence[tuple[Rows, Rows]], loss: Loss) -> Floats:
-    """Return the constant to predict of each label, of shape (labels,).
-
-    It is the median, which a few large labels do not move, but the mean where every block is
-    predicted clearly better by the others' mean: the median of a label that is -1 or 1 is one of
-    them, and a regression of anything would look good beside it.
+    :return: (kernel, bias, exact): exact of shape (labels,) says which labels the regression on
+        the first four fifths of the rows explains whole on the last fifth.
     """
-
-    def median(rows: Rows) -> Floats:
-        return np.quantile(
-            data.labels[rows], 0.5, axis=0, weights=data.weights[rows], method="inverted_cdf"
-        ).astype(np.float32)
-
-    def mean(rows: Rows) -> Floats:
-        return np.average(data.labels[rows], axis=0, weights=data.weights[rows]).astype(np.float32)
-
-    losses = np.zeros((2, data.labels.shape[1]))  # of the medians, of the means
-    for block, others in splits:
-        if data.weights[others].sum() > 0:
-            for number, constant in enumerate((median, mean)):
-                predicted = np.tile(constant(others), (len(block), 1))
-                losses[number] += _loss_per_label(loss, data, block, predicted)
-    better = losses[1] < (1 - MEAN_GAINS) * losses[0]
-    return np.where(better, mean(ends), median(ends)).astype(np.float32)
-
-
-class _Fold(NamedTuple):
-    """Hold a block of time, the windows that share no label with it, and what they give."""
-
-    block: Rows
-    others: Rows
-    solved: NDArray[np.float64]  # of the others, see _solve
+    count, width = columns.shape
+    kernel, bias = np.zeros((width, labels.shape[1])), np.zeros(labels.shape[1])
+    exact = np.zeros(labels.shape[1], dtype=bool)
+    if width > MOST_COLUMNS or count < 1.5 * width:
+        return kernel, bias, exact
+    for same in _alike(labels, [0] * labels.shape[1]):
+        rows = np.flatnonzero(np.isfinite(labels[:, same[0]]))
+        if len(rows) < 1.5 * width:
+            continue
+        actual, border = labels[rows][:, same], len(rows) * 4 // 5
+        slopes, intercepts = _path(columns[rows[:border]], actual[:border], None, [EXACT_PENALTY])[
+            0
+        ]
+        left = actual[border:] - columns[rows[border:]] @ slopes - intercepts
+        spread = np.square(actual[border:] - actual[border:].mean(axis=0)).sum(axis=0)
+        found = (np.square(left).sum(axis=0) <= EXACT * spread) & (spread > 0)
+        if found.any():
+            slopes, intercepts = _path(columns[rows], actual, None, [EXACT_PENALTY])[0]
+            kernel[:, same], bias[same], exact[same] = slopes, intercepts, found
+    return kernel, bias, exact
 
 
-def _cross_validate(
-    data: TrainingSet, folds: Sequence[_Fold], flat: Floats, loss: Loss, *, bounded: bool
-) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Predict every block of time from the others, with every penalty.
+def cautious_shares(
+    actual: Numbers,
+    predicted: Numbers,
+    weights: Numbers,
+    horizons: list[int],
+    *,
+    errors: float = 1.0,
+) -> Numbers:
+    """Return, label by label, how much of a prediction serves best, less standard errors.
 
-    :param bounded: features beyond those of the other blocks count as the farthest of them, as in a
-        prediction.
-    :return: (predictions of each block, of shape (penalties + 1, rows, labels), the first of them
-        flat; losses of shape (penalties + 1, labels)).
+    The factor is that of least squares, from 0 to 1. A label that can be foretold keeps nearly all
+    of its prediction; one that luck alone seemed to foretell keeps little or nothing. Neighbouring
+    rows have labels that overlap, so the error is that of whole blocks of time.
+
+    :param actual: labels less what is predicted otherwise, shape (rows, labels), by time; NaN where
+        there are none.
+    :param predicted: of the same shape, by a model that has not seen these rows.
+    :param weights: array of shape (rows,).
+    :param horizons: candles after which each label is known.
+    :param errors: how many standard errors to take off.
+    :return: array of shape (labels,).
     """
-    blocks, losses = [], np.zeros((len(PENALTIES) + 1, data.labels.shape[1]))
-    for block, others, solved in folds:
-        seen = _design(data, block)
-        if bounded and len(others):
-            known = data.inputs.features[others]
-            seen[:, :-1] = np.clip(seen[:, :-1], known.min(axis=0), known.max(axis=0))
-            del known  # as large as the features themselves
-        with np.errstate(invalid="ignore"):  # features that are not finite, see _solve
-            candidates = seen @ solved + flat
-        losses += [_loss_per_label(loss, data, block, predicted) for predicted in candidates]
-        blocks.append(candidates)
-    return blocks, losses
+    found = np.zeros(actual.shape[1])
+    for label, horizon in enumerate(horizons):
+        known = np.isfinite(actual[:, label]) & np.isfinite(predicted[:, label])
+        one, other, weight = actual[known, label], predicted[known, label], weights[known]
+        size = float((weight * other**2).sum())
+        if not size > 0:
+            continue
+        share = float((weight * one * other).sum()) / size
+        misfits = weight * other * (one - share * other)
+        count = max(2, len(misfits) // max(SHORTEST_BLOCK, 2 * horizon))
+        sums = np.array([block.sum() for block in np.array_split(misfits, count)])
+        error = np.sqrt(count / (count - 1) * np.square(sums).sum()) / size
+        found[label] = np.clip(share - errors * error, 0, 1)
+    return found
 
 
-def _design(data: TrainingSet, ends: Rows) -> NDArray[np.float64]:
-    features = data.inputs.features[ends].astype(float)
-    return np.pad(features, ((0, 0), (0, 1)), constant_values=1)  # (windows, features + 1)
+def _alike(labels: Numbers, horizons: list[int]) -> list[list[int]]:
+    """Group labels that are known on the same rows after as many candles: one solution serves."""
+    groups: dict[tuple[bytes, int], list[int]] = {}
+    for label, horizon in enumerate(horizons):
+        groups.setdefault((np.isfinite(labels[:, label]).tobytes(), horizon), []).append(label)
+    return list(groups.values())
 
 
-def _solve(data: TrainingSet, ends: Rows, flat: Floats) -> NDArray[np.float64]:
-    """Solve the normal equations for every penalty, of shape (penalties + 1, features + 1, labels).
-
-    The first is the flat prediction. All are without windows, and where features are not finite:
-    the epochs then diverge, and the training says so.
-    """
-    features, labels = data.inputs.features.shape[1], data.labels.shape[1]
-    total = data.weights[ends].sum()
-    solved = np.zeros((len(PENALTIES) + 1, features + 1, labels))
-    if total == 0:
-        return solved
-    gram, moments = np.zeros((features + 1, features + 1)), np.zeros((features + 1, labels))
-    # Summed up in blocks of rows: no float64 copy of the whole matrix.
-    for part in np.array_split(ends, len(ends) // 2048 + 1):
-        x = _design(data, part)
-        weighted = (x * (data.weights[part, None] / total)).T  # (features + 1, rows)
-        with np.errstate(invalid="ignore", over="ignore"):  # looked at below
-            gram += weighted @ x
-            moments += weighted @ (data.labels[part] - flat)
-    if np.isfinite(gram).all() and np.isfinite(moments).all():
-        values, vectors = np.linalg.eigh(gram)
-        moments = vectors.T @ moments
-        for number, penalty in enumerate(PENALTIES, start=1):
-            solved[number] = vectors @ (moments / (values.clip(0) + penalty)[:, None])
-    return solved
+def _path(
+    columns: Numbers,
+    labels: Numbers,
+    weights: Numbers | None,
+    penalties: NDArray | list[float] = PENALTIES,
+) -> list[tuple[Numbers, Numbers]]:
+    """Solve the normal equations for every penalty: (slopes, intercepts) of each."""
+    weights = np.ones(len(columns)) if weights is None else weights
+    total = weights.sum()
+    if not total > 0:
+        raise ValueError("Expected rows with a weight above 0, got none.")
+    weights = (weights / total)[:, None]
+    centre, means = (weights * columns).sum(axis=0), (weights * labels).sum(axis=0)
+    moved = columns - centre
+    weighted = (moved * weights).T
+    values, vectors = np.linalg.eigh(weighted @ moved)
+    moments = vectors.T @ (weighted @ (labels - means))
+    found = []
+    for penalty in penalties:
+        slopes = vectors @ (moments / (values.clip(0) + penalty)[:, None])
+        found.append((slopes, means - centre @ slopes))
+    return found
 
 
-def _loss_per_label(loss: Loss, data: TrainingSet, ends: Rows, predicted: Floats) -> Floats:
-    actual, weights = data.labels[ends], data.weights[ends, None]  # (windows, labels), (windows, 1)
-    each = loss(actual.reshape(-1, 1), predicted.astype(np.float32).reshape(-1, 1))
-    return (each.reshape(actual.shape) * weights).sum(axis=0)
+def _compressed(columns: Numbers) -> tuple[Numbers, Numbers | None]:
+    """Keep the main directions of very many columns: (columns, how to turn kernels back)."""
+    if columns.shape[1] <= MOST_COLUMNS:
+        return columns, None
+    _, _, turn = randomized_svd(columns, DIRECTIONS, n_iter=2, random_state=0)
+    return columns @ turn.T, turn.T

@@ -1,15 +1,24 @@
-"""What a training leaves behind, on disk and in memory."""
+"""What trainings leave on disk: a pair's model, and the shared networks.
+
+Everything written here is opened without pickle: arrays, JSON and Keras archives. Pipelines are
+pickles, as FreqAI writes them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
+import json
 import logging
 import os
+import struct
 import zipfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -24,86 +33,27 @@ from freqtrade.freqai.data_drawer import (
     TRAINDF,
 )
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
-from numpy.typing import NDArray
 
-from freqai_lstm.model.compiled import CompiledNetwork
-from freqai_lstm.model.features import columns_of, own_names
-from freqai_lstm.model.interval import Calibration
-from freqai_lstm.model.part import network_inputs
-from freqai_lstm.model.pool import NetworkPool
-from freqai_lstm.model.windows import Floats, Inputs, Rows
+from freqai_lstm.model.forward import Forward
+from freqai_lstm.model.hybrid import PairModel
+from freqai_lstm.model.interval import ErrorSizes
+from freqai_lstm.model.labels import LabelSpace
+from freqai_lstm.model.shared_network import PairScales, SharedNetwork
 
 
 logger = logging.getLogger(__name__)
 
-ARRAYS = ("kernel", "bias", "shares", "lowest", "highest")  # of a TrainedLSTM, in `…_ridge.npz`
 HISTORY = "history"  # the last training candles, which the first windows after them begin in
+NETWORKS = "networks"  # folder of the shared networks, in that of the identifier
+IN_ARCHIVE = "freqai_lstm.npz"  # member of a Keras archive: weights and scales, as NumPy reads them
+ARRAYS = (
+    *("column_scale", "lowest", "highest", "kernel", "bias", "exact_kernel", "exact_bias"),
+    *("exact", "shares", "levels"),
+)
 
 
-class Prediction(NamedTuple):
-    """Hold what a model says of windows, each of shape (windows, labels), in scaled labels."""
-
-    mean: Floats  # of the ensemble's members
-    spread: Floats  # standard deviation over the members
-
-
-@dataclass
-class TrainedLSTM:
-    """Hold a pair's ridge regression and network, with all that turns them into predictions.
-
-    FreqAI keeps one per pair and hands it back as `self.model`. `features` names the columns that
-    leave the feature pipeline, with the calendar; `network_features` those that the network reads,
-    `columns` says where they are among `features` (-1: zeros).
-    """
-
-    network: CompiledNetwork
-    weights: Floats  # (members, numbers), see CompiledNetwork
-    features: list[str]
-    network_features: list[str]
-    kernel: Floats  # (features, labels), of the ridge regression
-    bias: Floats  # (labels,)
-    shares: Floats  # (labels,), of the network
-    lowest: Floats  # (features,), seen in training; features beyond count as these
-    highest: Floats
-    calibration: Calibration  # of the intervals, in the labels' own unit
-    report: dict[str, Any] = field(default_factory=dict)
-    tb_logger: Any = None  # FreqAI's get_init_model sets it
-
-    @property
-    def columns(self) -> NDArray[np.intp]:
-        """Where each of the network's features is among `features`, shape (network features,)."""
-        return columns_of(self.network_features, self.features)
-
-    def weights_for(self, network: CompiledNetwork, names: list[str], pair: str) -> Floats | None:
-        """Return the weights that a network can go on from (continual learning), None for none.
-
-        :param names: of the network's features, of a pooled one without the pair's name.
-        """
-        shape = (network.parameters.ensemble, len(network.weights()))
-        then = self.network_features
-        if names in (then, own_names(then, pair)) and self.weights.shape == shape:
-            logger.info(f"{pair}: continual learning, starting from the last model.")
-            return self.weights
-        logger.warning(
-            f"{pair}: continual learning cannot start from the last model, its features or layers "
-            f"differ ({len(then)} features then, {len(names)} now): starting from fresh weights."
-        )
-        return None
-
-    def predict(self, inputs: Inputs, ends: Rows) -> Prediction:
-        """Predict the windows that end at `ends`."""
-        # A linear model goes on for ever beyond what it has seen, a new price record for example.
-        features = np.clip(np.asarray(inputs.features), self.lowest, self.highest)
-        inputs = Inputs(features, inputs.candles)
-        # In 64 bits, so that one row gives what it gives among many.
-        mean = features[ends].astype(float) @ self.kernel + self.bias  # (windows, labels)
-        spread = np.zeros_like(mean)
-        if self.shares.any():
-            seen = network_inputs(inputs, self.columns)
-            members = [self.network.predict(weights, seen, ends) for weights in self.weights]
-            mean = mean + self.shares * np.mean(members, axis=0)
-            spread = self.shares * np.std(members, axis=0)
-        return Prediction(mean, spread)
+class Damaged(Exception):
+    """A file of a saved model is not what was written: cut off, changed, or missing."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +61,13 @@ class SavedModel:
     """Hold a pair's model with all that belongs to it, as one training left it at `path`."""
 
     path: Path
-    model: TrainedLSTM
+    model: PairModel
     metadata: dict[str, Any]
     feature_pipeline: Pipeline
     label_pipeline: Pipeline
     history: pd.DataFrame
 
-    def hand_over(self, dk: FreqaiDataKitchen) -> TrainedLSTM:
+    def hand_over(self, dk: FreqaiDataKitchen) -> PairModel:
         """Give FreqAI's kitchen what it needs to predict with this model; return the model."""
         dk.data = self.metadata
         dk.feature_pipeline, dk.label_pipeline = self.feature_pipeline, self.label_pipeline
@@ -129,34 +79,40 @@ class SavedModel:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; put it in place of `path` only once it is complete."""
-    temporary = path.with_name(f"~{path.name}")
+    """Give a temporary path to write to; put it in place of `path` only once it is on the disk."""
+    temporary = _temporary(path)
     try:
         yield temporary
+        # Without it a power cut can leave an empty file under the new name.
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def model_path(dk: FreqaiDataKitchen, save_type: str) -> Path:
-    """Return where FreqAI looks for the model of the kitchen's training window."""
-    suffix = "keras" if save_type == "keras" else "joblib"
-    return Path(dk.data_path) / f"{dk.model_filename}_model.{suffix}"
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"~{path.name}")
 
 
-def _member(path: Path, number: int) -> str:
-    return f"member_{number}{path.suffix}"
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def model_path(dk: FreqaiDataKitchen) -> Path:
+    """Return where the model of the kitchen's training window is."""
+    return Path(dk.data_path) / f"{dk.model_filename}_model.npz"
 
 
 def _beside(path: Path, kind: str) -> Path:
     return path.with_name(path.name.partition("_model.")[0] + f"_{kind}")
 
 
-def write_model(path: Path, model: TrainedLSTM, dk: FreqaiDataKitchen, encoder: Any) -> SavedModel:
+def write_model(path: Path, model: PairModel, dk: FreqaiDataKitchen, encoder: Any) -> SavedModel:
     """Write a model and all that belongs to it; the model file is put in place last.
 
-    File names and contents are FreqAI's, plus `…_history.feather`, `…_ridge.npz` and an archive
-    for each further member of an ensemble.
+    The model holds its network's weights, so that a folder can be copied alone. File names and
+    contents are FreqAI's otherwise, plus `…_history.feather`.
 
     :param encoder: FreqAI's JSON encoder of NumPy numbers.
     :raises OSError: nothing of the sub-train folder has changed then.
@@ -174,6 +130,7 @@ def write_model(path: Path, model: TrainedLSTM, dk: FreqaiDataKitchen, encoder: 
         archive = complete.enter_context(replacing(path))
         with place(f"{METADATA}.json").open("w") as file:
             rapidjson.dump(dk.data, file, default=encoder, number_mode=METADATA_NUMBER_MODE)
+        digests = {f"{METADATA}.json": _digest(_temporary(_beside(path, f"{METADATA}.json")))}
         for kind, content in (
             (FEATURE_PIPELINE, saved.feature_pipeline),
             (LABEL_PIPELINE, saved.label_pipeline),
@@ -182,29 +139,37 @@ def write_model(path: Path, model: TrainedLSTM, dk: FreqaiDataKitchen, encoder: 
         ):
             with place(f"{kind}.pkl").open("wb") as binary:
                 cloudpickle.dump(content, binary)
+            digests[f"{kind}.pkl"] = _digest(Path(binary.name))
         saved.history.to_feather(place(f"{HISTORY}.feather"))
-        with place("ridge.npz").open("wb") as binary:
-            arrays = {name: getattr(model, name) for name in ARRAYS}
-            np.savez(binary, **arrays, **asdict(model.calibration))
-        with model.network.lock:
-            for number, weights in enumerate(model.weights, start=1):
-                model.network.set_weights(weights)
-                target = archive if number == 1 else place(_member(path, number))
-                if path.suffix == ".keras":
-                    model.network.model.save(target)
-                else:
-                    with target.open("wb") as binary:
-                        cloudpickle.dump(model.network.model, binary)
+        digests[f"{HISTORY}.feather"] = _digest(_temporary(_beside(path, f"{HISTORY}.feather")))
+        arrays = {name: getattr(model, name) for name in ARRAYS}
+        arrays |= {f"sizes.{f.name}": getattr(model.sizes, f.name) for f in fields(ErrorSizes)}
+        notes: dict[str, Any] = {
+            "space": model.space.metadata(),
+            "features": model.features,
+            "report": model.report,
+            "digests": digests,
+        }
+        if model.network is not None:
+            arrays |= _network_arrays(model.network)
+            notes["network"] = _network_notes(model.network)
+        if model.scales is not None:
+            arrays |= _scales_arrays("own", model.scales)
+            notes["scales"] = model.scales.labels.metadata()
+        _write_arrays(archive, arrays, notes)
     return saved
 
 
-def read_model(path: Path, pool: NetworkPool) -> SavedModel:
+def read_model(path: Path) -> SavedModel:
     """Read a model and all that belongs to it.
 
-    Archives open in Keras' safe mode; pipelines and joblib models are pickles, as FreqAI's are.
-
-    :raises Exception: whatever damaged bytes raise while they are read.
+    :raises Damaged: a file is not what was written.
     """
+    arrays, notes = _read_arrays(path)
+    for kind, digest in notes["digests"].items():
+        part = _beside(path, kind)
+        if not part.is_file() or _digest(part) != digest:
+            raise Damaged(f"{part.name} is {'changed' if part.is_file() else 'missing'}")
     with _beside(path, f"{METADATA}.json").open() as file:
         metadata = rapidjson.load(file, number_mode=METADATA_NUMBER_MODE)
     pipelines = []
@@ -212,32 +177,144 @@ def read_model(path: Path, pool: NetworkPool) -> SavedModel:
         with _beside(path, f"{kind}.pkl").open("rb") as binary:
             pipelines.append(cloudpickle.load(binary))
     history = pd.read_feather(_beside(path, f"{HISTORY}.feather"))
-    with np.load(_beside(path, "ridge.npz")) as file:
-        arrays = {name: file[name] for name in ARRAYS}
-        calibration = Calibration(file["errors"], file["missed"])
-    first = _read_network(path, pool)
-    network, members = pool.network_of(first), [first]
-    for number in range(2, metadata["members"] + 1):
-        members.append(_read_network(_beside(path, _member(path, number)), pool))
-    model = TrainedLSTM(
-        network,
-        np.stack([network.vector(member) for member in members]),
-        list(metadata["features"]),
-        list(metadata["network_features"]),
-        **arrays,
-        calibration=calibration,
-        report=metadata["training_report"],
+    network = _network(arrays, notes["network"]) if "network" in notes else None
+    model = PairModel(
+        space=LabelSpace(**notes["space"]),
+        features=notes["features"],
+        **{name: arrays[name] for name in ARRAYS},
+        sizes=ErrorSizes(*(arrays[f"sizes.{f.name}"] for f in fields(ErrorSizes))),
+        network=network,
+        scales=_scales(arrays, "own", notes["scales"]) if "scales" in notes else None,
+        report=notes["report"],
     )
     return SavedModel(path, model, metadata, pipelines[0], pipelines[1], history)
 
 
-def _read_network(path: Path, pool: NetworkPool) -> Any:
-    keras = pool.start()
-    if path.suffix != ".keras":
-        with path.open("rb") as binary:
-            return cloudpickle.load(binary)
+def network_path(folder: Path, border: int) -> Path:
+    """Return where the shared network of a border is, in the folder of the identifier."""
+    return folder / NETWORKS / f"network_{border}.keras"
+
+
+def write_network(
+    path: Path, network: SharedNetwork, keras_model: Any, record: Mapping[str, Any]
+) -> None:
+    """Write a shared network as a Keras archive that NumPy can read too.
+
+    :param record: what it learned from, see `record.py`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        whole = temporary.with_name(f"~{path.name}.keras")
+        try:
+            keras_model.save(whole)
+            os.replace(whole, temporary)
+        finally:
+            whole.unlink(missing_ok=True)
+        arrays = _network_arrays(network)
+        for pair, scales in network.scales.items():
+            arrays |= _scales_arrays(pair, scales)
+        notes = {
+            "network": _network_notes(network),
+            "scales": {pair: scales.labels.metadata() for pair, scales in network.scales.items()},
+            "record": record,
+        }
+        buffer = io.BytesIO()
+        _write_arrays(buffer, arrays, notes)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(IN_ARCHIVE, buffer.getvalue())
+
+
+def read_network(path: Path) -> tuple[SharedNetwork, dict[str, Any]]:
+    """Read a shared network without TensorFlow: (network, record).
+
+    :raises Damaged: the file is not what was written.
+    """
+    _check_zip(path)
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
+        if IN_ARCHIVE not in archive.namelist():
+            raise Damaged(f"{IN_ARCHIVE} is missing")
+        arrays, notes = _read_arrays(io.BytesIO(archive.read(IN_ARCHIVE)))
+    scales = {pair: _scales(arrays, pair, space) for pair, space in notes["scales"].items()}
+    return _network(arrays, notes["network"], scales), notes["record"]
+
+
+def set_aside(path: Path, damage: BaseException) -> None:
+    """Move a file that cannot be read out of the way, with an ERROR line."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if path.is_file():
+        os.replace(path, aside)
+    logger.error(
+        f"The saved model {path} cannot be read ({type(damage).__name__}: {damage}). "
+        f"It is set aside as {aside.name} and will be trained anew."
+    )
+
+
+def _network_arrays(network: SharedNetwork) -> dict[str, Any]:
+    return {f"weights.{name}": values for name, values in network.forward.weights.items()}
+
+
+def _network_notes(network: SharedNetwork) -> dict[str, Any]:
+    names = ("border", "conv_width", "features", "in_windows", "labels")
+    report = {key: value for key, value in network.report.items() if key != "curves"}
+    return {name: getattr(network, name) for name in names} | {"report": report}
+
+
+def _network(
+    arrays: Mapping[str, Any], notes: dict[str, Any], scales: Mapping[str, PairScales] | None = None
+) -> SharedNetwork:
+    weights = {
+        name.removeprefix("weights."): values
+        for name, values in arrays.items()
+        if name.startswith("weights.")
+    }
+    return SharedNetwork(forward=Forward(weights), scales=scales or {}, **notes)
+
+
+def _scales_arrays(pair: str, scales: PairScales) -> dict[str, Any]:
+    return {
+        f"scales.{pair}.{name}": getattr(scales, name) for name in ("levels", "columns", "features")
+    }
+
+
+def _scales(arrays: Mapping[str, Any], pair: str, space: dict[str, Any]) -> PairScales:
+    found = {name: arrays[f"scales.{pair}.{name}"] for name in ("levels", "columns", "features")}
+    return PairScales(**found, labels=LabelSpace(**space))
+
+
+def _write_arrays(
+    target: Path | io.BytesIO, arrays: Mapping[str, Any], notes: dict[str, Any]
+) -> None:
+    text = np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8)
+    if isinstance(target, Path):
+        with target.open("wb") as binary:
+            np.savez(binary, notes=text, **{_safe(name): value for name, value in arrays.items()})
+    else:
+        np.savez(target, notes=text, **{_safe(name): value for name, value in arrays.items()})
+
+
+def _check_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as error:
+        raise Damaged(str(error)) from error
     if damaged:
-        raise zipfile.BadZipFile(f"checksum of {damaged} is wrong")
-    return keras.saving.load_model(path, compile=False)
+        raise Damaged(f"checksum of {damaged} is wrong")
+
+
+def _read_arrays(source: Path | io.BytesIO) -> tuple[dict[str, Any], dict[str, Any]]:
+    if isinstance(source, Path):
+        _check_zip(source)
+    with np.load(source, allow_pickle=False) as file:
+        arrays = {_plain(name): file[name] for name in file.files if name != "notes"}
+        notes = json.loads(file["notes"].tobytes().decode())
+    return arrays, notes
+
+
+def _safe(name: str) -> str:
+    """Names with a slash would become folders inside of the archive."""
+    return name.replace("/", "|")
+
+
+def _plain(name: str) -> str:
+    return name.replace("|", "/")

@@ -1,227 +1,250 @@
-"""One training of the network: epochs on what ridge regressions leave over."""
+"""The training of the shared network: epochs on years of candles of all pairs."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from freqtrade.exceptions import OperationalException
 
-from freqai_lstm.model.compiled import CompiledNetwork
-from freqai_lstm.model.parameters import KEY
-from freqai_lstm.model.part import Part
-from freqai_lstm.model.windows import Floats, Inputs, Rows
+from freqai_lstm.model.devices import start_tensorflow
+from freqai_lstm.model.forward import Forward, weights_of
+from freqai_lstm.model.history import TrainingData
+from freqai_lstm.model.network import build_network
+from freqai_lstm.model.parameters import KEY, LSTMParameters
+from freqai_lstm.model.shared_network import assemble
+from freqai_lstm.model.windows import Floats, Numbers, Rows
 
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 15.0
-# Trained in one call: some seconds at the most, so that lines can be on time.
-WINDOWS_AT_ONCE = 8192
-LEAST_IMPROVEMENT = 1e-4  # as in ReduceLROnPlateau of Keras
-# Of the weights' running mean over epochs: single epochs scatter about it while the
-# learning rate is high (Izmailov et al. 2018; a running mean as in Tarvainen and Valpola 2017).
-KEPT_OF_MEAN = 0.6
-# Every label counts at least this much, so that the network can find something in it later.
-LEAST_LABEL_WEIGHT = 0.05
-# Standard errors taken off these weights: fewer than off what is added, because a label that is
-# only beginning to be learned needs its weight most.
-LABEL_WEIGHT_ERRORS = 1.0
+BATCHES_AT_ONCE = 16  # in one call of TensorFlow: seconds at the most, so that lines can be on time
+# Added to a label's squared error before the logarithm: below, a label counts as learned.
+LEARNED = 1e-3
+LINE_PENALTY = 0.01  # of the regression that the network's line starts from
 
-Scalars = dict[str, float]
+OnEpoch = Callable[[dict[str, float], int], None]
 
 
-class Plateau:
-    """Count epochs without a better value; tell when there were `patience` of them."""
+def train_network(
+    data: TrainingData,
+    parameters: LSTMParameters,
+    conv_width: int,
+    *,
+    start_from: dict[str, Floats] | None = None,
+    on_epoch: OnEpoch = lambda scalars, epoch: None,
+) -> tuple[Any, dict[str, Any]]:
+    """Train a network.
 
-    def __init__(self, patience: int, least_improvement: float = 0.0) -> None:
-        self.patience, self.least_improvement = patience, least_improvement
-        self.best, self.waited = np.inf, 0
+    The loss is the mean over the labels of the logarithm of their squared error, the likelihood of
+    normal errors whose size is unknown (Kendall, Gal and Cipolla 2018, arXiv:1705.07115): a label
+    that the window tells is learned ever more exactly, and one of noise does not drown it. A label
+    that is missing at a window costs nothing. The learning rate falls along a cosine. The epoch
+    with the least loss on the validation windows is kept; without any, the last.
 
-    def reached(self, value: float) -> bool:
-        """Take the next epoch's value; begin to count again once the plateau is reached."""
-        if value < self.best - self.least_improvement:
-            self.best, self.waited = value, 0
-            return False
-        self.waited += 1
-        if self.waited < self.patience:
-            return False
-        self.waited = 0
-        return True
-
-
-class Training:
-    """Train one network on the windows of one pair, or of several together.
-
-    Epoch 0 is the ridge regression alone, in the log, the report and TensorBoard alike.
-
-    :param parts: of the pairs; their networks' features are the same, column by column.
-    :param name: of what is trained, for the log.
+    :param start_from: weights to go on from (continual learning), see `forward.weights_of`.
     :param on_epoch: called with {name: value} and the epoch, for TensorBoard.
+    :return: (`keras.Model`, report); the report holds `epochs`, `best_epoch`, `validation_loss`,
+        `validation_r2` (None without validation windows), `windows`, `seconds` and `curves`.
+    :raises OperationalException: the loss is no finite number any more.
     """
-
-    def __init__(
-        self,
-        network: CompiledNetwork,
-        parts: Sequence[Part],
-        *,
-        name: str = "",
-        on_epoch: Callable[[Scalars, int], None] = lambda scalars, epoch: None,
-    ) -> None:
-        self.network, self.parts, self.name, self.on_epoch = network, parts, name, on_epoch
-        self.parameters = network.parameters
-        self.curves: list[Scalars] = []
-        self._started = self._said = perf_counter()
-        # Rows of all pairs in one matrix; windows end at rows of one pair and never reach over.
-        inputs = zip(*(part.inputs() for part in parts), strict=True)
-        self._rows = Inputs(*map(network.joined, inputs))
-        self._train_ends = self._joined([part.data.train_ends for part in parts])
-        self._validation_ends = self._joined([part.data.validation_ends for part in parts])
-
-    def _joined(self, ends: list[Rows]) -> Rows:
-        offsets = np.cumsum([0, *(len(part.data.labels) for part in self.parts)])
-        moved = [rows + offset for rows, offset in zip(ends, offsets, strict=False)]
-        return np.concatenate(moved).astype(np.int32)
-
-    def run(self, start_from: Floats | None = None) -> tuple[Floats, dict[str, Any]]:
-        """Train every member of the ensemble, each from its own seed.
-
-        The network learns what the ridge regressions, which have not seen a window's block of time,
-        leave over. Early stopping and the learning rate follow the validation loss of what is added
-        (see `Part.shares`): a label about which nothing can be known neither takes part nor ends
-        the training of the others, and its errors no longer change the network. Without validation
-        windows all epochs run, and the training loss steers the learning rate.
-
-        :param start_from: weights of shape (members, numbers) to continue from (continual
-            learning); None for fresh ones.
-        :return: (weights of shape (members, numbers), report); the report holds `epochs` and
-            `best_epoch`, of all members the largest, `loss`, and `curves`, one dict per epoch from
-            0 (of the first member).
-        :raises OperationalException: the loss is no finite number any more.
-        """
-        members, best_epochs, last_epochs, losses = [], [], [], []
-        with self.network.lock:
-            for number in range(self.parameters.ensemble):
-                given = None if start_from is None else start_from[number]
-                self.network.reset(self.parameters.seed + number, given)
-                weights, curves, best = self._member(number)
-                members.append(weights)
-                best_epochs.append(best)
-                last_epochs.append(len(curves) - 1)
-                losses.append(curves[best].get("loss"))
-                self.curves = self.curves or curves
-        windows, seconds = len(self._train_ends), perf_counter() - self._started
-        if len(self.parts) > 1:
-            logger.info(
-                f"{self.name}: trained {max(last_epochs)} epochs on {windows} windows in "
-                f"{seconds:.1f} s."
+    started, p = perf_counter(), parameters
+    tf, keras = start_tensorflow(p)
+    given = [columns.shape[1] for columns in (data.columns, data.features)]
+    channels = data.inputs.windows(data.train_ends[:1], conv_width, _UNSCALED).shape[2]
+    shape = (
+        conv_width,
+        channels + (given[1] if data.in_windows else 0),
+        sum(given),
+        data.labels.shape[1],
+    )
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    model = build_network(keras, p, shape, on_gpu=on_gpu)
+    model.get_layer("line").set_weights(_line(data))
+    if start_from is not None:
+        _go_on(model, start_from)
+    batches = len(data.train_ends) // p.batch_size or 1
+    optimizer = keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(p.learning_rate, batches * p.epochs),
+        weight_decay=p.weight_decay,
+        global_clipnorm=p.clip_norm,
+    )
+    # Decay is for weights that multiply inputs: not for biases and normalisation gains.
+    optimizer.exclude_from_weight_decay(
+        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
+    )
+    optimizer.build(model.trainable_variables)
+    step = _step(tf, model, optimizer, p.batch_size)
+    order, curves = np.random.default_rng(p.seed), []
+    best, best_weights, said = 0, model.get_weights(), started
+    at_once = BATCHES_AT_ONCE * p.batch_size
+    for epoch in range(1, p.epochs + 1):
+        shuffled, total = order.permutation(data.train_ends), 0.0
+        for start in range(0, len(shuffled), at_once):
+            ends = shuffled[start : start + at_once]
+            total += float(
+                step(*map(tf.constant, (*_inputs(data, ends, conv_width), data.labels[ends])))
             )
-        return np.stack(members), {
-            "epochs": max(last_epochs),
-            "best_epoch": max(best_epochs),
-            "loss": losses[0],
-            "curves": self.curves,
-        }
-
-    def _member(self, number: int) -> tuple[Floats, list[Scalars], int]:
-        """Train once; return the best weights, the curves, and the best epoch.
-
-        What is validated, and returned, is the running mean of the weights over the epochs.
-        """
-        p, stop = self.parameters, Plateau(self.parameters.early_stopping_patience)
-        plateau = Plateau(p.lr_patience, LEAST_IMPROVEMENT)
-        curves: list[Scalars] = []
-        validated = len(self._validation_ends) > 0
-        label_weights = np.ones(self.network.labels, np.float32)
-        best, mean, best_weights = 0, None, self.network.weights()
-
-        def note(scalars: Scalars, epoch: int) -> None:
-            curves.append({"epoch": epoch, **scalars})
-            if number == 0:
-                self.on_epoch(scalars, epoch)
-
-        if validated:
-            note(self._validate(best_weights)[1], 0)
-            stop.reached(curves[0]["val_loss"])
-        else:
-            note({}, 0)
-        for epoch, loss in self._epochs(number, label_weights, curves):
-            rate = {"learning_rate": self.network.learning_rate}
-            weights, scalars = self.network.weights(), {"loss": loss}
-            if mean is None:
-                mean = weights
-            mean = KEPT_OF_MEAN * mean + (1 - KEPT_OF_MEAN) * weights
-            if validated:
-                found, scores = self._validate(mean)
-                label_weights[:] = np.maximum(found, LEAST_LABEL_WEIGHT)
-                scalars |= scores
-            note(scalars | rate, epoch)
-            value = scalars.get("val_loss", loss)
-            if not validated or value < curves[best]["val_loss"]:
-                best, best_weights = epoch, mean
-            if validated and stop.reached(value):
-                break
-            if plateau.reached(value) and rate["learning_rate"] > p.min_learning_rate:
-                lowered = max(rate["learning_rate"] * p.lr_factor, p.min_learning_rate)
-                self.network.learning_rate = lowered
-        return best_weights, curves, best
-
-    def _epochs(
-        self, number: int, label_weights: Floats, curves: list[Scalars]
-    ) -> Iterator[tuple[int, float]]:
-        """Train epoch after epoch; yield its number and its mean loss.
-
-        :param label_weights: of shape (labels,); may change between two epochs.
-        """
-        p, joined = self.parameters, self.network.joined
-        residuals = joined([part.residuals for part in self.parts])
-        rows = (*self._rows, residuals, joined([part.data.weights for part in self.parts]))
-        # As many steps an epoch for several pairs as for one.
-        batch_size = p.batch_size * len(self.parts)
-        order = np.random.default_rng(p.seed + number)
-        at_once = max(1, WINDOWS_AT_ONCE // batch_size) * batch_size
-        for epoch in range(1, p.epochs + 1):
-            shuffled, total = order.permutation(self._train_ends), 0.0
-            for start in range(0, len(shuffled), at_once):
-                part = shuffled[start : start + at_once]
-                total += self.network.train(rows, label_weights, part, batch_size)
-                self._say(
-                    number * p.epochs + epoch - 1 + (start + len(part)) / len(shuffled), curves
+            if perf_counter() - said > SECONDS_BETWEEN_LINES:
+                said = perf_counter()
+                done = epoch - 1 + (start + len(ends)) / len(shuffled)
+                left = (said - started) / done * (p.epochs - done)
+                logger.info(
+                    f"Shared network: {done:.1f} of {p.epochs} epochs, at most {left:.0f} s still."
                 )
-            if not np.isfinite(total):
-                raise OperationalException(
-                    f"{self.name}: the loss became {total} in epoch {epoch}: the training "
-                    f"diverged. Lower {KEY}.learning_rate (now {p.learning_rate:g}), or look for "
-                    "extreme values in features and labels."
-                )
-            yield epoch, total / len(shuffled)
+        scalars = {"loss": total / len(shuffled)}
+        if not np.isfinite(total):
+            raise OperationalException(
+                f"Shared network: the loss became {total} in epoch {epoch}: the training diverged. "
+                f"Lower {KEY}.learning_rate (now {p.learning_rate:g})."
+            )
+        if len(data.validation_ends):
+            losses = validate(Forward(weights_of(model)), data, conv_width)
+            scalars |= {
+                "validation_loss": float(np.log(losses + LEARNED).mean()),
+                "validation_r2": float(1 - losses.mean()),
+            }
+        curves.append({"epoch": epoch, **scalars})
+        on_epoch(scalars, epoch)
+        now = scalars.get("validation_loss", -epoch)
+        if best == 0 or now < curves[best - 1].get("validation_loss", -best):
+            best, best_weights = epoch, model.get_weights()
+        elif epoch - best >= p.early_stopping_patience:
+            break
+    model.set_weights(best_weights)
+    chosen = curves[best - 1]
+    report = {
+        "epochs": len(curves),
+        "best_epoch": best,
+        "loss": chosen["loss"],
+        "validation_loss": chosen.get("validation_loss"),
+        "validation_r2": chosen.get("validation_r2"),
+        "windows": len(data.train_ends),
+        "seconds": perf_counter() - started,
+        "curves": curves,
+    }
+    return model, report
 
-    def _validate(self, weights: Floats) -> tuple[Floats, Scalars]:
-        """How well each label is learned, from 0 to 1, and the scores; means over the pairs."""
-        learned = self.network.predict(weights, self._rows, self._validation_ends)
-        borders = np.cumsum([len(part.data.validation_ends) for part in self.parts])[:-1]
-        found, scores = [], []
-        for part, predicted in zip(self.parts, np.split(learned, borders), strict=True):
-            if len(predicted):
-                found.append(part.shares(predicted, errors=LABEL_WEIGHT_ERRORS))
-                scores.append(part.scores(part.shares(predicted) * predicted))
-        mean = {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
-        return np.mean(found, axis=0), mean
 
-    def _say(self, done: float, curves: list[Scalars]) -> None:
-        now = perf_counter()
-        if now - self._said < SECONDS_BETWEEN_LINES:
-            return
-        self._said = now
-        most = self.parameters.epochs * self.parameters.ensemble
-        left = (now - self._started) / done * (most - done)
-        losses = [scalars["val_loss"] for scalars in curves if "val_loss" in scalars]
-        best = f", best validation loss {min(losses):.4f}" if losses else ""
-        if losses:
-            best += f" in epoch {losses.index(min(losses))}"
-        logger.info(
-            f"{self.name}: {done:.1f} of at most {most} epochs{best}, at most {left:.0f} s still."
+def validate(forward: Forward, data: TrainingData, conv_width: int) -> Numbers:
+    """Return each label's squared error on the validation windows, of its own spread there."""
+    ends = data.validation_ends
+    predicted = np.concatenate(
+        [
+            forward(*_inputs(data, some, conv_width))
+            for some in np.array_split(ends, len(ends) // 4096 + 1)
+        ]
+    )
+    actual = data.labels[ends].astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.nanvar(actual, axis=0)
+        losses = np.nanmean(np.square(actual - predicted), axis=0) / spread
+    return losses[np.isfinite(losses)]
+
+
+def _inputs(data: TrainingData, ends: Rows, conv_width: int) -> tuple[Floats, Floats]:
+    return assemble(
+        data.inputs, data.columns, data.features, ends, conv_width, _UNSCALED, data.in_windows
+    )
+
+
+_UNSCALED = np.array([[0.0], [1.0]], np.float32)  # the joined levels are scaled already
+
+
+def _step(tf: Any, model: Any, optimizer: Any, batch_size: int) -> Callable:
+    """A TensorFlow function that learns from some batches; it returns the sum of their losses.
+
+    It is one call for many batches: the bot's own thread keeps the interpreter to itself meanwhile.
+    """
+    learned = model.trainable_variables
+
+    def loss_of(windows: Any, columns: Any, labels: Any) -> Any:
+        known = tf.math.is_finite(labels)  # (batch, labels)
+        errors = tf.where(
+            known, model([windows, columns], training=True) - tf.where(known, labels, 0.0), 0.0
         )
+        count = tf.reduce_sum(tf.cast(known, tf.float32), axis=0)  # (labels,)
+        squares = tf.math.divide_no_nan(tf.reduce_sum(tf.square(errors), axis=0), count)
+        # A label that no window of the batch has does not count.
+        return tf.reduce_mean(tf.where(count > 0, tf.math.log(squares + LEARNED), 0.0))
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def step(windows: Any, columns: Any, labels: Any) -> Any:
+        def body(start: Any, total: Any) -> tuple[Any, Any]:
+            some = [values[start : start + batch_size] for values in (windows, columns, labels)]
+            with tf.GradientTape() as tape:
+                loss = loss_of(*some)
+            optimizer.apply(tape.gradient(loss, learned), learned)
+            return start + batch_size, total + loss * tf.cast(tf.shape(some[2])[0], tf.float32)
+
+        count = tf.shape(labels)[0]
+        _, total = tf.while_loop(
+            lambda start, _: start < count, body, (0, 0.0), parallel_iterations=1
+        )
+        return total
+
+    return step
+
+
+def _line(data: TrainingData) -> list[Floats]:
+    """The line that the network starts from: a ridge regression on the columns of all pairs."""
+    ends = data.train_ends[:: max(1, len(data.train_ends) // 20_000)]
+    columns = np.concatenate([data.columns[ends], data.features[ends]], axis=1).astype(float)
+    labels = data.labels[ends].astype(float)
+    known = np.isfinite(labels)
+    centre = columns.mean(axis=0)
+    means = np.where(known, labels, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    moved = columns - centre
+    left = np.where(known, labels - means, 0)
+    gram = moved.T @ moved / len(ends) + LINE_PENALTY * np.eye(columns.shape[1])
+    kernel = np.linalg.solve(gram, moved.T @ left / np.maximum(known.sum(axis=0), 1))
+    return [kernel.astype(np.float32), (means - centre @ kernel).astype(np.float32)]
+
+
+def _go_on(model: Any, weights: dict[str, Floats]) -> None:
+    """Put the weights of an earlier network into a new one."""
+    now = weights_of(model)
+    if {name: values.shape for name, values in now.items()} != {
+        name: values.shape for name, values in weights.items()
+    }:
+        logger.warning(
+            "Continual learning cannot start from the last shared network, its features or layers "
+            "differ: starting from fresh weights."
+        )
+        return
+    for layer in model.layers:
+        own = [weights[name] for name in weights if name.rpartition("/")[0] == layer.name]
+        if own:
+            kept = layer.get_weights()
+            layer.set_weights([*own, *kept[len(own) :]])
+    logger.info("Continual learning: the shared network starts from the last one.")
+
+
+@contextlib.contextmanager
+def scalars_writer(folder: Path, *, active: bool) -> Iterator[OnEpoch]:
+    """Give a function that writes one scalar per name and epoch to `<folder>/tensorboard`.
+
+    :param active: `freqai.activate_tensorboard`; else the function does nothing.
+    """
+    if not active:
+        yield lambda scalars, epoch: None
+        return
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+
+    def write(scalars: dict[str, float], epoch: int) -> None:
+        with writer.as_default():
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value, step=epoch)
+
+    try:
+        yield write
+    finally:
+        writer.close()

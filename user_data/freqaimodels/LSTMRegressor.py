@@ -7,6 +7,7 @@ mending for that. The LSTM itself is in the package freqai-lstm (`freqai_lstm/mo
 takes whatever `%` features and numeric `&` labels the strategy makes.
 """
 
+import json
 import logging
 from pathlib import Path
 from time import perf_counter, time
@@ -38,34 +39,42 @@ except ModuleNotFoundError as missing:
     ) from missing
 check_release("LSTMRegressor.py", RELEASE)
 
-from freqai_lstm.model import checks, dataset, fingerprint, scaling  # noqa: E402
-from freqai_lstm.model.assembly import assemble, log_summary  # noqa: E402
-from freqai_lstm.model.candles import COLUMNS as CANDLE_COLUMNS  # noqa: E402
+from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
+from freqai_lstm.model.devices import start_tensorflow  # noqa: E402
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
-from freqai_lstm.model.features import own_names  # noqa: E402
-from freqai_lstm.model.interval import NEWEST, known_errors  # noqa: E402
-from freqai_lstm.model.pairs import PairFrames  # noqa: E402
+from freqai_lstm.model.hybrid import PairModel, log_summary  # noqa: E402
+from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS  # noqa: E402
+from freqai_lstm.model.interval import NEWEST, known_misses, levels_after  # noqa: E402
+from freqai_lstm.model.networks import SharedNetworks  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
-from freqai_lstm.model.part import Part  # noqa: E402
-from freqai_lstm.model.pool import NetworkPool  # noqa: E402
-from freqai_lstm.model.pooling import LearnedNetwork, PooledNetworks  # noqa: E402
-from freqai_lstm.model.prediction import label_scales, predict_candles  # noqa: E402
-from freqai_lstm.model.preparation import Preparation  # noqa: E402
-from freqai_lstm.model.storage import HISTORY, TrainedLSTM, model_path  # noqa: E402
-from freqai_lstm.model.tensorboard import scalars_writer  # noqa: E402
-from freqai_lstm.model.training import Training  # noqa: E402
+from freqai_lstm.model.prediction import empty_predictions, predict_candles  # noqa: E402
+from freqai_lstm.model.record import (  # noqa: E402
+    ALLOW_CHANGES,
+    ChangedSettings,
+    changes,
+    record,
+    refuse,
+    settings_of,
+)
+from freqai_lstm.model.shared_network import SharedNetwork  # noqa: E402
+from freqai_lstm.model.storage import HISTORY, model_path  # noqa: E402
 
 
 logger = logging.getLogger(__name__)
 
+HOUR = 3600
 # What no training of the command can work with: a backtest ends at the first one.
-UNUSABLE = (scaling.UnusableFeature, dataset.TextLabels)
+UNUSABLE = (labels.UnusableFeature, labels.TextLabels, ChangedSettings)
+# Candles of the strategy's frame that a sample of features is made anew from: indicators with a
+# memory need some.
+SAMPLE_CANDLES = 1500
 
 
 class LSTMRegressor(BaseRegressionModel):
     """An LSTM with attention for FreqAI; every numeric label of the strategy is one output.
 
-    One network learns from all pairs; each pair adds it to a ridge regression of its own.
+    One network learns from years of candles of all pairs (`history.py`); each pair adds a ridge
+    regression of what it leaves over on the training window (`hybrid.py`).
 
     In the configuration:
 
@@ -74,8 +83,7 @@ class LSTMRegressor(BaseRegressionModel):
             "keras": true,
             "model_save_type": "keras",
             "conv_width": 24,
-            "data_split_parameters": {"test_size": 0.2},
-            "model_training_parameters": {"pooled": true, "ensemble": 1, "units": 32}
+            "model_training_parameters": {"history_days": 1095, "network_days": 90}
         }
 
     All parameters, with defaults and what is allowed: `freqai_lstm/model/parameters.py`.
@@ -95,17 +103,19 @@ class LSTMRegressor(BaseRegressionModel):
             if di_threshold is not None:
                 feature_parameters["DI_threshold"] = di_threshold
         record_params(config, self.full_path)
-        self.horizon = self.ft_params.get("label_period_candles", 0)
-        self.pool, self.pooled = NetworkPool(self.parameters), PooledNetworks()
-        self._frames: PairFrames | None = None  # with `pooled`
+        self.settings = settings_of(config, self.parameters)
+        self.networks = SharedNetworks(
+            config, self.parameters, self.base_tf_seconds, Path(self.full_path), self.settings
+        )
+        self.strategy: IStrategy | None = None
         # Of the pair that is predicted: its candles, live with features and labels.
         self.strategy_frame: DataFrame | None = None
-        self._ranges: tuple[TimeRange, TimeRange] | None = None  # of the live training under way
         if self.parameters.device == "gpu":
-            self.pool.start()  # without one, end here and not in every training
-        self.dd: KerasDataDrawer = KerasDataDrawer.adopt(self.dd, self.pool)
-        self._fingerprint: dict[str, Any] | None = None
-        self._fingerprint_is_kept = False
+            start_tensorflow(self.parameters)  # without one, end here and not in every training
+        self.dd: KerasDataDrawer = KerasDataDrawer.adopt(self.dd)
+        self._compared: set[Path] = set()  # saved models that fit what the strategy makes now
+        self._refused: dict[str, float] = {}  # when it was last said that a pair's does not
+        self._waiting: set[str] = set()  # pairs that predict without the network for now
         self._failed: list[str] = []  # trainings of this backtest
         self._unusable: OperationalException | None = None
         self._unsaved: pd.Timestamp | None = None  # newest candle that is only in memory
@@ -114,21 +124,20 @@ class LSTMRegressor(BaseRegressionModel):
         """Called by the strategy for each pair (live: each candle)."""
         pair, self.strategy_frame = metadata["pair"], dataframe
         self.live = strategy.dp.runmode in (RunMode.DRY_RUN, RunMode.LIVE)
-        if self._fingerprint is None:
+        if self.strategy is None:
             self._before_first_pair(strategy)
+        self.strategy = strategy
         newest = dataframe["date"].iloc[-1] if len(dataframe) else None
         if self.live and self._unsaved is not None and newest != self._unsaved:
             self._save_predictions()  # the last pair of the whitelist had no new candle
-        # Principal components mean something else on every pair.
-        if self.parameters.pooled and not self.ft_params.get("principal_component_analysis", False):
-            self._frames = self._frames or PairFrames(self.config, strategy)
+        if not self.live and not self.config.get("freqai_backtest_live_models", False):
+            self._compare_saved(dataframe, pair, strategy)
         dataframe = super().start(dataframe, metadata, strategy)
         self.strategy_frame = None
         if self.live:
             self._unsaved = newest
-            self._after_live_pass(pair, strategy.dp.current_whitelist())
+            self._after_live_pass(pair, self._whitelist())
             return dataframe
-        self._frames = None  # every window has its network now
         if self._failed and self.pair_it == self.total_pairs:
             logger.error(
                 f"{len(self._failed)} trainings failed, and their candles have do_predict 0: "
@@ -137,12 +146,16 @@ class LSTMRegressor(BaseRegressionModel):
         return dataframe
 
     def _before_first_pair(self, strategy: IStrategy) -> None:
-        """Refuse what fails alike for every pair: changed settings, missing candles."""
-        self._fingerprint = fingerprint.fingerprint(self.config, self.parameters, strategy)
-        allow = self.freqai_info.get(fingerprint.ALLOW_CHANGES, False)
-        self._fingerprint_is_kept = fingerprint.check(
-            Path(self.full_path), self._fingerprint, allow_changes=allow
-        )
+        """Refuse what fails alike for every pair: pairs that share files, missing candles."""
+        coins: dict[str, str] = {}
+        for pair in self._whitelist():
+            coin = pair.split("/")[0]
+            if coin in coins:
+                raise OperationalException(
+                    f"{coins[coin]} and {pair} have one base coin, and FreqAI keeps the models of "
+                    "both in the same files. Take one of them out of the whitelist."
+                )
+            coins[coin] = pair
         if self.live or self.config.get("freqai_backtest_live_models", False):
             return
         for pair in self.corr_pairlist:
@@ -154,6 +167,14 @@ class LSTMRegressor(BaseRegressionModel):
                         f"{timeframe}), or take the pair out."
                     )
 
+    def _whitelist(self) -> list[str]:
+        """The pairs of the configuration, or of the pairlists where there are any."""
+        pairs = self.config.get("exchange", {}).get("pair_whitelist", [])
+        provider = self.data_provider
+        if provider is not None and getattr(provider, "_pairlists", None):
+            return provider.current_whitelist()
+        return list(pairs)
+
     # --- pipelines ---
 
     def define_data_pipeline(self, threads: int = -1) -> Pipeline:
@@ -161,24 +182,34 @@ class LSTMRegressor(BaseRegressionModel):
         return scaling.feature_pipeline(self.ft_params, threads)
 
     def define_label_pipeline(self, threads: int = -1) -> Pipeline:
-        """Called by `train`, see `define_data_pipeline`."""
-        return scaling.label_pipeline()
+        """Empty: labels are scaled by `labels.LabelSpace`, which knows each label's own horizon."""
+        return Pipeline([], fitparams={})
 
     # --- training ---
 
     def train(
         self, unfiltered_df: DataFrame, pair: str, dk: FreqaiDataKitchen, **kwargs: Any
-    ) -> TrainedLSTM:
-        """Filter, split, scale and learn; called by FreqAI for each pair and training window.
+    ) -> PairModel:
+        """Scale the pair's rows, and learn what the shared network leaves over.
 
-        Replaces BaseRegressionModel.train, which forgets where in time a row was.
+        Called by FreqAI for each pair and training window; replaces BaseRegressionModel.train,
+        which forgets where in time a row was, and drops every row that misses one label.
 
         :param unfiltered_df: candles with features and labels, in time order.
         """
         started = perf_counter()
         logger.info(f"-------------------- Starting training {pair} --------------------")
         try:
-            part, features = self._preparation().part(unfiltered_df, dk)
+            data = dataset.prepare(
+                unfiltered_df,
+                dk,
+                self._pipelines(dk),
+                self.freqai_info,
+                timeframe_seconds=self.base_tf_seconds,
+                label_scale_feature=self.parameters.label_scale_feature,
+                seed=self.parameters.seed,
+            )
+            model = PairModel.fit(data, lambda: self._network(unfiltered_df, pair, dk))
         except UNUSABLE as error:
             self._unusable = error
             raise
@@ -186,80 +217,46 @@ class LSTMRegressor(BaseRegressionModel):
         keep = [*dk.training_features_list, "date", *CANDLE_COLUMNS]
         last = unfiltered_df[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
         dk.data_dictionary[HISTORY] = last
-        learned, shared = None, own_names(features, pair)
-        if self._frames is not None and not part.exact:
-            learned = self._pooled_network(self._frames, dk)
-        if learned is None:
-            names = [features[column] for column in part.columns]
-            learned, shared = self._learn([part], names, pair, dk), features
-        model = assemble(part, features, shared, learned, dk.label_pipeline)
         if not self.live:
-            known = self._known_errors(unfiltered_df, dk)
-            model.calibration = model.calibration.extended(*known)
+            past = known_misses(dk.full_df, unfiltered_df, dk.label_list, data.space.horizons)
+            model.levels = levels_after(past)
+        self._fit_labels(data, dk)
         seconds = perf_counter() - started
-        dk.data["features"], dk.data["network_features"] = features, model.network_features
-        dk.data["members"] = len(model.weights)
         dk.data["training_report"] = model.report = model.report | {"seconds": seconds}
-        log_summary(model, part, dk.label_list, seconds)
-        if not self._fingerprint_is_kept and self._fingerprint is not None:
-            fingerprint.write(Path(self.full_path), self._fingerprint)
-            self._fingerprint_is_kept = True
+        columns = [*dk.training_features_list, *dk.label_list]
+        dk.data["record"] = record(self.settings, unfiltered_df, columns)
+        log_summary(model, pair, seconds)
         return model
 
     def fit(self, data_dictionary: dict[str, Any], dk: FreqaiDataKitchen, **kwargs: Any) -> Any:
         """Not used: FreqAI calls `train`, and windows need what `fit` is not given (the dates)."""
         raise NotImplementedError("LSTMRegressor trains in train(), which keeps candle times.")
 
-    def _learn(
-        self, parts: list[Part], names: list[str], name: str, dk: FreqaiDataKitchen
-    ) -> LearnedNetwork:
-        """Train the network of these features; where the labels are exact it stays as it begins."""
-        network = self.pool.network(self.CONV_WIDTH, len(names), len(dk.label_list))
-        if all(part.exact for part in parts):
-            with scalars_writer(Path(dk.data_path), active=self.activate_tensorboard) as on_epoch:
-                on_epoch(parts[0].ridge_scores(), 0)
-            return LearnedNetwork.untrained(network, names)
-        previous: TrainedLSTM | None = self.get_init_model(dk.pair)
-        start_from = previous.weights_for(network, names, dk.pair) if previous else None
-        with scalars_writer(Path(dk.data_path), active=self.activate_tensorboard) as on_epoch:
-            weights, report = Training(network, parts, name=name, on_epoch=on_epoch).run(start_from)
-        return LearnedNetwork(network, weights, names, report)
+    def _pipelines(self, dk: FreqaiDataKitchen) -> Pipeline:
+        dk.feature_pipeline = self.define_data_pipeline(dk.thread_count)
+        dk.label_pipeline = self.define_label_pipeline(dk.thread_count)
+        return dk.feature_pipeline
 
-    def _pooled_network(self, frames: PairFrames, dk: FreqaiDataKitchen) -> LearnedNetwork | None:
-        """The network that all pairs share, trained when the first of them needs it.
+    def _network(self, frame: DataFrame, pair: str, dk: FreqaiDataKitchen) -> SharedNetwork | None:
+        """The shared network that serves this training window.
 
-        :return: None where no other pair can take part.
+        A new bot predicts within seconds: while a pair has no model, or the network is not there
+        yet, its regression serves, and the pair stays due.
         """
-        window, loaded = self._ranges or (self.training_timerange, None)
-        stop, hours = int(window.stopts), self.freqai_info.get("live_retrain_hours", 0)
-        known = (
-            self.pooled.of_round(dk.pair, stop, hours) if loaded else self.pooled.of_window(stop)
-        )
-        if known is not None or len(frames.pairs()) < 2:
-            return known
-        drawer = self.dd if loaded else None
-        parts, names = frames.parts(self._preparation(), window, drawer, loaded)
-        if len(parts) < 2:
+        if self.strategy is None:
             return None
-        learned = self._learn(parts, names, f"{len(parts)} pairs", dk)
-        if loaded:
-            self.pooled.begin_round(dk.pair, stop, learned)
-        else:
-            self.pooled.keep_window(stop, learned)
-        return learned
-
-    def _preparation(self) -> Preparation:
-        def pipelines(threads: int) -> tuple[Pipeline, Pipeline]:
-            return self.define_data_pipeline(threads), self.define_label_pipeline(threads)
-
-        return Preparation(
-            freqai=self.freqai_info,
-            parameters=self.parameters,
-            timeframe_seconds=self.base_tf_seconds,
-            pipelines=pipelines,
-            loss=self.pool.loss,
-            fit_labels=not (self.live and self.freqai_info.get("fit_live_predictions_candles", 0)),
-        )
+        start, stop = (int(frame["date"].iloc[row].timestamp()) for row in (0, -1))
+        border = self.networks.border(start, stop, self._whitelist())
+        if border is None:
+            return None
+        if self.live and not self.networks.ready(border) and self._some_without_model():
+            logger.info(
+                f"{pair}: predicts with its regression until the shared network is trained."
+            )
+            self._waiting.add(pair)
+            return None
+        features = dk.training_features_list
+        return self.networks.get(border, self.strategy, self._whitelist(), features, pair)
 
     # --- prediction ---
 
@@ -272,47 +269,117 @@ class LSTMRegressor(BaseRegressionModel):
         the whole strategy frame and then with the last `conv_width` candles.
 
         :return: (predictions, do_predict), a row per candle of `unfiltered_df`. Beside each label
-            stand `…_lower` and `…_upper`, between which four of five lie, and of an ensemble
-            `…_spread`, the standard deviation over its members. Candles without a complete, valid
-            window have NaN and `do_predict` 0.
+            stand `…_lower` and `…_upper`, between which four of five lie. A candle without a
+            complete, valid window has 0, an interval without end, and `do_predict` 0.
         """
+        if len(unfiltered_df) == 0:
+            dk.do_predict, dk.DI_values = np.zeros(0, dtype=np.int_), np.zeros(0)
+            return empty_predictions(dk.label_list, 0), dk.do_predict
         dk.find_features(unfiltered_df)
-        checks.check_columns(dk)
-        calibration = self.model.calibration
-        if dk.live and self.strategy_frame is not None:
-            calibration = calibration.extended(*self._known_errors(self.strategy_frame, dk))
+        dataset.check_columns(dk)
         columns = predict_candles(
             self.model,
             dk,
             unfiltered_df,
             self.strategy_frame,
-            calibration,
+            self._levels(dk),
             conv_width=self.CONV_WIDTH,
             timeframe_seconds=self.base_tf_seconds,
-            horizon=self.horizon,
         )
         return columns, dk.do_predict
 
-    def _known_errors(
-        self, frame: DataFrame, dk: FreqaiDataKitchen
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Errors of past predictions whose labels are known at the frame's end, see interval.py."""
-        if self.live:
-            past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(2 * NEWEST)
-            past = past.rename(columns={"date_pred": "date"})
-        else:
-            past = dk.full_df
-        return known_errors(past, frame, dk.label_list, label_scales(frame, dk), self.horizon)
+    def _levels(self, dk: FreqaiDataKitchen) -> npt.NDArray[np.float64]:
+        """The interval's levels of now, by which past intervals missed, see interval.py."""
+        if not dk.live or self.strategy_frame is None:
+            return self.model.levels
+        past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(2 * NEWEST)
+        past = past.rename(columns={"date_pred": "date"})
+        horizons = self.model.space.horizons
+        return levels_after(known_misses(past, self.strategy_frame, dk.label_list, horizons))
+
+    # --- what was saved must fit what the strategy makes now ---
+
+    def _compare_saved(self, frame: DataFrame, pair: str, strategy: IStrategy) -> None:
+        """Refuse saved models and predictions of a backtest that were made with something else.
+
+        Settings are compared for every window; rows of the oldest and of the newest.
+        """
+        dk = FreqaiDataKitchen(self.config, False, pair)
+        saved = []
+        for window in dk.training_timeranges:
+            dk.set_paths(pair, int(window.stopts))
+            dk.set_new_model_names(pair, int(window.stopts))
+            path = Path(dk.data_path) / f"{dk.model_filename}_metadata.json"
+            used = (model_path(dk), self._cached_predictions(dk))
+            if path.is_file() and any(file.is_file() for file in used):
+                saved.append((path, json.loads(path.read_text(encoding="utf-8"))))
+            elif used[1].is_file():
+                saved.append((used[1], {}))
+        allow = self.freqai_info.get(ALLOW_CHANGES, False)
+        for number, (path, metadata) in enumerate(saved):
+            then = metadata.get("record")
+            if then is None:
+                found = ["it is of another model, or of an earlier release"]
+            elif number in (0, len(saved) - 1):
+                found = changes(
+                    then, self.settings, self._sample_frame(frame, then, pair, strategy)
+                )
+            else:
+                found = changes(then | {"dates": []}, self.settings, frame)
+            refuse(f"{path.parent.name}/{path.name}", found, allow_changes=allow)
+
+    def _sample_frame(
+        self, frame: DataFrame, then: dict[str, Any], pair: str, strategy: IStrategy
+    ) -> DataFrame:
+        """Make features and labels anew for the candles of a record."""
+        last = pd.Timestamp(max(then["dates"], default=0), unit="s", tz="UTC")
+        some = frame[frame["date"] <= last].tail(SAMPLE_CANDLES).reset_index(drop=True)
+        if some.empty:
+            return some
+        dk = FreqaiDataKitchen(self.config, False, pair)
+        some = dk.use_strategy_to_populate_indicators(
+            strategy, prediction_dataframe=some, pair=pair
+        )
+        some = strategy.set_freqai_targets(some, metadata={"pair": pair})
+        return dk.remove_special_chars_from_feature_names(some)
+
+    @staticmethod
+    def _cached_predictions(dk: FreqaiDataKitchen) -> Path:
+        folder = Path(dk.full_path) / dk.backtest_predictions_folder
+        return folder / f"{dk.model_filename}_prediction.feather"
+
+    def _fits_live(self, dataframe: DataFrame, pair: str) -> bool:
+        """Whether a bot's saved model fits; it is compared once, and said once an hour."""
+        saved = self.dd.models[pair]
+        if saved.path in self._compared or self.freqai_info.get(ALLOW_CHANGES, False):
+            return True
+        then = saved.metadata.get("record", {"settings": {}, "dates": [], "values": {}})
+        found = changes(then, self.settings, dataframe)
+        if not found:
+            self._compared.add(saved.path)
+            self._refused.pop(pair, None)
+            return True
+        if time() - self._refused.get(pair, 0) >= HOUR:
+            self._refused[pair] = time()
+            line = (
+                f"{pair}: its saved model was made with something else ({'; '.join(found[:3])}). It "
+                "is not used, and not replaced: choose a new freqai.identifier, or take the change "
+                "back."
+            )
+            logger.error(line)
+            if self.data_provider is not None:
+                self.data_provider.send_msg(line, always_send=True)
+        return False
 
     # --- what of FreqAI needs mending ---
 
     def model_exists(self, dk: FreqaiDataKitchen) -> bool:
         """Whether this window's model is on disk and whole; a damaged one is set aside.
 
-        Replaces IFreqaiModel.model_exists, which knows no Keras archives. What it reads stays in
+        Replaces IFreqaiModel.model_exists, which knows no such archives. What it reads stays in
         memory for the `load_data` that follows.
         """
-        path = model_path(dk, self.dd.model_type)
+        path = model_path(dk)
         found = path.is_file() and self.dd.load_data(dk.pair, dk) is not None
         logger.info(f"{'Found' if found else 'Could not find'} model at {path}")
         return found
@@ -330,8 +397,9 @@ class LSTMRegressor(BaseRegressionModel):
         FreqAI notes the time of training before it saves. Were it kept after a full disk, say, the
         old model would pass for a fresh one, would not expire, and would not be retrained in time.
         """
+        if pair in self._refused:
+            raise OperationalException(f"{pair}: its saved model is not replaced, see above.")
         before = self.dd.get_pair_dict_info(pair)[1]
-        self._ranges = new_trained_timerange, data_load_timerange
         try:
             super().extract_data_and_train_model(
                 new_trained_timerange, pair, strategy, dk, data_load_timerange
@@ -339,6 +407,11 @@ class LSTMRegressor(BaseRegressionModel):
         except BaseException:
             self.dd.pair_dict[pair]["trained_timestamp"] = before
             raise
+        self._compared.add(self.dd.models[pair].path)
+        if pair in self._waiting:
+            self._waiting.discard(pair)
+            again = int(self.freqai_info.get("live_retrain_hours", 0) * HOUR) + 1
+            self.dd.pair_dict[pair]["trained_timestamp"] -= again
 
     def build_strategy_return_arrays(
         self, dataframe: DataFrame, dk: FreqaiDataKitchen, pair: str, trained_timestamp: int
@@ -350,8 +423,18 @@ class LSTMRegressor(BaseRegressionModel):
         later one, so that a model from disk serves from the first candle on. What was predicted
         before a restart within the same candle stays.
         """
+        if not self._fits_live(dataframe, pair):
+            self.dd.return_null_values_to_strategy(dataframe, dk)
+            return
         first = pair not in self.dd.model_return_values
         saved = self.dd.historic_predictions.get(pair)
+        if saved is not None and f"{dk.label_list[0]}_lower" not in saved:
+            logger.warning(
+                f"{pair}: the prediction history is of another model; it begins anew. The old one "
+                "is in historic_predictions.backup.pkl until the next save."
+            )
+            saved = None
+            del self.dd.historic_predictions[pair]
         self._complete_statistics(dk)
         self.strategy_frame = dataframe
         super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
@@ -369,38 +452,52 @@ class LSTMRegressor(BaseRegressionModel):
     def fit_live_predictions(self, dk: FreqaiDataKitchen, pair: str) -> None:
         """Label mean and std from recent predictions, for `fit_live_predictions_candles`.
 
-        Only candles that were really predicted count; stock FreqAI includes placeholders.
+        Only candles that were really predicted count, and until there are as many the training's
+        statistics serve: of two predictions a standard deviation says nothing.
         """
-        recent = self.dd.historic_predictions[pair].tail(
-            self.freqai_info.get("fit_live_predictions_candles", 100)
-        )
+        candles = self.freqai_info.get("fit_live_predictions_candles", 100)
+        recent = self.dd.historic_predictions[pair].tail(candles)
         if "do_predict" in recent:
             recent = recent[recent["do_predict"] == 1]
-        recent = recent[dk.label_list]
-        dk.data["labels_mean"] = recent.mean().fillna(0).to_dict()
-        dk.data["labels_std"] = recent.std(ddof=0).fillna(0).to_dict()
+        if len(recent) >= candles:
+            dk.data["labels_mean"] = recent[dk.label_list].mean().to_dict()
+            dk.data["labels_std"] = recent[dk.label_list].std(ddof=0).to_dict()
         self._complete_statistics(dk)
+
+    def _fit_labels(self, data: dataset.Dataset, dk: FreqaiDataKitchen) -> None:
+        """Mean and std of the training labels; FreqAI's own wants every label on every row."""
+        known = data.frame[dk.label_list].iloc[data.rows].replace([np.inf, -np.inf], np.nan)
+        dk.data["labels_mean"] = known.mean().fillna(0).to_dict()
+        dk.data["labels_std"] = known.std(ddof=0).fillna(0).to_dict()
 
     def _complete_statistics(self, dk: FreqaiDataKitchen) -> None:
         """Live FreqAI asks for mean and std of every column that is predicted, intervals too."""
         for label in dk.label_list:
-            for end in ("_lower", "_upper", "_spread"):
+            for end in ("_lower", "_upper"):
                 for statistic in ("labels_mean", "labels_std"):
                     dk.data.setdefault(statistic, {}).setdefault(f"{label}{end}", 0.0)
 
     def _append_null_backtesting_predictions(
         self, dk: FreqaiDataKitchen, dataframe_backtest: DataFrame
     ) -> None:
-        """End a backtest that cannot work; else do not let a failure's zeros be reused."""
+        """End a backtest that cannot work; else fill a failed window, and keep no such file."""
         if self._unusable is not None:
             raise self._unusable
-        super()._append_null_backtesting_predictions(dk, dataframe_backtest)
-        dk.backtesting_results_path.unlink(missing_ok=True)
+        count = len(dataframe_backtest)
+        do_predict, dk.DI_values = np.zeros(count, dtype=np.int_), np.zeros(count)
+        for statistic in ("labels_mean", "labels_std"):
+            dk.data[statistic] = dict.fromkeys(dk.label_list, 0.0)
+        columns = empty_predictions(dk.label_list, count)
+        dk.append_predictions(dk.get_predictions_to_append(columns, do_predict, dataframe_backtest))
         self._failed.append(dk.data_path.name.removeprefix("sub-train-"))
         logger.error(
             f"{dk.pair}: the training for {dk.data_path.name} failed (see above). Its "
-            f"{len(dataframe_backtest)} candles have do_predict 0 and cannot trade."
+            f"{count} candles have do_predict 0 and cannot trade."
         )
+
+    def _some_without_model(self) -> bool:
+        """Live: whether a pair of the whitelist has no model yet."""
+        return any(not self.dd.get_pair_dict_info(pair)[0] for pair in self._whitelist())
 
     def _after_live_pass(self, pair: str, whitelist: list[str]) -> None:
         """What FreqAI leaves undone between two candles."""

@@ -1,0 +1,331 @@
+"""What the shared network learns from: years of candles of all pairs, from the data folder."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from freqtrade.constants import Config
+from freqtrade.data.history import get_datahandler, load_pair_history
+from freqtrade.enums import CandleType
+from freqtrade.exceptions import OperationalException
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from freqtrade.strategy.interface import IStrategy
+
+from freqai_lstm.model.inputs import CandleInputs
+from freqai_lstm.model.labels import LabelSpace, horizons, numeric_labels
+from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.shared_network import (
+    MOST_FEATURES,
+    MOST_WINDOW_FEATURES,
+    PairScales,
+    feature_values,
+    own_names,
+)
+from freqai_lstm.model.windows import Floats, Numbers, Rows, seconds_of, window_ends
+
+
+logger = logging.getLogger(__name__)
+
+DAY = 86_400
+KEPT_FOR_PAIRS = 0.4  # of all candles: the newest, which the network never sees
+FEWEST_WINDOWS = 2000  # of all pairs; with fewer there is no network
+MOST_VALIDATION_DAYS = 60
+FINEST_STEP = 1  # days
+
+
+@dataclass
+class PairHistory:
+    """Hold what the network learns from one pair: windows end at `ends` of these rows."""
+
+    pair: str
+    inputs: CandleInputs
+    features: Numbers  # (rows, features), as the strategy gives them
+    labels: Floats  # (rows, labels), learned values; NaN where there is none
+    ends: Rows
+    scales: PairScales
+
+
+@dataclass
+class TrainingData:
+    """Hold the rows of all pairs in one set of arrays; no window reaches from one pair to another.
+
+    `inputs` with levels that are scaled already; `columns` and `features` of shape (rows, columns)
+    and (rows, features), scaled; `labels` of shape (rows, labels), NaN where there is none.
+    """
+
+    inputs: CandleInputs
+    columns: Floats
+    features: Floats
+    labels: Floats
+    train_ends: Rows
+    validation_ends: Rows
+    in_windows: bool
+
+
+@dataclass
+class History:
+    """Find and prepare the candles before a border.
+
+    :param parameters: `history_days`, `history_pairs` and `network_days` of them.
+    """
+
+    config: Config
+    parameters: LSTMParameters
+    timeframe_seconds: int
+    _candles: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
+    _said: set[str] = field(default_factory=set)
+
+    def border(self, start: int, stop: int, pairs: list[str]) -> int | None:
+        """Return where the history ends of the network that serves a training window.
+
+        Borders lie on a grid of time, `network_days` apart, so that a window is served by the same
+        network whatever range a backtest has, live too. Where the candles before the window are
+        few, the newest 40 % of all are the pair's own, and the grid is finer.
+
+        :param start: of the training window, seconds since 1970.
+        :param stop: of the training window.
+        :param pairs: the whitelist.
+        :return: seconds since 1970; None where there are no candles of any pair before it.
+        """
+        if self.parameters.history_days == 0:
+            return None
+        firsts = [
+            int(seconds_of(candles["date"].iloc[:1])[0])
+            for candles in (
+                self._load(pair, self.config["timeframe"]) for pair in self.teachers(pairs)
+            )
+            if len(candles)
+        ]
+        if not firsts or min(firsts) >= stop:
+            return None
+        first = min(firsts)
+        target = min(start, first + (1 - KEPT_FOR_PAIRS) * (stop - first))
+        step = self.parameters.network_days * DAY
+        while step > max(FINEST_STEP * DAY, (target - first) / 4):
+            step /= 2
+        step = max(int(step) // 3600 * 3600, 3600)
+        border = int(target) // step * step
+        return border if border > first else None
+
+    def teachers(self, pairs: list[str]) -> list[str]:
+        """Return the pairs that the network learns from, sorted: their order does not matter."""
+        further = self.parameters.history_pairs
+        if further == "all":
+            handler = get_datahandler(self.config["datadir"], self._data_format)
+            found = handler.ohlcv_get_available_data(
+                self.config["datadir"], self.config.get("trading_mode", "spot")
+            )
+            further = [
+                pair
+                for pair, timeframe, kind in found
+                if timeframe == self.config["timeframe"] and kind == self._candle_type
+            ]
+        return sorted({*pairs, *further})
+
+    def of_pairs(
+        self, strategy: IStrategy, border: int, pairs: list[str], names: list[str]
+    ) -> list[PairHistory]:
+        """Make features and labels of every pair before a border, as FreqAI makes them.
+
+        :param names: features that the network is to read, without the pair's name in them.
+        """
+        found, days = [], []
+        for pair in self.teachers(pairs):
+            try:
+                history = self._of_pair(strategy, border, pair, names)
+            except OperationalException as error:
+                self._say(f"{pair} teaches the shared network nothing: {error}")
+                continue
+            except Exception:
+                # The strategy's code can raise anything, and one pair must not stop all others.
+                logger.exception(f"{pair} teaches the shared network nothing.")
+                continue
+            if history is not None:
+                found.append(history)
+                days.append(len(history.inputs.numbers) * self.timeframe_seconds / DAY)
+        asked = self.parameters.history_days
+        if found and max(days) < 0.9 * asked:
+            first = pd.Timestamp(border - asked * DAY, unit="s")
+            had = pd.Timestamp(border - int(max(days)) * DAY, unit="s")
+            self._say(
+                f"The shared network learns from {max(days):.0f} days before "
+                f"{pd.Timestamp(border, unit='s'):%Y-%m-%d}; history_days asks for {asked}. For the "
+                f"rest: freqtrade download-data -c CONFIG --timerange {first:%Y%m%d}-{had:%Y%m%d} "
+                f"--prepend -t {' '.join(self._timeframes)}"
+            )
+        return found
+
+    def frame(self, strategy: IStrategy, border: int, pair: str) -> pd.DataFrame:
+        """Return a pair's candles before a border with features and labels.
+
+        :raises OperationalException: there are no candles.
+        """
+        freqai = self.config["freqai"]["feature_parameters"]
+        stop = pd.Timestamp(border, unit="s", tz="UTC")
+        start = stop - pd.Timedelta(days=self.parameters.history_days)
+
+        def candles(of: str, timeframe: str) -> pd.DataFrame:
+            whole = self._load(of, timeframe)
+            # A candle of a longer timeframe is known when it has closed.
+            length = pd.Timedelta(timeframe)
+            return whole[(whole["date"] >= start) & (whole["date"] + length <= stop)].reset_index(
+                drop=True
+            )
+
+        base = {timeframe: candles(pair, timeframe) for timeframe in self._timeframes}
+        if base[self.config["timeframe"]].empty:
+            raise OperationalException(f"there are no candles of it before {stop:%Y-%m-%d}.")
+        correlated = {
+            other: {timeframe: candles(other, timeframe) for timeframe in self._timeframes}
+            for other in freqai.get("include_corr_pairlist", [])
+        }
+        for other, frames in ({pair: base} | correlated).items():
+            for timeframe, frame in frames.items():
+                if frame.empty:
+                    raise OperationalException(
+                        f"there are no candles of {other} at {timeframe} before {stop:%Y-%m-%d}."
+                    )
+        dk = FreqaiDataKitchen(self.config, False, pair)
+        frame = dk.use_strategy_to_populate_indicators(
+            strategy, corr_dataframes=correlated, base_dataframes=base, pair=pair
+        )
+        frame = strategy.set_freqai_targets(frame, metadata={"pair": pair})
+        return dk.remove_special_chars_from_feature_names(frame)
+
+    def _of_pair(
+        self, strategy: IStrategy, border: int, pair: str, names: list[str]
+    ) -> PairHistory | None:
+        width = self.config["freqai"]["conv_width"]
+        frame = self.frame(strategy, border, pair)
+        labels = [name for name in frame if str(name).startswith("&")]
+        values = numeric_labels(frame, labels)
+        features = feature_values(frame, pair, names).astype(np.float32)
+        inputs = CandleInputs.of(frame, self.timeframe_seconds)
+        valid = inputs.valid & np.isfinite(features).all(axis=1)
+        ends = window_ends(inputs.numbers, valid, width)
+        ends = ends[np.isfinite(values[ends]).any(axis=1)]
+        if len(ends) == 0:
+            raise OperationalException("no window of it has all features and a label.")
+        space = LabelSpace.fit(
+            frame.iloc[ends],
+            values[ends],
+            labels,
+            horizons(values),
+            self.parameters.label_scale_feature,
+        )
+        scales = PairScales.fit(inputs, features[ends], ends, space)
+        learned = space.learned(values, frame).astype(np.float32)
+        return PairHistory(pair, inputs, features, learned, ends, scales)
+
+    def _load(self, pair: str, timeframe: str) -> pd.DataFrame:
+        key = (pair, timeframe)
+        if key not in self._candles:
+            candles = load_pair_history(
+                pair,
+                timeframe,
+                self.config["datadir"],
+                data_format=self._data_format,
+                candle_type=self._candle_type,
+            )
+            if not candles.empty:
+                # freqtrade's files and its exchange give UTC as different time zone objects.
+                candles["date"] = pd.to_datetime(candles["date"], utc=True)
+            self._candles[key] = candles
+        return self._candles[key]
+
+    def forget(self) -> None:
+        """Give the candles' memory back; a later network reads them anew, with newer ones."""
+        self._candles.clear()
+
+    @property
+    def _timeframes(self) -> list[str]:
+        own = self.config["timeframe"]
+        more = self.config["freqai"]["feature_parameters"].get("include_timeframes", [])
+        return [own, *(timeframe for timeframe in more if timeframe != own)]
+
+    @property
+    def _data_format(self) -> str:
+        return self.config.get("dataformat_ohlcv", "feather")
+
+    @property
+    def _candle_type(self) -> CandleType:
+        return self.config.get("candle_type_def", CandleType.SPOT)
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            logger.info(line)
+
+
+def read_features(names: list[str], pair: str, correlated: list[str]) -> tuple[list[str], bool]:
+    """Choose what the network reads of a strategy's features.
+
+    Those of correlated pairs are left out: a pair that is one of them does not have them.
+
+    :param names: of the features, as FreqAI names them.
+    :param correlated: `include_corr_pairlist`.
+    :return: (names without the pair's own, whether they are read at each candle of a window).
+    """
+    others = [f"_{other.replace(':', '')}_" for other in correlated]
+    own = [name for name in own_names(names, pair) if not any(other in name for other in others)]
+    if len(own) > MOST_FEATURES:
+        return [], False
+    return own, len(own) <= MOST_WINDOW_FEATURES
+
+
+def joined(
+    histories: list[PairHistory],
+    in_windows: bool,
+    test_size: float,
+    timeframe_seconds: int,
+    stride: int,
+) -> TrainingData:
+    """Join the pairs' rows, and split their windows at one border in time for all pairs.
+
+    :param test_size: share of the history whose windows validate, the newest; at most 60 days.
+    :param stride: every how many windows one is learned from.
+    """
+    parts: dict[str, list[Any]] = {
+        name: [] for name in ("levels", "logs", "columns", "features", "labels")
+    }
+    train, validation, offset = [], [], 0
+    first = min(int(h.inputs.numbers[0]) for h in histories)
+    last = max(int(h.inputs.numbers[-1]) for h in histories)
+    days = MOST_VALIDATION_DAYS * DAY / timeframe_seconds
+    border = last + 1 - int(min(test_size * (last + 1 - first), days))
+    for history in histories:
+        inputs, scales = history.inputs, history.scales
+        columns, features = scales.read(inputs, history.features)
+        parts["levels"].append(
+            ((inputs.levels - scales.levels[0]) / scales.levels[1]).astype(np.float32)
+        )
+        parts["logs"].append(inputs.logs)
+        parts["columns"].append(columns)
+        parts["features"].append(features)
+        parts["labels"].append(history.labels)
+        candles = inputs.numbers[history.ends]
+        waits = max(scales.labels.horizons, default=0)
+        train.append(history.ends[candles + waits < border][::stride] + offset)
+        validation.append(history.ends[candles >= border] + offset)
+        offset += len(inputs.numbers)
+    arrays = {name: np.concatenate(values) for name, values in parts.items()}
+    inputs = CandleInputs(
+        numbers=np.arange(offset),
+        valid=np.ones(offset, dtype=bool),
+        levels=arrays["levels"],
+        logs=arrays["logs"],
+        columns=arrays["columns"],
+    )
+    return TrainingData(
+        inputs,
+        arrays["columns"],
+        arrays["features"],
+        arrays["labels"],
+        np.concatenate(train),
+        np.concatenate(validation),
+        in_windows,
+    )

@@ -1,0 +1,289 @@
+"""What a pair predicts with: a ridge regression of its own, and the shared network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from freqai_lstm.model.dataset import Dataset
+from freqai_lstm.model.inputs import CandleInputs, column_names
+from freqai_lstm.model.interval import COVERAGE, ErrorSizes
+from freqai_lstm.model.labels import WIDEST, LabelSpace
+from freqai_lstm.model.ridge import cautious_shares, fit_exact, fit_ridge
+from freqai_lstm.model.shared_network import PairScales, SharedNetwork
+from freqai_lstm.model.windows import Numbers, Rows
+
+
+logger = logging.getLogger(__name__)
+
+# Heights of groups of columns: a ridge regression penalises lower ones more. Much of what a
+# calendar fits is noise, and a strategy's features tell less than the candles' own summaries.
+CALENDAR_HEIGHT, FEATURE_HEIGHT = 0.5, 1.0
+FEATURE_LIMIT = 5.0  # scaled features beyond count as this: one wild value must not rule a label
+FEWEST_DAYS_UNSEEN = 10  # that the network has not seen; with fewer it cannot be judged
+DAY = 86_400
+
+
+@dataclass
+class PairModel:
+    """Hold a pair's regression with all that turns it, and the network, into predictions.
+
+    FreqAI keeps one per pair and hands it back as `self.model`. Arrays of shape (columns, …) have a
+    row for each of `inputs.column_names`, then one for each of `features`.
+    """
+
+    space: LabelSpace
+    features: list[str]
+    column_scale: Numbers  # (2, own columns): mean and deviation
+    lowest: Numbers  # (columns,), seen in training; beyond counts as these
+    highest: Numbers
+    kernel: Numbers  # (columns, labels)
+    bias: Numbers  # (labels,)
+    exact_kernel: Numbers  # of labels that are linear in the features
+    exact_bias: Numbers
+    exact: NDArray[np.bool_]  # (labels,)
+    shares: Numbers  # (labels,), of the network's prediction
+    levels: Numbers  # (labels,), of the interval after the training, see interval.py
+    sizes: ErrorSizes
+    network: SharedNetwork | None = None
+    scales: PairScales | None = None  # of this pair, for the network
+    report: dict[str, Any] = field(default_factory=dict)
+    tb_logger: Any = None  # FreqAI's get_init_model sets it
+
+    @classmethod
+    def fit(cls, data: Dataset, shared: Callable[[], SharedNetwork | None]) -> PairModel:
+        """Learn what the network leaves over, on windows that it has never seen.
+
+        Label by label the prediction is flat, the regression of the label, or the network and the
+        regression of what that leaves over, whichever has less squared error on windows that it has
+        not seen; and as much of it as those windows show, see `ridge.cautious_shares`. A label that
+        is linear in the features stays exact.
+
+        :param shared: gives the network; it is not asked where all labels are exact.
+        """
+        own = data.inputs.columns[data.rows].astype(float)
+        scale = _column_scale(own)
+        columns = np.hstack([(own - scale[0]) / scale[1], _limited(data.features)])
+        raw = np.hstack([(own - scale[0]) / scale[1], data.features * FEATURE_HEIGHT])
+        exact_kernel, exact_bias, exact = fit_exact(raw, data.labels)
+        labels, ahead = np.clip(data.labels, -WIDEST, WIDEST), data.space.horizons
+        numbers, weights = data.inputs.numbers[data.rows], data.weights
+        alone = fit_ridge(columns, labels, weights, numbers, ahead)
+        kernel, bias, held_out = alone.kernel, alone.bias, alone.held_out
+        penalties, shares = alone.penalties.copy(), np.zeros(labels.shape[1])
+        scales, network = None, None if exact.all() else shared()
+        if network is not None:
+            scales = network.scales.get(data.pair) or _own_scales(data, network)
+            unseen = _unseen(data, network)
+            some = cls._with_network(data, network, scales, columns, labels, unseen)
+            learned, ridge, taken = some
+            rows = np.flatnonzero(unseen)
+            both = held_out.copy()
+            both[rows] = taken * learned + ridge.held_out
+            better = _errors(labels[rows], both[rows], weights[rows]) <= _errors(
+                labels[rows], held_out[rows], weights[rows]
+            )
+            better &= taken > 0
+            kernel, bias = (
+                np.where(better, ridge.kernel, kernel),
+                np.where(better, ridge.bias, bias),
+            )
+            held_out = np.where(better, both, held_out)
+            held_out[~unseen] = np.where(better, np.nan, held_out[~unseen])
+            shares = np.where(better, taken, 0.0)
+            penalties = np.where(better, ridge.penalties, penalties)
+        flat = _means(labels, weights)
+        cautious = cautious_shares(labels - flat, held_out - flat, weights, ahead, errors=0.5)
+        kernel, shares = kernel * cautious, shares * cautious
+        bias = flat + (bias - flat) * cautious
+        held_out = flat + (held_out - flat) * cautious
+        exact_out = raw @ exact_kernel + exact_bias
+        held_out = np.where(exact, exact_out, held_out)
+        errors = data.labels - held_out
+        sizes = ErrorSizes.fit(columns[:, : own.shape[1]], errors, weights, numbers, ahead)
+        model = cls(
+            space=data.space,
+            features=data.names,
+            column_scale=scale,
+            lowest=columns.min(axis=0),
+            highest=columns.max(axis=0),
+            kernel=kernel,
+            bias=bias,
+            exact_kernel=exact_kernel,
+            exact_bias=exact_bias,
+            exact=exact,
+            shares=np.where(exact, 0.0, shares),
+            levels=np.full(labels.shape[1], 1 - COVERAGE),
+            sizes=sizes,
+            network=network if np.where(exact, 0.0, shares).any() else None,
+            scales=scales,
+        )
+        model.report = model._report(data, labels, held_out, alone.held_out, penalties, cautious)
+        return model
+
+    @staticmethod
+    def _with_network(
+        data: Dataset,
+        network: SharedNetwork,
+        scales: PairScales,
+        columns: Numbers,
+        labels: Numbers,
+        unseen: NDArray[np.bool_],
+    ) -> tuple[Numbers, Any, Numbers]:
+        """(what the network says, the regression of what it leaves over, how much of it is taken)."""
+        rows, ahead = np.flatnonzero(unseen), data.space.horizons
+        frame = data.frame
+        said = network.predict(frame, data.inputs, data.pair, scales, data.rows[rows])
+        learned = data.space.learned(said, frame.iloc[data.rows[rows]])
+        actual, weights = labels[rows], data.weights[rows]
+        centred = learned - learned.mean(axis=0)
+        taken = cautious_shares(actual - _means(actual, weights), centred, weights, ahead)
+        numbers = data.inputs.numbers[data.rows[rows]]
+        ridge = fit_ridge(columns[rows], actual - taken * learned, weights, numbers, ahead)
+        return learned, ridge, taken
+
+    def columns(
+        self, inputs: CandleInputs, rows: Rows, features: Numbers
+    ) -> tuple[Numbers, Numbers]:
+        """Return (columns within what was seen, the same without limits), shape (rows, columns).
+
+        :param features: of these rows, as they leave the feature pipeline.
+        """
+        own = (inputs.columns[rows] - self.column_scale[0]) / self.column_scale[1]
+        bounded = np.clip(np.hstack([own, _limited(features)]), self.lowest, self.highest)
+        return bounded, np.hstack([own, np.asarray(features, float) * FEATURE_HEIGHT])
+
+    def predict(
+        self,
+        pair: str,
+        frame: pd.DataFrame,
+        inputs: CandleInputs,
+        ends: Rows,
+        columns: tuple[Numbers, Numbers],
+    ) -> Numbers:
+        """Predict windows, in learned values, shape (windows, labels).
+
+        :param frame: candles with features; `inputs` are of the same rows.
+        :param ends: last row of each window.
+        :param columns: of these rows, from `columns`.
+        """
+        bounded, unbounded = columns
+        # A linear model goes on for ever beyond what it has seen, a new price record for example;
+        # one that is exact holds everywhere.
+        found = bounded @ self.kernel + self.bias  # (windows, labels)
+        if self.exact.any():
+            found = np.where(self.exact, unbounded @ self.exact_kernel + self.exact_bias, found)
+        if self.network is not None and self.scales is not None and len(ends):
+            said = self.network.predict(frame, inputs, pair, self.scales, ends)
+            found = found + self.shares * self.space.learned(said, frame.iloc[ends])
+        return found
+
+    def _report(
+        self,
+        data: Dataset,
+        labels: Numbers,
+        held_out: Numbers,
+        alone: Numbers,
+        penalties: Numbers,
+        cautious: Numbers,
+    ) -> dict[str, Any]:
+        network = self.network.report if self.network is not None else {}
+        flat = _means(labels, data.weights)
+        spread = _errors(labels, np.broadcast_to(flat, labels.shape), data.weights)
+        rows = np.isfinite(held_out)
+
+        def r2(predicted: Numbers) -> list[float | None]:
+            some = np.where(rows, labels, np.nan)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found = 1 - _errors(some, predicted, data.weights) / spread
+            return [float(value) if np.isfinite(value) else None for value in found]
+
+        return {
+            "windows": len(data.rows),
+            "epochs": network.get("epochs", 0),
+            "best_epoch": network.get("best_epoch", 0),
+            "border": self.network.border if self.network is not None else None,
+            "teachers": self.network.teachers if self.network is not None else [],
+            "labels": list(self.space.names),
+            "horizons": list(self.space.horizons),
+            "selected_r2": r2(held_out),
+            "ridge_selected_r2": r2(alone),
+            "shares": [float(share) for share in self.shares],
+            "taken": [1.0 if e else float(c) for e, c in zip(self.exact, cautious, strict=True)],
+            "penalties": [float(p) if np.isfinite(p) else None for p in penalties],
+            "exact": [bool(one) for one in self.exact],
+        }
+
+
+def _column_scale(own: Numbers) -> Numbers:
+    deviation = own.std(axis=0)
+    scale = np.stack([own.mean(axis=0), np.where(deviation > 1e-3, deviation, 1.0)])
+    waves = slice(len(column_names(21 * DAY)), own.shape[1])
+    scale[:, waves] = np.array([[0.0], [1 / CALENDAR_HEIGHT]])
+    return scale
+
+
+def _limited(features: Numbers) -> Numbers:
+    return np.clip(np.asarray(features, float), -FEATURE_LIMIT, FEATURE_LIMIT) * FEATURE_HEIGHT
+
+
+def _own_scales(data: Dataset, network: SharedNetwork) -> PairScales:
+    """Measure a pair that the network did not learn from on its own training windows."""
+    values = network.features_of(data.frame, data.pair)[data.rows]
+    rows = np.isfinite(values).all(axis=1)
+    return PairScales.fit(data.inputs, values[rows], data.rows[rows], data.space)
+
+
+def _unseen(data: Dataset, network: SharedNetwork) -> NDArray[np.bool_]:
+    """Which windows the network has not learned from."""
+    seconds = int(np.median(np.diff(data.frame["date"].to_numpy("datetime64[s]").astype(np.int64))))
+    return data.since(network.border // max(seconds, 1))
+
+
+def _means(labels: Numbers, weights: Numbers) -> Numbers:
+    known = np.isfinite(labels)
+    total = np.where(known, weights[:, None], 0).sum(axis=0)
+    sums = np.where(known, labels * weights[:, None], 0).sum(axis=0)
+    return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+
+
+def _errors(labels: Numbers, predicted: Numbers, weights: Numbers) -> Numbers:
+    """Mean squared error of each label where it is known, shape (labels,)."""
+    squares = np.square(labels - predicted)
+    known = np.isfinite(squares)
+    total = np.where(known, weights[:, None], 0).sum(axis=0)
+    sums = np.where(known, squares * weights[:, None], 0).sum(axis=0)
+    return np.divide(sums, total, out=np.full_like(sums, np.inf), where=total > 0)
+
+
+def log_summary(model: PairModel, pair: str, seconds: float) -> None:
+    """Write the lines that end a pair's training in the log."""
+    report = model.report
+    windows = f"{report['windows']} windows in {seconds:.1f} s"
+    if model.exact.all():
+        logger.info(f"{pair}: trained on {windows}: a straight line explains all of it.")
+        return
+    unknown = [
+        label for label, taken in zip(report["labels"], report["taken"], strict=True) if taken == 0
+    ]
+    if unknown:
+        logger.warning(
+            f"{pair}: nothing predicts {', '.join(unknown)} better than a constant; the constant "
+            "is predicted."
+        )
+
+    def mean(name: str) -> float:
+        return float(np.mean([value for value in report[name] if value is not None] or [0.0]))
+
+    with_network = sum(share > 0 for share in report["shares"])
+    logger.info(
+        f"{pair}: trained on {windows}; R² {mean('selected_r2'):.3f} (regression alone "
+        f"{mean('ridge_selected_r2'):.3f}) on windows held out, on which penalties were selected; "
+        f"the network serves {with_network} of {len(report['labels'])} labels."
+    )

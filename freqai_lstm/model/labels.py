@@ -1,0 +1,236 @@
+"""What is learned of a label: its horizon, its reference, its scale, and its robust range."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from freqtrade.exceptions import OperationalException
+
+from freqai_lstm.model.parameters import KEY, LABEL_SCALE, nearest
+from freqai_lstm.model.windows import Numbers
+
+
+logger = logging.getLogger(__name__)
+
+WIDEST = 5.0  # ranges of the bulk: labels beyond count as these while learning
+FOLLOWS = 0.05  # of a label's spread is left by the close, in a label that follows it
+
+
+class TextLabels(OperationalException):
+    """The strategy's labels are no numbers, in every training of the command."""
+
+
+class UnusableFeature(OperationalException):
+    """A setting that no training of the command can work with."""
+
+
+def numeric_labels(frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
+    """Return the labels of a frame, shape (rows, labels), NaN where one is missing or infinite.
+
+    :raises TextLabels: a label is text.
+    """
+    words = [name for name in names if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    if words:
+        raise TextLabels(
+            "LSTMRegressor is a regression model and needs numeric labels. Got text or objects "
+            f"in {', '.join(words)}: let set_freqai_targets give numbers."
+        )
+    values = np.column_stack([frame[name].to_numpy(dtype=float) for name in names])
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def horizons(values: Numbers) -> list[int]:
+    """Read off after how many candles each label is known: they are missing at the frame's end.
+
+    :param values: labels of a frame that ends with the newest candle, shape (rows, labels).
+    :return: a number per label; 0 for one that is never known.
+    """
+    known = np.isfinite(values)
+    last = len(values) - 1 - known[::-1].argmax(axis=0)
+    return [
+        int(len(values) - 1 - row) if any_ else 0
+        for row, any_ in zip(last, known.any(0), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Turn labels into what is learned, and predictions back; make it with `LabelSpace.fit`.
+
+    A label that follows the close (a later price) is learned as its relative difference to the
+    close of its candle: a price leaves every range that was learned. A label that lies ahead is
+    divided by |`scale_feature`| where the strategy has that feature: a score divided by volatility
+    is a hundred times larger in a calm market than in a wild one, and squared errors then follow a
+    few calm candles alone (volatility scaling; Lim, Zohren and Roberts 2019, arXiv:1904.04912).
+    What comes out is centred, divided by the range of its bulk, and limited to `WIDEST` such
+    ranges, so that one wild value does not rule the others.
+
+    All lists hold a value per label. `scale_lowest` and `scale_highest` bound the feature, since
+    one far outside what was seen must not multiply a prediction.
+    """
+
+    names: list[str]
+    horizons: list[int]
+    follows_close: list[bool]
+    centres: list[float]
+    ranges: list[float]
+    scale_feature: str = ""
+    scale_lowest: float = 0.0
+    scale_highest: float = 0.0
+
+    @classmethod
+    def fit(
+        cls,
+        frame: pd.DataFrame,
+        values: Numbers,
+        names: Sequence[str],
+        ahead: Sequence[int],
+        feature: str,
+    ) -> LabelSpace:
+        """Measure labels.
+
+        :param frame: candles with features.
+        :param values: the labels of its rows, from `numeric_labels`.
+        :param ahead: horizon of each label.
+        :param feature: `label_scale_feature`, '' for none.
+        :raises UnusableFeature: there is no such feature, or it is zero too often to divide by.
+        """
+        close = frame["close"].to_numpy(dtype=float)
+        follows = [_follows(column, close) for column in values.T]
+        lowest, highest = _scale_range(frame, feature) if any(ahead) else (0.0, 0.0)
+        space = cls(
+            list(names),
+            list(ahead),
+            follows,
+            [0.0] * len(names),
+            [1.0] * len(names),
+            feature if highest else "",
+            lowest,
+            highest,
+        )
+        learned = space.learned(values, frame, limited=False)
+        centres, ranges = [], []
+        for column in learned.T:
+            centre, width = _bulk(column[np.isfinite(column)])
+            centres.append(centre)
+            ranges.append(width)
+        return cls(**asdict(space) | {"centres": centres, "ranges": ranges})
+
+    def learned(self, values: Numbers, frame: pd.DataFrame, *, limited: bool = True) -> Numbers:
+        """Return what is learned of labels, shape (rows, labels)."""
+        reference, scales = self._reference(frame)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = ((values - reference) / scales - self.centres) / self.ranges
+        return np.clip(found, -WIDEST, WIDEST) if limited else found
+
+    def labels(self, learned: Numbers, frame: pd.DataFrame) -> Numbers:
+        """Return the labels that go with learned values; the opposite of `learned`."""
+        reference, scales = self._reference(frame)
+        return (np.asarray(learned) * self.ranges + self.centres) * scales + reference
+
+    def sizes(self, learned: Numbers, frame: pd.DataFrame) -> Numbers:
+        """Return differences between learned values in the unit of the labels."""
+        return np.asarray(learned) * self.ranges * self._reference(frame)[1]
+
+    def _reference(self, frame: pd.DataFrame) -> tuple[Numbers, Numbers]:
+        """(what is taken off, what is divided by), each of shape (rows, labels)."""
+        shape = (len(frame), len(self.names))
+        reference, scales = np.zeros(shape), np.ones(shape)
+        if any(self.follows_close):
+            follows = np.asarray(self.follows_close)
+            close = frame["close"].to_numpy(dtype=float)[:, None]
+            reference, scales = (
+                np.where(follows, close, reference),
+                np.where(follows, close, scales),
+            )
+        if self.scale_feature:
+            size = np.abs(frame[self.scale_feature].to_numpy(dtype=float))
+            size = np.clip(np.nan_to_num(size), self.scale_lowest, self.scale_highest)
+            ahead = (np.asarray(self.horizons) > 0) & ~np.asarray(self.follows_close)
+            scales = np.where(ahead, size[:, None], scales)
+        return reference, scales
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return asdict(self)
+
+
+def _follows(values: Numbers, close: Numbers) -> bool:
+    """Whether a label is a price: it moves with the close, at the close's own height."""
+    known = np.isfinite(values) & np.isfinite(close) & (close > 0)
+    if known.sum() < 100:
+        return False
+    ratio, spread = values[known] / close[known], values[known].std()
+    if not spread > 0 or not 0.5 < np.median(ratio) < 2:
+        return False
+    return bool(
+        np.median(np.abs(values[known] - close[known])) < FOLLOWS * np.median(close[known])
+        and np.corrcoef(values[known], close[known])[0, 1] > 0.9
+    )
+
+
+def _bulk(values: Numbers) -> tuple[float, float]:
+    """(centre, width) of the bulk: the mean within the widest range, and from the 5th to the 95th
+    percentile of what is not the median. A label may be zero on most candles."""
+    if len(values) == 0:
+        return 0.0, 1.0
+    median = float(np.median(values))
+    deviations = values - median
+    moved = deviations[deviations != 0]
+    if len(moved) == 0:
+        return median, 1.0
+    low, high = np.percentile(moved, (5, 95))
+    width = float(max(high, 0) - min(low, 0)) or 1.0
+    return median + float(np.clip(deviations, -WIDEST * width, WIDEST * width).mean()), width
+
+
+def _scale_range(frame: pd.DataFrame, name: str) -> tuple[float, float]:
+    """Range of |feature| that labels may be divided by; zeros where they are learned as is."""
+    if not name or (name not in frame and name == LABEL_SCALE):  # the default need not be there
+        return 0.0, 0.0
+    if name not in frame:
+        raise UnusableFeature(
+            f"{KEY}.label_scale_feature must name a feature of the strategy. Got '{name}'."
+            f"{nearest(name, map(str, frame))} Set it to '' to learn labels as they are."
+        )
+    values = np.abs(frame[name].to_numpy(dtype=float))
+    lowest, highest = np.nanquantile(values, (0.01, 0.8))
+    if not highest > 0:
+        raise UnusableFeature(
+            f"{KEY}.label_scale_feature: '{name}' must not be zero on most candles, since "
+            "labels are divided by its size. Got zero on at least 80 % of the training "
+            "candles. Mend the feature, or set the parameter to ''."
+        )
+    return float(max(lowest, highest / 1000)), float(highest)
+
+
+def warn_of(space: LabelSpace, told: int, limited: Numbers, pair: str) -> None:
+    """Say once per training what of the labels a user should know.
+
+    :param told: `feature_parameters.label_period_candles`.
+    :param limited: share of values beyond the widest range, one per label.
+    """
+    for name, ahead, follows, share in zip(
+        space.names, space.horizons, space.follows_close, limited, strict=True
+    ):
+        if ahead > max(told, 0):
+            logger.warning(
+                f"{pair}: {name} is known after {ahead} candles, and "
+                f"freqai.feature_parameters.label_period_candles says {told}. {ahead} is used for "
+                "this label; correct the setting, which other models rely on."
+            )
+        if follows:
+            logger.warning(
+                f"{pair}: {name} follows the price; its relative difference to the close is "
+                "learned. A return is the better label: its predictions mean the same at any price."
+            )
+        if share > 0:
+            logger.warning(
+                f"{pair}: {share:.2%} of the values of {name} lie beyond {WIDEST:g} times the range "
+                "of its 5th to 95th percentile; they are learned as that limit."
+            )

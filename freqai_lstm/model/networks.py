@@ -1,0 +1,179 @@
+"""Which shared network serves a training window: from memory, from disk, or trained now."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from freqtrade.constants import Config
+from freqtrade.exceptions import OperationalException
+from freqtrade.strategy.interface import IStrategy
+
+from freqai_lstm.model.forward import Forward, weights_of
+from freqai_lstm.model.history import FEWEST_WINDOWS, History, joined, read_features
+from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.record import ALLOW_CHANGES, changes, record, refuse
+from freqai_lstm.model.shared_network import SharedNetwork
+from freqai_lstm.model.storage import Damaged, network_path, read_network, set_aside, write_network
+from freqai_lstm.model.training import scalars_writer, train_network
+
+
+logger = logging.getLogger(__name__)
+
+MOST_WINDOWS = 160_000  # learned from; with more, only every second or third is
+
+
+@dataclass
+class SharedNetworks:
+    """Keep the shared networks of a process, by the border of what they learned from.
+
+    :param folder: that of the identifier; networks lie in its folder `networks`.
+    :param settings: that a training depends on, see `record.settings_of`.
+    """
+
+    config: Config
+    parameters: LSTMParameters
+    timeframe_seconds: int
+    folder: Path
+    settings: dict[str, Any]
+    history: History = field(init=False)
+    _known: dict[int, SharedNetwork | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.config, self.parameters, self.timeframe_seconds)
+
+    def border(self, start: int, stop: int, pairs: list[str]) -> int | None:
+        """Return the border of the network that serves a training window, see `History.border`."""
+        return self.history.border(start, stop, pairs)
+
+    def ready(self, border: int) -> bool:
+        """Whether the network is in memory or on disk, or known not to be possible."""
+        return border in self._known or network_path(self.folder, border).is_file()
+
+    def get(
+        self, border: int, strategy: IStrategy, pairs: list[str], features: list[str], pair: str
+    ) -> SharedNetwork | None:
+        """Return the network of a border, and train it where there is none.
+
+        :param pairs: the whitelist.
+        :param features: that FreqAI found in the frame of `pair`.
+        :return: None where the history is too short, or the training failed; it is tried once.
+        :raises ChangedSettings: the saved network was made with something else.
+        """
+        if border not in self._known:
+            self._known[border] = None
+            self._known[border] = self._read(border, strategy, pairs) or self._train(
+                border, strategy, pairs, features, pair
+            )
+            self.history.forget()
+        return self._known[border]
+
+    def _read(self, border: int, strategy: IStrategy, pairs: list[str]) -> SharedNetwork | None:
+        path = network_path(self.folder, border)
+        if not path.is_file():
+            return None
+        try:
+            network, then = read_network(path)
+        except Damaged as damage:
+            set_aside(path, damage)
+            return None
+        try:
+            frame = self.history.frame(strategy, border, then["pair"])
+            found = changes(then, self.settings, frame)
+        except OperationalException as error:
+            found = [f"{then['pair']}: {error}"]
+        refuse(f"The shared network {path}", found, allow_changes=self._allow)
+        others = sorted(set(self.history.teachers(pairs)) - set(network.teachers))
+        if others:
+            logger.info(
+                f"The shared network of {path.name} did not learn from {', '.join(others)}; it "
+                "serves them too. For one that does, choose a new freqai.identifier."
+            )
+        return network
+
+    def _train(
+        self, border: int, strategy: IStrategy, pairs: list[str], features: list[str], pair: str
+    ) -> SharedNetwork | None:
+        freqai = self.config["freqai"]
+        correlated = freqai["feature_parameters"].get("include_corr_pairlist", [])
+        names, in_windows = read_features(features, pair, correlated)
+        histories = self.history.of_pairs(strategy, border, pairs, names)
+        windows = sum(len(history.ends) for history in histories)
+        if windows < FEWEST_WINDOWS:
+            logger.info(
+                f"No shared network: {windows} windows of history, and at least {FEWEST_WINDOWS} "
+                "are needed. The pairs predict with their regressions. Download earlier candles "
+                "(freqtrade download-data --prepend) for an LSTM."
+            )
+            return None
+        logger.info(
+            f"Training the shared network on {windows} windows of {len(histories)} pairs, reading "
+            f"{len(names)} features" + (" at each candle." if in_windows and names else ".")
+        )
+        data = joined(
+            histories,
+            in_windows,
+            freqai.get("data_split_parameters", {}).get("test_size", 0.1) or 0.0,
+            self.timeframe_seconds,
+            stride=-(-windows // MOST_WINDOWS),
+        )
+        start_from = None
+        if freqai.get("continual_learning", False):
+            earlier = [old for old, network in self._known.items() if network and old < border]
+            if earlier:
+                start_from = self._known[max(earlier)].forward.weights  # type: ignore[union-attr]
+        board = scalars_writer(
+            self.folder / "networks" / str(border), active=freqai.get("activate_tensorboard", True)
+        )
+        try:
+            with board as on_epoch:
+                model, report = train_network(
+                    data,
+                    self.parameters,
+                    freqai["conv_width"],
+                    start_from=start_from,
+                    on_epoch=on_epoch,
+                )
+        except OperationalException as error:
+            logger.error(
+                f"The shared network is not there: {error} The pairs use their regressions."
+            )
+            return None
+        network = SharedNetwork(
+            border=border,
+            forward=Forward(weights_of(model)),
+            conv_width=freqai["conv_width"],
+            features=names,
+            in_windows=in_windows,
+            labels=histories[0].scales.labels.names,
+            scales={history.pair: history.scales for history in histories},
+            report=report,
+        )
+        r2 = report["validation_r2"]
+        logger.info(
+            f"Shared network: {report['epochs']} epochs of {report['windows']} windows in "
+            f"{report['seconds']:.0f} s; best epoch {report['best_epoch']}"
+            + (
+                f", R² {r2:.3f} on the validation windows that selected it."
+                if r2 is not None
+                else "."
+            )
+        )
+        first = histories[0]
+        frame = self.history.frame(strategy, border, first.pair)
+        columns = [name for name in frame if "%" in str(name) or str(name).startswith("&")]
+        note = record(self.settings, frame, columns) | {"pair": first.pair}
+        try:
+            write_network(network_path(self.folder, border), network, model, note)
+        except OSError as error:
+            logger.error(
+                f"The shared network could not be saved ({error}). It serves until the process "
+                "ends, and is trained again after that."
+            )
+        return network
+
+    @property
+    def _allow(self) -> bool:
+        return bool(self.config["freqai"].get(ALLOW_CHANGES, False))

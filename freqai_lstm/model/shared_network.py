@@ -1,0 +1,162 @@
+"""The network that all pairs share: what it reads of a pair, and what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from freqai_lstm.model.forward import Forward
+from freqai_lstm.model.inputs import HARMONICS, CandleInputs, column_names
+from freqai_lstm.model.labels import LabelSpace
+from freqai_lstm.model.scaling import SparseRobustScaler
+from freqai_lstm.model.windows import Floats, Numbers, Rows
+
+
+# More features would slow every step of the LSTM; the head then reads the newest candle's alone.
+MOST_WINDOW_FEATURES = 32
+# Of still more, the history of a dozen pairs would take over a gigabyte.
+MOST_FEATURES = 512
+FEATURE_LIMIT = 5.0  # scaled features are clipped to this
+
+
+def own_names(features: Sequence[str], pair: str) -> list[str]:
+    """Take a pair's own name out of the names that FreqAI gives its features.
+
+    FreqAI writes `%-rsi-period_10_BTC/USDTUSDT_1h`: the same feature has another name on every
+    pair. Features of correlated pairs keep theirs.
+    """
+    return [name.replace(f"_{pair.replace(':', '')}_", "__") for name in features]
+
+
+@dataclass(frozen=True)
+class PairScales:
+    """Say how a pair's inputs and labels are scaled for the network, each a (mean, deviation).
+
+    `levels` of shape (2, 5), `columns` of shape (2, columns), `features` of shape (2, features).
+    """
+
+    levels: Floats
+    columns: Floats
+    features: Floats
+    labels: LabelSpace
+
+    @classmethod
+    def fit(
+        cls, inputs: CandleInputs, features: Numbers, rows: Rows, labels: LabelSpace
+    ) -> PairScales:
+        """Measure a pair on some rows of its candles.
+
+        :param features: of these rows, shape (rows, features), finite.
+        """
+        columns = _mean_deviation(inputs.columns[rows])
+        waves = _waves(columns.shape[1])
+        columns[:, waves] = np.array([[0.0], [1.0]])  # as they are, on every pair
+        scaler = SparseRobustScaler().fit(features) if features.shape[1] else None
+        scaled = (
+            np.zeros((2, 0)) if scaler is None else np.stack([scaler.center_, scaler.scale_ / 3.3])
+        )
+        return cls(_mean_deviation(inputs.levels[rows]), columns, scaled.astype(np.float32), labels)
+
+    def read(self, inputs: CandleInputs, features: Numbers) -> tuple[Floats, Floats]:
+        """Return (columns, features) of all rows as the network reads them."""
+        columns = np.clip((inputs.columns - self.columns[0]) / self.columns[1], -5, 5)
+        scaled = (np.nan_to_num(features) - self.features[0]) / self.features[1]
+        return columns, np.clip(scaled, -FEATURE_LIMIT, FEATURE_LIMIT).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class SharedNetwork:
+    """Hold a trained network; it does not change any more.
+
+    `border` is the time, in seconds since 1970, before which all that it learned from ends.
+    `features` names what it reads, without the pair's own name; `in_windows` says whether it reads
+    them at each candle or at the newest alone. `scales` holds those of the pairs that it learned
+    from, `teachers`.
+    """
+
+    border: int
+    forward: Forward
+    conv_width: int
+    features: list[str]
+    in_windows: bool
+    labels: list[str]
+    scales: Mapping[str, PairScales]
+    report: Mapping[str, Any]
+
+    @property
+    def teachers(self) -> list[str]:
+        """The pairs that it learned from."""
+        return sorted(self.scales)
+
+    def features_of(self, frame: pd.DataFrame, pair: str) -> Numbers:
+        """Return what the network reads of a pair's features, shape (rows, features)."""
+        return feature_values(frame, pair, self.features)
+
+    def predict(
+        self, frame: pd.DataFrame, inputs: CandleInputs, pair: str, scales: PairScales, ends: Rows
+    ) -> Numbers:
+        """Predict the labels at windows, in the labels' own unit, shape (windows, labels).
+
+        :param frame: candles with features.
+        :param inputs: of the same rows.
+        :param ends: last row of each window.
+        """
+        columns, features = scales.read(inputs, self.features_of(frame, pair))
+        found = [
+            self.forward(
+                *assemble(
+                    inputs, columns, features, some, self.conv_width, scales.levels, self.in_windows
+                )
+            )
+            for some in np.array_split(ends, len(ends) // 2048 + 1)
+        ]
+        return scales.labels.labels(np.concatenate(found), frame.iloc[ends])
+
+
+def assemble(
+    inputs: CandleInputs,
+    columns: Floats,
+    features: Floats,
+    ends: Rows,
+    conv_width: int,
+    levels: Floats,
+    in_windows: bool,
+) -> tuple[Floats, Floats]:
+    """Return the network's two inputs: windows and columns of the newest candle.
+
+    :param columns: of all rows, scaled, as `features`.
+    :return: arrays of shape (windows, conv_width, channels) and (windows, columns + features).
+    """
+    windows = inputs.windows(ends, conv_width, (levels[0], levels[1]))
+    if in_windows and features.shape[1]:
+        rows = ends[:, None] + np.arange(1 - conv_width, 1)
+        windows = np.concatenate([windows, features[rows]], axis=2)
+    return windows, np.concatenate([columns[ends], features[ends]], axis=1)
+
+
+def feature_values(frame: pd.DataFrame, pair: str, names: Sequence[str]) -> Numbers:
+    """Return the features of these names (without the pair's), shape (rows, features).
+
+    :raises KeyError: the frame has none of that name.
+    """
+    if not names:
+        return np.empty((len(frame), 0))
+    features = [str(name) for name in frame.columns if "%" in str(name)]
+    found = dict(zip(own_names(features, pair), features, strict=True))
+    return frame[[found[name] for name in names]].to_numpy(dtype=float)
+
+
+def _mean_deviation(values: Floats) -> Floats:
+    deviation = values.std(axis=0)
+    return np.stack([values.mean(axis=0), np.where(deviation > 1e-3, deviation, 1)]).astype(
+        np.float32
+    )
+
+
+def _waves(count: int) -> slice:
+    """Where the calendar stands among the columns: after the summaries, to the end."""
+    return slice(len(column_names(7 * 86_400 * HARMONICS)), count)
