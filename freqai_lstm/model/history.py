@@ -25,7 +25,7 @@ from freqai_lstm.model.shared_network import (
     feature_values,
     own_names,
 )
-from freqai_lstm.model.windows import Floats, Numbers, Rows, seconds_of, window_ends
+from freqai_lstm.model.windows import Floats, Rows, seconds_of, window_ends
 
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class PairHistory:
 
     pair: str
     inputs: CandleInputs
-    features: Numbers  # (rows, features), as the strategy gives them
+    features: Floats  # (rows, features), as the strategy gives them
     labels: Floats  # (rows, labels), learned values; NaN where there is none
     ends: Rows
     scales: PairScales
@@ -84,7 +84,8 @@ class History:
 
         Borders lie on a grid of time, `network_days` apart, so that a window is served by the same
         network whatever range a backtest has, live too. Where the candles before the window are
-        few, the newest 40 % of all are the pair's own, and the grid is finer.
+        few, the network learns from the window's first candles too: the newest 40 % of all are
+        the pair's own then, and the grid is finer.
 
         :param start: of the training window, seconds since 1970.
         :param stop: of the training window.
@@ -103,8 +104,8 @@ class History:
         if not firsts or min(firsts) >= stop:
             return None
         first = min(firsts)
-        target = min(start, first + (1 - KEPT_FOR_PAIRS) * (stop - first))
-        step = self.parameters.network_days * DAY
+        target: float = max(start, first + (1 - KEPT_FOR_PAIRS) * (stop - first))
+        step: float = self.parameters.network_days * DAY
         while step > max(FINEST_STEP * DAY, (target - first) / 4):
             step /= 2
         step = max(int(step) // 3600 * 3600, 3600)
@@ -151,11 +152,11 @@ class History:
         if found and max(days) < 0.9 * asked:
             first = pd.Timestamp(border - asked * DAY, unit="s")
             had = pd.Timestamp(border - int(max(days)) * DAY, unit="s")
+            missing = f"--timerange {first:%Y%m%d}-{had:%Y%m%d} -t {' '.join(self._timeframes)}"
             self._say(
                 f"The shared network learns from {max(days):.0f} days before "
-                f"{pd.Timestamp(border, unit='s'):%Y-%m-%d}; history_days asks for {asked}. For the "
-                f"rest: freqtrade download-data -c CONFIG --timerange {first:%Y%m%d}-{had:%Y%m%d} "
-                f"--prepend -t {' '.join(self._timeframes)}"
+                f"{pd.Timestamp(border, unit='s'):%Y-%m-%d}; history_days asks for {asked}. For "
+                f"the rest: freqtrade download-data -c CONFIG --prepend {missing}"
             )
         return found
 
@@ -189,19 +190,18 @@ class History:
                     raise OperationalException(
                         f"there are no candles of {other} at {timeframe} before {stop:%Y-%m-%d}."
                     )
-        dk = FreqaiDataKitchen(self.config, False, pair)
-        frame = dk.use_strategy_to_populate_indicators(
+        # A live kitchen makes the labels too, and asks for no timerange.
+        dk = FreqaiDataKitchen(self.config, True, pair)
+        return dk.use_strategy_to_populate_indicators(
             strategy, corr_dataframes=correlated, base_dataframes=base, pair=pair
         )
-        frame = strategy.set_freqai_targets(frame, metadata={"pair": pair})
-        return dk.remove_special_chars_from_feature_names(frame)
 
     def _of_pair(
         self, strategy: IStrategy, border: int, pair: str, names: list[str]
     ) -> PairHistory | None:
         width = self.config["freqai"]["conv_width"]
         frame = self.frame(strategy, border, pair)
-        labels = [name for name in frame if str(name).startswith("&")]
+        labels = [str(name) for name in frame if str(name).startswith("&")]
         values = numeric_labels(frame, labels)
         features = feature_values(frame, pair, names).astype(np.float32)
         inputs = CandleInputs.of(frame, self.timeframe_seconds)
@@ -231,9 +231,8 @@ class History:
                 data_format=self._data_format,
                 candle_type=self._candle_type,
             )
-            if not candles.empty:
-                # freqtrade's files and its exchange give UTC as different time zone objects.
-                candles["date"] = pd.to_datetime(candles["date"], utc=True)
+            # freqtrade's files and its exchange give UTC as different time zone objects.
+            candles["date"] = pd.to_datetime(candles["date"], utc=True)
             self._candles[key] = candles
         return self._candles[key]
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Heights of groups of columns: a ridge regression penalises lower ones more. Much of what a
 # calendar fits is noise, and a strategy's features tell less than the candles' own summaries.
-CALENDAR_HEIGHT, FEATURE_HEIGHT = 0.5, 1.0
+CALENDAR_HEIGHT, FEATURE_HEIGHT = 1.0, 0.2
 FEATURE_LIMIT = 5.0  # scaled features beyond count as this: one wild value must not rule a label
 FEWEST_DAYS_UNSEEN = 10  # that the network has not seen; with fewer it cannot be judged
 DAY = 86_400
@@ -99,7 +99,7 @@ class PairModel:
             shares = np.where(better, taken, 0.0)
             penalties = np.where(better, ridge.penalties, penalties)
         flat = _means(labels, weights)
-        cautious = cautious_shares(labels - flat, held_out - flat, weights, ahead, errors=0.5)
+        cautious = cautious_shares(labels - flat, held_out - flat, weights, ahead, errors=0.25)
         kernel, shares = kernel * cautious, shares * cautious
         bias = flat + (bias - flat) * cautious
         held_out = flat + (held_out - flat) * cautious
@@ -136,7 +136,7 @@ class PairModel:
         labels: Numbers,
         unseen: NDArray[np.bool_],
     ) -> tuple[Numbers, Any, Numbers]:
-        """(what the network says, the regression of what it leaves over, how much of it is taken)."""
+        """(the network's prediction, the regression of what it leaves over, how much is taken)."""
         rows, ahead = np.flatnonzero(unseen), data.space.horizons
         frame = data.frame
         said = network.predict(frame, data.inputs, data.pair, scales, data.rows[rows])

@@ -7,6 +7,7 @@ regression and the network's head read them beside the calendar.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ def column_names(timeframe_seconds: int) -> list[str]:
     """Name the columns of `CandleInputs`."""
     lengths = list(LENGTHS)
     names = [f"log_{what}_{length}" for what in ("return", "range") for length in lengths]
-    names += [f"log_volume_{a}_{b}" for a, b in zip(lengths, lengths[1:], strict=False)]
+    names += [f"log_volume_{a}_{b}" for a, b in itertools.pairwise(lengths)]
     names += [f"return_{length}" for length in lengths]
     waves = [name for name, _ in _waves(timeframe_seconds)]
     return names + waves + [f"{a} {b}" for a, b in _products(waves)]
@@ -90,8 +91,7 @@ class CandleInputs:
             np.log(means[length][:, what] + LEAST_MOVE) for what in (0, 1) for length in LENGTHS
         ]
         columns += [
-            _log_ratio(means[a][:, 2], means[b][:, 2])
-            for a, b in zip(LENGTHS, LENGTHS[1:], strict=False)
+            _log_ratio(means[a][:, 2], means[b][:, 2]) for a, b in itertools.pairwise(LENGTHS)
         ]
         for length in LENGTHS:
             moved = np.full(len(close), np.nan)
@@ -116,17 +116,18 @@ class CandleInputs:
             ),
         )
 
-    def rows_of(self, numbers: NDArray[np.int64]) -> Rows:
-        """Return the row of each candle.
+    def tail(self, count: int) -> CandleInputs:
+        """Keep the last rows."""
+        start = len(self.numbers) - count
+        return CandleInputs(
+            self.numbers[start:],
+            self.valid[start:],
+            self.levels[start:],
+            self.logs[start:],
+            self.columns[start:],
+        )
 
-        :raises ValueError: one of them is not among the frame's.
-        """
-        found = np.searchsorted(self.numbers, numbers)
-        if not np.array_equal(self.numbers.take(found, mode="clip"), numbers):
-            raise ValueError("Expected rows of the frame's candles, got others.")
-        return found
-
-    def windows(self, ends: Rows, conv_width: int, level_scale: tuple[Floats, Floats]) -> Floats:
+    def windows(self, ends: Rows, conv_width: int, level_scale: Floats) -> Floats:
         """Return the channels of windows.
 
         Prices are relative to the window's last close, in units of the window's volatility (its
@@ -134,7 +135,7 @@ class CandleInputs:
         the logarithm of its ratio to the window's largest.
 
         :param ends: last row of each window, shape (windows,).
-        :param level_scale: (mean, deviation) of the levels, each of shape (5,).
+        :param level_scale: mean and deviation of the levels, shape (2, 5).
         :return: array of shape (windows, conv_width, 11): levels; open, high, low, close, body
             (close - open), volume.
         """

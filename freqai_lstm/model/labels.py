@@ -50,12 +50,11 @@ def horizons(values: Numbers) -> list[int]:
     :param values: labels of a frame that ends with the newest candle, shape (rows, labels).
     :return: a number per label; 0 for one that is never known.
     """
-    known = np.isfinite(values)
-    last = len(values) - 1 - known[::-1].argmax(axis=0)
-    return [
-        int(len(values) - 1 - row) if any_ else 0
-        for row, any_ in zip(last, known.any(0), strict=True)
-    ]
+    found = []
+    for column in values.T:
+        known = np.flatnonzero(np.isfinite(column))
+        found.append(int(len(column) - 1 - known[-1]) if len(known) else 0)
+    return found
 
 
 @dataclass(frozen=True)
@@ -231,6 +230,6 @@ def warn_of(space: LabelSpace, told: int, limited: Numbers, pair: str) -> None:
             )
         if share > 0:
             logger.warning(
-                f"{pair}: {share:.2%} of the values of {name} lie beyond {WIDEST:g} times the range "
-                "of its 5th to 95th percentile; they are learned as that limit."
+                f"{pair}: {share:.2%} of the values of {name} lie beyond {WIDEST:g} times the "
+                "range of its 5th to 95th percentile; they are learned as that limit."
             )

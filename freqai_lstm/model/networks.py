@@ -63,10 +63,13 @@ class SharedNetworks:
         :raises ChangedSettings: the saved network was made with something else.
         """
         if border not in self._known:
-            self._known[border] = None
-            self._known[border] = self._read(border, strategy, pairs) or self._train(
-                border, strategy, pairs, features, pair
-            )
+            network = self._read(
+                border, strategy, pairs
+            )  # where it does not fit, it raises each time
+            if network is None:
+                self._known[border] = None
+                network = self._train(border, strategy, pairs, features, pair)
+            self._known[border] = network
             self.history.forget()
         return self._known[border]
 
@@ -163,7 +166,7 @@ class SharedNetworks:
         )
         first = histories[0]
         frame = self.history.frame(strategy, border, first.pair)
-        columns = [name for name in frame if "%" in str(name) or str(name).startswith("&")]
+        columns = [str(name) for name in frame if "%" in str(name) or str(name).startswith("&")]
         note = record(self.settings, frame, columns) | {"pair": first.pair}
         try:
             write_network(network_path(self.folder, border), network, model, note)

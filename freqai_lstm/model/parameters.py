@@ -33,7 +33,7 @@ class LSTMParameters(BaseModel):
     num_lstm_layers: int = Field(1, ge=1, le=16)
     units: int = Field(32, ge=1, le=4096)
     dropout_rate: float = Field(0.2, ge=0, lt=1)
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(12, ge=1)
     batch_size: int = Field(256, ge=1)
     learning_rate: float = Field(5e-3, gt=0, le=1)
     weight_decay: float = Field(0.3, ge=0, le=100)
@@ -86,7 +86,7 @@ def read_parameters(given: Mapping[str, Any]) -> LSTMParameters:
         raise OperationalException(
             "\n".join(
                 dict.fromkeys(
-                    _explain(error["loc"][0], given.get(error["loc"][0], error["input"]))
+                    _explain(error["loc"][0], given.get(str(error["loc"][0]), error["input"]))
                     for error in invalid.errors()
                 )
             )

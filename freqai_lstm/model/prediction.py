@@ -84,7 +84,7 @@ def predict_candles(
     )
     dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
     whole = frame if past is None else with_past(frame, past, memory(conv_width))
-    inputs = _of_frame(CandleInputs.of(whole, timeframe_seconds), len(frame))
+    inputs = CandleInputs.of(whole, timeframe_seconds).tail(len(frame))
     valid &= inputs.valid & (np.asarray(inliers) == 1)
     ends = window_ends(inputs.numbers, valid, conv_width)
     ends = ends[ends >= offset]
@@ -137,10 +137,3 @@ def with_past(frame: DataFrame, past: DataFrame, length: int) -> DataFrame:
     dates = past["date"]
     first, last = pd.to_datetime(frame["date"].iloc[[0, -1]], utc=True)
     return past.iloc[max(0, dates.searchsorted(first) - length) : dates.searchsorted(last) + 1]
-
-
-def _of_frame(inputs: CandleInputs, count: int) -> CandleInputs:
-    """Keep the inputs of the last candles."""
-    start = len(inputs.numbers) - count
-    arrays = (inputs.numbers, inputs.valid, inputs.levels, inputs.logs, inputs.columns)
-    return CandleInputs(*(values[start:] for values in arrays))

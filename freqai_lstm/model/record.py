@@ -106,9 +106,8 @@ def changes(then: Mapping[str, Any], settings: Mapping[str, Any], frame: pd.Data
         was = np.array([np.nan if value is None else value for value in values], dtype=float)[rows]
         now = frame[column].to_numpy(dtype=float)[same]
         comparable = np.isfinite(was) & np.isfinite(now)
-        if column.startswith("&"):
-            pass  # labels of the newest candles become known later
-        elif (np.isfinite(was) != np.isfinite(now)).mean() > 0.5:
+        # Labels of the newest candles become known later.
+        if column[0] != "&" and (np.isfinite(was) != np.isfinite(now)).mean() > 0.5:
             found.append(f"{column} is missing where it was there, or the other way round")
             continue
         if not comparable.any():

@@ -46,7 +46,7 @@ class PairScales:
 
     @classmethod
     def fit(
-        cls, inputs: CandleInputs, features: Numbers, rows: Rows, labels: LabelSpace
+        cls, inputs: CandleInputs, features: Numbers | Floats, rows: Rows, labels: LabelSpace
     ) -> PairScales:
         """Measure a pair on some rows of its candles.
 
@@ -61,7 +61,7 @@ class PairScales:
         )
         return cls(_mean_deviation(inputs.levels[rows]), columns, scaled.astype(np.float32), labels)
 
-    def read(self, inputs: CandleInputs, features: Numbers) -> tuple[Floats, Floats]:
+    def read(self, inputs: CandleInputs, features: Numbers | Floats) -> tuple[Floats, Floats]:
         """Return (columns, features) of all rows as the network reads them."""
         columns = np.clip((inputs.columns - self.columns[0]) / self.columns[1], -5, 5)
         scaled = (np.nan_to_num(features) - self.features[0]) / self.features[1]
@@ -131,7 +131,7 @@ def assemble(
     :param columns: of all rows, scaled, as `features`.
     :return: arrays of shape (windows, conv_width, channels) and (windows, columns + features).
     """
-    windows = inputs.windows(ends, conv_width, (levels[0], levels[1]))
+    windows = inputs.windows(ends, conv_width, levels)
     if in_windows and features.shape[1]:
         rows = ends[:, None] + np.arange(1 - conv_width, 1)
         windows = np.concatenate([windows, features[rows]], axis=2)

@@ -362,9 +362,9 @@ class LSTMRegressor(BaseRegressionModel):
         if time() - self._refused.get(pair, 0) >= HOUR:
             self._refused[pair] = time()
             line = (
-                f"{pair}: its saved model was made with something else ({'; '.join(found[:3])}). It "
-                "is not used, and not replaced: choose a new freqai.identifier, or take the change "
-                "back."
+                f"{pair}: its saved model was made with something else "
+                f"({'; '.join(found[:3])}). It is not used, and not replaced: choose a new "
+                "freqai.identifier, or take the change back."
             )
             logger.error(line)
             if self.data_provider is not None:
