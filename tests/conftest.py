@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +14,6 @@ import pytest
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from pandas import DataFrame
 
-from freqai_lstm.model.parameters import LSTMParameters
-from freqai_lstm.model.pool import NetworkPool
 from freqai_lstm.plugins import MODEL_FILE, load_plugin
 
 
@@ -47,7 +45,7 @@ def make_config(
     split: dict[str, Any] | None = None,
     **freqai: Any,
 ) -> dict[str, Any]:
-    """Make a freqtrade configuration for FreqAI, small enough to train in a second or two.
+    """Make a freqtrade configuration for FreqAI, without a shared network: `history_days` is 0.
 
     :param folder: the user's folder.
     :param training: updates `model_training_parameters`.
@@ -55,9 +53,7 @@ def make_config(
     :param split: updates `data_split_parameters`.
     :param freqai: anything else of the `freqai` block.
     """
-    small: dict[str, Any] = {"units": 8, "num_lstm_layers": 2, "epochs": 3, "batch_size": 32}
-    # Four features and a hundred steps: too little to learn from what dropout leaves.
-    small |= {"learning_rate": 0.002, "dropout_rate": 0.1, "input_dropout_rate": 0.0}
+    small: dict[str, Any] = {"units": 8, "epochs": 3, "history_days": 0}
     return {
         "user_data_dir": folder,
         "datadir": folder / "data",
@@ -127,12 +123,6 @@ def make_kitchen(
     return dk
 
 
-@cache
-def pool_of(parameters: LSTMParameters) -> NetworkPool:
-    """Give the networks of some parameters; all tests share them, since building takes seconds."""
-    return NetworkPool(parameters)
-
-
 @pytest.fixture
 def freqai_config(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """`make_config` in the test's own folder."""
@@ -160,7 +150,6 @@ def regressor(lstm: ModuleType, freqai_config: Callable[..., dict]) -> Callable[
 
     def make(**config: Any) -> Any:
         freqai = lstm.LSTMRegressor(config=freqai_config(**config))
-        freqai.pool = freqai.dd.pool = pool_of(freqai.parameters)
         freqai.live = False
         freqai.dd.set_pair_dict_info({"pair": PAIR})
         return freqai

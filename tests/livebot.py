@@ -15,8 +15,7 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy import IStrategy
 from pandas import DataFrame
 
-from freqai_lstm.model.pairs import PairFrames
-from freqai_lstm.model.storage import TrainedLSTM
+from freqai_lstm.model.hybrid import PairModel
 
 
 FIRST, SECOND = 1709251200, 1709337600  # 2024-03-01 and 2024-03-02
@@ -71,7 +70,11 @@ class LiveBot:
     """LSTMRegressor as a bot has it, with a strategy and 600 candles of each pair in memory."""
 
     def __init__(
-        self, lstm: ModuleType, config: dict[str, Any], pairs: tuple[str, ...] = (PAIR,)
+        self,
+        lstm: ModuleType,
+        config: dict[str, Any],
+        pairs: tuple[str, ...] = (PAIR,),
+        strategy: type[IStrategy] = Momentum,
     ) -> None:
         self.config = config | {
             "runmode": RunMode.DRY_RUN,
@@ -82,7 +85,7 @@ class LiveBot:
         self.freqai = lstm.LSTMRegressor(config=self.config)
         self.dd = self.freqai.dd
         self.freqai.live = True
-        self.strategy = Momentum(self.config)
+        self.strategy = self.freqai.strategy = strategy(self.config)
         self.whitelist: list[str] = []
         self.strategy.dp = SimpleNamespace(
             runmode=RunMode.DRY_RUN, current_whitelist=lambda: self.whitelist
@@ -90,8 +93,6 @@ class LiveBot:
         self.dd.historic_data = {}
         for pair in pairs:
             self.join(pair)
-        if len(pairs) > 1:  # as `start` does
-            self.freqai._frames = PairFrames(self.config, self.strategy)
 
     def join(self, pair: str, rows: int = 600) -> None:
         """Let a pair with so many candles join the whitelist."""
@@ -99,7 +100,7 @@ class LiveBot:
         self.dd.set_pair_dict_info({"pair": pair})
         self.dd.historic_data[pair] = {"1h": candles(rows, seed=len(self.whitelist))}
 
-    def train(self, stamp: int, pair: str = PAIR) -> TrainedLSTM:
+    def train(self, stamp: int, pair: str = PAIR) -> PairModel:
         """Train a pair on the candles up to `stamp`, as the scanning thread does."""
         dk = FreqaiDataKitchen(self.config, True, pair)
         dk.set_paths(pair, stamp)

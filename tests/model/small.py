@@ -1,107 +1,64 @@
-"""Small networks, training sets and trainings, for tests of the model without FreqAI."""
+"""Four months of generated candles on disk, and what the shared network learns from them."""
 
-from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import pool_of
-from datasieve.pipeline import Pipeline
-from datasieve.transforms import SKLearnWrapper
+from conftest import PAIR, make_config
+from freqtrade.enums import CandleType
+from livebot import Momentum
 from pandas import DataFrame
-from sklearn.preprocessing import FunctionTransformer
 
-from freqai_lstm.model.assembly import assemble
-from freqai_lstm.model.compiled import CompiledNetwork
+from freqai_lstm.market import generate_market
+from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.parameters import read_parameters
-from freqai_lstm.model.part import Part
-from freqai_lstm.model.pooling import LearnedNetwork
-from freqai_lstm.model.storage import TrainedLSTM
-from freqai_lstm.model.training import Training
-from freqai_lstm.model.windows import Floats, Inputs, TrainingSet, split_windows
+from freqai_lstm.model.record import settings_of
 
 
-WIDTH, FEATURES, LABELS = 4, 4, 2
+HOUR, DAY = 3600, 86_400
+PAIRS = (PAIR, "ETH/USDT:USDT")
+FEATURES = ["%-return-period_10__1h", "%-hour"]  # as the network names them
+BEGIN, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
+STOP = int(END.timestamp())  # of the last training window
+WINDOW = (STOP - 20 * DAY, STOP)
+# Enough for a network that has a share in predictions, in some seconds.
+LEARNS = {"epochs": 6, "learning_rate": 0.02, "batch_size": 64, "dropout_rate": 0.0}
 
 
-def small_network(**given: Any) -> CompiledNetwork:
-    """The network of some parameters for windows of (WIDTH, FEATURES) and LABELS labels."""
-    small: dict[str, Any] = {"units": 8, "num_lstm_layers": 1, "epochs": 3, "batch_size": 32}
-    # Four features and some hundred steps: too little to learn under strong dropout.
-    small |= {"dropout_rate": 0.1, "input_dropout_rate": 0.0}
-    return pool_of(read_parameters(small | given)).network(WIDTH, FEATURES, LABELS)
+class Ranges(Momentum):
+    """One label that lies six candles ahead, and two that the newest window tells."""
+
+    def set_freqai_targets(self, dataframe: DataFrame, metadata: dict, **kwargs: Any) -> DataFrame:
+        high, low = dataframe["high"].rolling(6).max(), dataframe["low"].rolling(6).min()
+        dataframe["&-range"] = np.log(high / low).shift(-6)
+        dataframe["&-since"] = dataframe["high"].rolling(5).apply(np.argmax, raw=True)
+        busiest = dataframe["volume"].rolling(4).apply(np.argmax, raw=True)
+        dataframe["&-busy"] = (busiest >= 2).where(busiest.notna()).astype(float)
+        return dataframe
 
 
-def candle_matrix(rows: int, seed: int = 1) -> np.ndarray:
-    """Log prices of a seeded random walk and volumes, as `candle_rows` gives them: (rows, 5)."""
-    rng = np.random.default_rng(seed)
-    close = np.cumsum(rng.normal(0, 0.01, rows))
-    spread = rng.uniform(0, 0.01, (rows, 3)) * [0, 1, -1]
-    prices = np.column_stack([close[:, None] + spread, close])
-    return np.column_stack([prices, rng.uniform(1, 2, rows)]).astype(np.float32)
+def history_config(folder: Path, pairs: tuple[str, ...] = PAIRS, **config: Any) -> dict[str, Any]:
+    """Make the configuration of a network, and the candles that it learns from; see `make_config`.
 
-
-def small_set(
-    rows: int = 300,
-    validated: int = 60,
-    noise: float = 0.0,
-    seed: int = 1,
-    sign: int = 1,
-    horizon: int = 0,
-) -> TrainingSet:
-    """Make a training set whose labels the last three rows decide, blurred by `noise`.
-
-    :param validated: how many of the newest rows are validation rows.
+    :param pairs: with candles; the whitelist.
     """
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, FEATURES)).astype(np.float32)
-    past = DataFrame(x).rolling(3, min_periods=1).mean().to_numpy()
-    labels = sign * np.stack([past[:, 0] - past[:, 1], past[:, 2]], axis=1)
-    labels = labels / labels.std(axis=0) + noise * rng.normal(size=labels.shape)
-    candles, newest = np.arange(rows), np.arange(rows) >= rows - validated
-    every = np.ones(rows, dtype=bool)
-    train_ends, validation_ends = split_windows(candles, every, newest, WIDTH, horizon)
-    return TrainingSet(
-        inputs=Inputs(x, candle_matrix(rows, seed)),
-        labels=labels.astype(np.float32),
-        weights=np.ones(rows, dtype=np.float32),
-        label_scales=np.ones(rows),
-        candles=candles,
-        train_ends=train_ends,
-        validation_ends=validation_ends,
-        horizon=horizon,
-    )
+    training = {"history_days": 1000, "units": 8, **LEARNS, **config.pop("training", {})}
+    made = make_config(folder, training=training, **config)
+    made["exchange"]["pair_whitelist"] = list(pairs)
+    (folder / "config.json").write_text("{}")  # FreqAI copies it to the models
+    if not made["datadir"].exists():
+        generate_market(made["datadir"], pairs, start=BEGIN, end=END, timeframes=["1h"])
+    return made | {"trading_mode": "futures", "candle_type_def": CandleType.FUTURES}
 
 
-def loss_of(network: CompiledNetwork) -> Callable[[Floats, Floats], Floats]:
-    """The loss of each row that the network's parameters name."""
-    return pool_of(network.parameters).loss
+def networks_of(config: dict[str, Any]) -> SharedNetworks:
+    """The shared networks of a process."""
+    parameters = read_parameters(config["freqai"]["model_training_parameters"])
+    folder = config["user_data_dir"] / "models" / config["freqai"]["identifier"]
+    return SharedNetworks(config, parameters, HOUR, folder, settings_of(config, parameters))
 
 
-def part_of(network: CompiledNetwork, data: TrainingSet, pair: str = "A/B") -> Part:
-    """A training set with its ridge regression, as one pair brings it to a training."""
-    return Part.fit(pair, data, range(data.inputs.features.shape[1]), loss_of(network))
-
-
-def train_small(
-    network: CompiledNetwork,
-    data: TrainingSet,
-    start_from: Floats | None = None,
-    on_epoch: Callable[[dict[str, float], int], None] = lambda scalars, epoch: None,
-) -> TrainedLSTM:
-    """Train on one pair and join network and ridge regression, as the plugin does."""
-    part = part_of(network, data)
-    names = [f"%-x{column}" for column in range(len(part.columns))]
-    if part.exact:
-        learned = LearnedNetwork.untrained(network, names)
-    else:
-        training = Training(network, [part], name="A/B", on_epoch=on_epoch)
-        weights, report = training.run(start_from)
-        learned = LearnedNetwork(network, weights, names, report)
-    return assemble(part, names, names, learned, as_they_are(data))
-
-
-def as_they_are(data: TrainingSet) -> Pipeline:
-    """A label pipeline that changes nothing."""
-    pipeline = Pipeline([("same", SKLearnWrapper(FunctionTransformer()))], fitparams={})
-    pipeline.fit_transform(DataFrame(data.labels))
-    return pipeline
+def features_of(pair: str) -> list[str]:
+    """The names that FreqAI gives a pair's features."""
+    return [f"%-return-period_10_{pair.replace(':', '')}_1h", "%-hour"]

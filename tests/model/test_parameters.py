@@ -12,7 +12,13 @@ from freqtrade.exceptions import OperationalException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freqai_lstm.model.parameters import KEY, LSTMParameters, check_freqai, read_parameters
+from freqai_lstm.model.parameters import (
+    KEY,
+    REMOVED,
+    LSTMParameters,
+    check_freqai,
+    read_parameters,
+)
 
 
 NAMES = list(LSTMParameters.model_fields)
@@ -44,7 +50,7 @@ def test_defaults() -> None:
 
 def test_only_what_is_given_changes() -> None:
     """Given parameters replace their defaults and leave the others as they were."""
-    given_parameters = {"units": 7, "optimizer": "sgd", "dropout_rate": 0}
+    given_parameters = {"units": 7, "history_pairs": ["SOL/USDT"], "dropout_rate": 0}
     kept = read_parameters(given_parameters).model_dump()
     assert kept == LSTMParameters().model_dump() | given_parameters
 
@@ -95,6 +101,22 @@ def test_renamed_parameter_names_the_new_one() -> None:
     assert "'label_scale_feature'" in message
 
 
+@pytest.mark.parametrize("name", REMOVED)
+def test_removed_parameter_is_warned_of(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A parameter of an earlier release costs one line that says what became of it."""
+    parameters = read_parameters({name: "whatever it was", "units": 7})
+    assert parameters == LSTMParameters(units=7)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    for part in (f"{KEY}.{name} is not used any more", REMOVED[name], "Remove it"):
+        assert part in line
+
+
+@pytest.mark.parametrize("pairs", ["all", [], ["BTC/USDT:USDT", "ETH/USDT:USDT"]])
+def test_history_pairs(pairs: Any) -> None:
+    """Names, or all that lie on disk."""
+    assert read_parameters({"history_pairs": pairs}).history_pairs == pairs
+
+
 @pytest.mark.parametrize(
     ("name", "owner"),
     [
@@ -137,14 +159,13 @@ def test_parameters_of_other_models_are_recognised(name: str, owner: str) -> Non
         ("learning_rate", "0.1", "above 0 to 1"),
         ("learning_rate", float("nan"), "above 0 to 1"),
         ("clip_norm", float("inf"), "above 0 to 1000000"),
-        ("lr_factor", 1.0, "above 0 and below 1"),
-        ("min_learning_rate", -1e-9, "0 to 1"),
+        ("history_days", -1, "a whole number from 0"),
+        ("network_days", 0, "a whole number from 1"),
+        ("history_pairs", "some", "a list of pairs, or 'all'"),
+        ("history_pairs", [1], "a list of pairs, or 'all'"),
         ("weight_decay", 101, "0 to 100"),
         ("label_scale_feature", 1, "name of a feature"),
-        ("loss", "rmse", "'mse', 'mae', 'huber', 'log_cosh'"),
-        ("loss", 1, "'mse', 'mae', 'huber', 'log_cosh'"),
         ("device", "tpu", "'auto', 'cpu', 'gpu'"),
-        ("optimizer", ["adam"], "'adamw', 'adam', 'nadam', 'rmsprop', 'sgd'"),
     ],
 )
 def test_impossible_value(name: str, value: Any, allowed: str) -> None:
@@ -162,9 +183,10 @@ json_values = st.one_of(
     st.integers(0, 64),
     st.floats(),
     st.floats(0, 1),
-    st.sampled_from(["adam", "sgd", "mse", "huber", "cpu", "gpu", "auto", ""]),
+    st.sampled_from(["all", "cpu", "gpu", "auto", ""]),
     st.text(max_size=5),
     st.lists(st.integers(), max_size=2),
+    st.lists(st.sampled_from(["BTC/USDT", "ETH/USDT"]), max_size=2),
     st.dictionaries(st.text(max_size=2), st.integers(), max_size=1),
 )
 
@@ -327,5 +349,5 @@ def test_good_configuration(lstm: ModuleType, freqai_config: Callable[..., dict[
     """A good configuration is taken over, and only what is missing comes from the defaults."""
     model = lstm.LSTMRegressor(config=freqai_config(training={"seed": 5}))
     assert (model.parameters.seed, model.parameters.units) == (5, 8)
-    assert model.parameters.optimizer == LSTMParameters().optimizer
+    assert model.parameters.network_days == LSTMParameters().network_days
     assert model.CONV_WIDTH == 6

@@ -1,29 +1,18 @@
-"""Scales: of features that are mostly zero, of labels, of labels that lie ahead."""
+"""Scales of features, those that are mostly zero too, and the steps of the pipeline."""
 
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from freqtrade.exceptions import OperationalException
 from pandas import DataFrame
 from sklearn.preprocessing import RobustScaler
 
-from freqai_lstm.model.parameters import LABEL_SCALE
-from freqai_lstm.model.scaling import (
-    LabelScale,
-    SparseRobustScaler,
-    feature_pipeline,
-    label_pipeline,
-)
+from freqai_lstm.model.scaling import SparseRobustScaler, feature_pipeline
 
 
 def usual_scaler() -> RobustScaler:
     """FreqAI's kind of scaler with the percentiles of ours."""
     return RobustScaler(quantile_range=(5, 95))
-
-
-# --- features ---
 
 
 @pytest.mark.parametrize("zeros", [0.5, 0.88, 0.9, 0.97, 0.995])
@@ -101,54 +90,3 @@ def test_pipelines_share_no_steps() -> None:
     np.testing.assert_allclose(
         first.transform(frame.copy())[0], second.transform(frame * 10)[0], rtol=1e-12
     )
-
-
-# --- labels ---
-
-
-def test_label_zero_stays_zero() -> None:
-    """Labels are divided by their deviation; a label that is mostly zero keeps its zeros."""
-    labels = DataFrame({"&-a": [0.0] * 95 + [5, 7, -9, 3, 1]})
-    pipeline = label_pipeline()
-    scaled, _, _ = pipeline.fit_transform(labels.copy())
-    np.testing.assert_allclose(scaled["&-a"], labels["&-a"] / labels["&-a"].std(ddof=0))
-    np.testing.assert_allclose(pipeline.inverse_transform(scaled)[0], labels)
-
-
-def test_scale_is_kept_within_what_was_seen() -> None:
-    """From the 1st to the 80th percentile of the training rows, whatever the sign."""
-    features = DataFrame({LABEL_SCALE: np.tile([-1.0, 1.0], 50) * np.arange(100)})
-    scale = LabelScale.fit(LABEL_SCALE, features, 1)
-    assert scale is not None
-    assert (scale.lowest, scale.highest) == pytest.approx((0.99, 79.2))
-    assert scale.of([-1e9, -5, 0, 3, np.inf]).tolist() == pytest.approx([79.2, 5, 0.99, 3, 79.2])
-    half = LabelScale.fit(LABEL_SCALE, DataFrame({LABEL_SCALE: np.arange(100) // 50}), 1)
-    assert half is not None
-    assert half.lowest == pytest.approx(0.001), "a thousandth of the highest, not zero"
-
-
-@pytest.mark.parametrize(("name", "horizon"), [(LABEL_SCALE, 0), ("", 1), (LABEL_SCALE, 1)])
-def test_labels_learned_as_they_are(name: str, horizon: int) -> None:
-    """Labels of the same candle, an empty name, or a strategy without the default feature."""
-    features = DataFrame({"%-x": np.ones(5)})
-    if horizon == 0:
-        features[LABEL_SCALE] = 1.0
-    assert LabelScale.fit(name, features, horizon) is None
-
-
-def test_scale_that_is_mostly_zero() -> None:
-    """It is refused by its name: labels cannot be divided by it."""
-    zeros = DataFrame({LABEL_SCALE: np.arange(100) % 10 == 0}).astype(float)
-    with pytest.raises(OperationalException) as caught:
-        LabelScale.fit(LABEL_SCALE, zeros, 1)
-    for part in ("model_training_parameters.label_scale_feature", f"'{LABEL_SCALE}'", "zero", "''"):
-        assert part in str(caught.value)
-
-
-def test_scale_feature_that_is_missing() -> None:
-    """A name given in the configuration must be a feature; near ones are offered."""
-    features = pd.DataFrame({LABEL_SCALE: [1.0], "%-other": [1.0]})
-    with pytest.raises(OperationalException) as caught:
-        LabelScale.fit("%-lable_scale", features, 1)
-    for part in ("label_scale_feature", "'%-lable_scale'", f"Did you mean '{LABEL_SCALE}'", "''"):
-        assert part in str(caught.value)

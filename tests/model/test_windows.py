@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freqai_lstm.model.windows import candle_numbers, split_windows, window_ends
+from freqai_lstm.model.windows import candle_numbers, window_ends
 
 
 HOUR = 3600
@@ -40,7 +40,7 @@ def test_window_ends(steps: list[int], width: int, data: st.DataObject) -> None:
     ends = window_ends(candles, valid, width)
     expected = [r for r in range(len(candles)) if complete(candles, valid, width, r)]
     assert ends.tolist() == expected
-    assert ends.dtype == np.int32
+    assert ends.dtype == np.int64
 
 
 def test_rows_out_of_order() -> None:
@@ -60,52 +60,6 @@ def test_fewer_rows_than_conv_width(rows: int) -> None:
 def test_exactly_conv_width_rows() -> None:
     """A live call brings exactly one window, and it ends at the last row."""
     assert window_ends(np.arange(4), np.ones(4, dtype=bool), 4).tolist() == [3]
-
-
-@thorough
-@given(
-    steps=steps,
-    width=widths,
-    horizon=st.integers(0, 6),
-    share=st.floats(0, 1),
-    later=st.booleans(),
-    data=st.data(),
-)
-def test_split_windows(
-    steps: list[int], width: int, horizon: int, share: float, later: bool, data: st.DataObject
-) -> None:
-    """No label of the earlier part reaches a candle of the later one, and nothing else is lost.
-
-    The validation block may also come first (`reverse_train_test_order`).
-    """
-    candles = np.cumsum(np.array([100, *steps], dtype=np.int64))
-    cut = round(share * len(candles))
-    in_later = np.arange(len(candles)) >= cut
-    is_validation = in_later if later else ~in_later
-    valid = np.array(data.draw(st.lists(mostly, min_size=len(candles), max_size=len(candles))))
-    train, validation = split_windows(candles, valid, is_validation, width, horizon)
-
-    every = [r for r in range(len(candles)) if complete(candles, valid, width, r)]
-    boundary = candles[in_later].min() if in_later.any() else np.inf
-    kept = [r for r in every if in_later[r] or candles[r] + horizon < boundary]
-    assert train.tolist() == [r for r in kept if not is_validation[r]]
-    assert validation.tolist() == [r for r in kept if is_validation[r]]
-
-
-def test_purge_is_the_horizon() -> None:
-    """Without gaps exactly `label_period_candles` windows are purged, just before validation."""
-    every, is_validation = np.ones(20, dtype=bool), np.arange(20) >= 15
-    for horizon in (0, 1, 4):
-        train, validation = split_windows(np.arange(20), every, is_validation, 3, horizon)
-        assert train.tolist() == list(range(2, 15 - horizon))
-        assert validation.tolist() == [15, 16, 17, 18, 19]
-
-
-def test_first_validation_windows_reach_back() -> None:
-    """Validation starts at its first row: the history of that window are training rows."""
-    candles, every = np.arange(10), np.ones(10, dtype=bool)
-    _, validation = split_windows(candles, every, candles >= 8, 5, 3)
-    assert validation.tolist() == [8, 9]
 
 
 @thorough

@@ -1,0 +1,333 @@
+"""What the shared network learns from: up to a border in time, from all pairs, and no further."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import PAIR
+from freqtrade.data.history import get_datahandler
+from freqtrade.exceptions import OperationalException
+from pandas import DataFrame
+from small import (
+    BEGIN,
+    DAY,
+    FEATURES,
+    HOUR,
+    PAIRS,
+    STOP,
+    WINDOW,
+    Ranges,
+    features_of,
+    history_config,
+    networks_of,
+)
+
+from freqai_lstm.market import generate_market
+from freqai_lstm.model.history import TrainingData, joined, read_features
+from freqai_lstm.model.networks import SharedNetworks
+from freqai_lstm.model.record import ChangedSettings
+from freqai_lstm.model.shared_network import SharedNetwork
+
+
+THREE = (*PAIRS, "SOL/USDT:USDT")
+QUICK = {"epochs": 1, "units": 4}
+Trained = tuple[SharedNetworks, SharedNetwork]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder with candles of three pairs, of which two are in the whitelist."""
+    folder = tmp_path_factory.mktemp("history")
+    history_config(folder, THREE)
+    return folder
+
+
+def train(folder: Path, pairs: tuple[str, ...] = PAIRS, pair: str = PAIR, **config: Any) -> Trained:
+    """The network that serves the last window of a folder's candles."""
+    made = history_config(folder, pairs, **{"training": QUICK, **config})
+    networks = networks_of(made)
+    border = networks.border(*WINDOW, list(pairs))
+    assert border is not None
+    network = networks.get(border, Ranges(made), list(pairs), features_of(pair), pair)
+    assert network is not None
+    return networks, network
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Trained:
+    """A network that the tests compare others with."""
+    return train(folder, identifier="first")
+
+
+def copied(folder: Path, target: Path, change: Callable[[DataFrame], DataFrame]) -> Path:
+    """Copy the candles of a folder, each pair's changed."""
+    store = history_config(folder, THREE)
+    for pair in THREE:
+        handler = get_datahandler(store["datadir"], "feather")
+        candles = handler.ohlcv_load(pair, "1h", store["candle_type_def"], fill_missing=False)
+        (target / "data" / "futures").mkdir(parents=True, exist_ok=True)
+        written = get_datahandler(target / "data", "feather")
+        written.ohlcv_store(pair, "1h", change(candles), store["candle_type_def"])
+    return target
+
+
+def weights(network: SharedNetwork) -> np.ndarray:
+    """All weights in one vector."""
+    return np.concatenate([values.ravel() for values in network.forward.weights.values()])
+
+
+def test_no_candle_after_the_border_reaches_the_network(
+    trained: Trained, folder: Path, tmp_path: Path
+) -> None:
+    """With every candle from the border on changed its weights are the same, bit for bit.
+
+    With the last candle before the border changed they are not.
+    """
+    border = trained[1].border
+
+    def moved(since: int) -> Callable[[DataFrame], DataFrame]:
+        def change(candles: DataFrame) -> DataFrame:
+            rows = candles["date"] >= pd.Timestamp(since, unit="s", tz="UTC")
+            factor = np.random.default_rng(1).uniform(0.5, 2, rows.sum())
+            columns = ["open", "high", "low", "close", "volume"]
+            candles.loc[rows, columns] = candles.loc[rows, columns].mul(factor, axis=0)
+            return candles
+
+        return change
+
+    after = train(copied(folder, tmp_path / "after", moved(border)))[1]
+    before = train(copied(folder, tmp_path / "before", moved(border - HOUR)))[1]
+    assert after.border == before.border == border
+    np.testing.assert_array_equal(weights(after), weights(trained[1]))
+    assert not np.array_equal(weights(before), weights(trained[1]))
+
+
+def test_order_of_pairs_does_not_matter(trained: Trained, folder: Path) -> None:
+    """Another order of the whitelist, and another pair that asks first, train the same network."""
+    other = train(folder, (PAIRS[1], PAIRS[0]), PAIRS[1], identifier="order")[1]
+    np.testing.assert_array_equal(weights(other), weights(trained[1]))
+    assert other.teachers == trained[1].teachers == sorted(PAIRS)
+    assert other.features == FEATURES, "without a pair's own name"
+
+
+def test_borders_lie_on_a_grid(tmp_path: Path) -> None:
+    """With years of candles a border is a multiple of `network_days`, before the training window.
+
+    It is a function of the window alone: a backtest's range does not matter.
+    """
+    config = history_config(tmp_path, training={"network_days": 30})
+    generate_market(
+        config["datadir"], PAIRS, start=BEGIN.replace(year=2022), end=BEGIN, timeframes=["1h"]
+    )
+    networks, day = networks_of(config), int(BEGIN.timestamp())
+    found = []
+    for start in range(day - 300 * DAY, day - 20 * DAY, 7 * DAY):
+        border = networks.border(start, start + 20 * DAY, list(PAIRS))
+        assert border is not None
+        assert border % (30 * DAY) == 0
+        assert start - 30 * DAY < border <= start
+        found.append(border)
+    assert len(set(found)) == 10, "one network serves the windows of thirty days"
+
+
+@pytest.mark.parametrize("days", [20, 60, 110])
+def test_little_history_is_shared_out(folder: Path, days: int) -> None:
+    """The network learns from at most 60 % of the candles, and from all before the window."""
+    networks = networks_of(history_config(folder))
+    border = networks.border(STOP - days * DAY, STOP, list(PAIRS))
+    first = int(BEGIN.timestamp())
+    newest = max(STOP - days * DAY, first + 0.6 * (STOP - first))
+    assert border is not None
+    assert 0.7 * (newest - first) < border - first <= newest - first
+
+
+def test_no_history_at_all(folder: Path, tmp_path: Path) -> None:
+    """With `history_days` 0, without candles, and before the first one there is no border."""
+    off = networks_of(history_config(folder, training={"history_days": 0}))
+    assert off.border(*WINDOW, list(PAIRS)) is None
+    assert networks_of(history_config(folder)).border(*WINDOW, ["X/USDT:USDT"]) is None
+    first = int(BEGIN.timestamp())
+    assert networks_of(history_config(folder)).border(first - DAY, first, list(PAIRS)) is None
+
+
+def test_too_little_history_is_said_once(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Below 2,000 windows there is no network, and one line says what to download."""
+    caplog.set_level("INFO")
+    config = history_config(folder, PAIRS[:1], identifier="few", training={"history_days": 60})
+    networks = networks_of(config)
+    border = networks.border(*WINDOW, [PAIR])
+    for _ in range(3):
+        assert networks.get(border, Ranges(config), [PAIR], features_of(PAIR), PAIR) is None
+    (line,) = [r.getMessage() for r in caplog.records if "No shared network" in r.getMessage()]
+    for part in ("1425 windows", "2000", "download-data", "--prepend"):
+        assert part in line
+    assert networks.ready(border), "known not to be possible"
+
+
+def test_the_missing_days_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the folder holds less than asked, one line names the days and the command."""
+    caplog.set_level("INFO")
+    config = history_config(folder)
+    networks = networks_of(config)
+    for _ in range(2):
+        networks.history.of_pairs(Ranges(config), STOP, list(PAIRS), FEATURES)
+    (line,) = [r.getMessage() for r in caplog.records if "history_days asks" in r.getMessage()]
+    for part in ("121 days before 2024-05-01", "1000", "download-data", "20210805-20240101", "1h"):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("further", "teachers"),
+    [([], PAIRS), (["SOL/USDT:USDT"], THREE), ("all", THREE), (["X/USDT:USDT"], PAIRS)],
+)
+def test_further_pairs_teach(folder: Path, further: list[str], teachers: tuple[str, ...]) -> None:
+    """`history_pairs` adds pairs that only teach; one without candles teaches nothing."""
+    config = history_config(folder, training={"history_pairs": further})
+    networks = networks_of(config)
+    found = networks.history.of_pairs(Ranges(config), STOP, list(PAIRS), FEATURES)
+    assert [history.pair for history in found] == sorted(teachers)
+
+
+def test_strategy_that_fails_on_one_pair(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it raises, the others teach, and the log holds the reason."""
+
+    class Fails(Ranges):
+        def set_freqai_targets(
+            self, dataframe: DataFrame, metadata: dict, **_: object
+        ) -> DataFrame:
+            if metadata["pair"] == PAIR:
+                raise ZeroDivisionError("odd pair")
+            return super().set_freqai_targets(dataframe, metadata)
+
+    config = history_config(folder)
+    found = networks_of(config).history.of_pairs(Fails(config), STOP, list(PAIRS), FEATURES)
+    assert [history.pair for history in found] == [PAIRS[1]]
+    assert "odd pair" in caplog.text
+
+
+def test_labels_made_of_features(folder: Path) -> None:
+    """A label that needs a column of `feature_engineering_*` finds it, and horizons are its own."""
+
+    class FromFeature(Ranges):
+        def set_freqai_targets(
+            self, dataframe: DataFrame, metadata: dict, **_: object
+        ) -> DataFrame:
+            dataframe["&-later"] = dataframe["%-hour"].shift(-3)
+            return super().set_freqai_targets(dataframe, metadata)
+
+    config = history_config(folder)
+    history = networks_of(config).history.of_pairs(FromFeature(config), STOP, [PAIR], FEATURES)[0]
+    assert history.scales.labels.names == ["&-later", "&-range", "&-since", "&-busy"]
+    assert history.scales.labels.horizons == [3, 6, 0, 0]
+
+
+def histories_joined(folder: Path, test_size: float, stride: int = 1) -> TrainingData:
+    """The data of two pairs, of which one begins forty days later."""
+    config = history_config(folder)
+    history = networks_of(config).history
+    found = history.of_pairs(Ranges(config), STOP, list(PAIRS), FEATURES)
+    found[1].ends = found[1].ends[found[1].ends >= 40 * 24]
+    return joined(found, True, test_size, HOUR, stride)
+
+
+def test_one_border_in_time_validates_all_pairs(folder: Path) -> None:
+    """No pair trains on a candle, or a label, of the time that another one validates on."""
+    data = histories_joined(folder, 0.2)
+    rows = 121 * 24
+    train, validation = data.train_ends % rows, data.validation_ends % rows
+    assert len(data.inputs.numbers) == 2 * rows
+    assert validation.min() == rows - int(0.2 * rows)
+    assert train.max() + 6 < validation.min(), "the longest horizon"
+    assert {*(data.train_ends // rows)} == {*(data.validation_ends // rows)} == {0, 1}
+    assert len(histories_joined(folder, 0.0).validation_ends) == 0
+    assert len(histories_joined(folder, 0.2, 3).train_ends) == pytest.approx(len(train) / 3, abs=2)
+
+
+def test_which_features_the_network_reads() -> None:
+    """Not those of correlated pairs; with many it reads the newest alone, with thousands none."""
+    own = ["%-rsi-period_10_BTC/USDTUSDT_1h", "%-hour"]
+    names = [*own, "%-rsi-period_10_ETH/USDTUSDT_1h"]
+    expected = ["%-rsi-period_10__1h", "%-hour"]
+    assert read_features(names, PAIR, ["ETH/USDT:USDT"]) == (expected, True)
+    many = [f"%-x{number}" for number in range(513)]
+    assert read_features(many[:33], PAIR, []) == (many[:33], False)
+    assert read_features(many, PAIR, []) == ([], False)
+
+
+def test_saved_network_is_read_again(
+    trained: Trained, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second process reads the network, and says which pair it did not learn from."""
+    caplog.set_level("INFO")
+    _, again = train(folder, THREE, identifier="first")
+    assert "Training the shared network" not in caplog.text
+    assert "did not learn from SOL/USDT:USDT" in caplog.text
+    np.testing.assert_array_equal(weights(again), weights(trained[1]))
+    assert again.scales.keys() == {*PAIRS}
+
+
+@pytest.mark.parametrize("change", ["label", "units"])
+def test_changed_network_is_refused(trained: Trained, folder: Path, change: str) -> None:
+    """A network of other labels or settings is refused each time, and said what changed."""
+
+    class Twice(Ranges):
+        def set_freqai_targets(
+            self, dataframe: DataFrame, metadata: dict, **_: object
+        ) -> DataFrame:
+            dataframe = super().set_freqai_targets(dataframe, metadata)
+            dataframe["&-range"] *= 2
+            return dataframe
+
+    units = 5 if change == "units" else QUICK["units"]
+    config = history_config(folder, identifier="first", training=QUICK | {"units": units})
+    strategy = (Twice if change == "label" else Ranges)(config)
+    networks = networks_of(config)
+    named = "&-range of " if change == "label" else "units: 4 -> 5"
+    for pair in PAIRS:
+        with pytest.raises(ChangedSettings, match=named):
+            networks.get(trained[1].border, strategy, list(PAIRS), features_of(pair), pair)
+
+
+def test_damaged_network_is_trained_anew(
+    trained: Trained, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cut-off archive is set aside with one error, and the same network trained again."""
+    (path,) = (folder / "models" / "first" / "networks").glob("*.keras")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000])
+    _, again = train(folder, identifier="first")
+    np.testing.assert_array_equal(weights(again), weights(trained[1]))
+    assert path.with_name(f"{path.name}.damaged").is_file()
+    (error,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert str(path) in error
+
+
+def test_continual_learning(
+    trained: Trained, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refresh starts from the last network's weights, or says why it cannot."""
+    caplog.set_level("INFO")
+    config = history_config(
+        folder, identifier="on", training=QUICK | {"epochs": 2}, continual_learning=True
+    )
+    networks, strategy = networks_of(config), Ranges(config)
+    losses = []
+    for border in (STOP - 21 * DAY, STOP - 20 * DAY):
+        network = networks.get(border, strategy, list(PAIRS), features_of(PAIR), PAIR)
+        losses.append(network.report["curves"][0]["loss"])
+    assert caplog.text.count("starts from the last one") == 1
+    assert losses[1] < losses[0]
+    networks.get(STOP - 19 * DAY, strategy, list(PAIRS), features_of(PAIR)[:1], PAIR)
+    assert "starting from fresh weights" in caplog.text
+
+
+def test_no_candles_of_a_correlated_pair(folder: Path) -> None:
+    """The pair teaches nothing then, and the reason names which candles are missing."""
+    config = history_config(folder, features={"include_corr_pairlist": ["X/USDT:USDT"]})
+    with pytest.raises(OperationalException, match="no candles of X/USDT:USDT at 1h"):
+        networks_of(config).history.frame(Ranges(config), STOP, PAIR)
