@@ -126,6 +126,7 @@ def make_kitchen(
 @pytest.fixture
 def freqai_config(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """`make_config` in the test's own folder."""
+    (tmp_path / "config.json").write_text("{}")  # FreqAI copies it to the models
     return partial(make_config, tmp_path)
 
 

@@ -1,96 +1,151 @@
-"""The network's inputs: scaled features, the calendar, and the candles of the same rows."""
+"""What is read of candles: channels without units, summaries, calendar, never the future."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from small import WIDTH
-from test_candles import candles
+from freqtrade.exceptions import OperationalException
+from pandas import DataFrame
 
-from freqai_lstm.model.calendar import calendar, calendar_names, product_names, products
-from freqai_lstm.model.inputs import InputMaker
+from freqai_lstm.model.inputs import (
+    COLUMNS,
+    LENGTHS,
+    LEVELS,
+    LIMIT,
+    RELATIVE,
+    CandleInputs,
+    calendar,
+    column_names,
+    memory,
+)
 
 
 HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
+ROWS, WIDTH = 600, 12
+UNSCALED = (np.zeros(LEVELS, np.float32), np.ones(LEVELS, np.float32))
 
 
-def frame(rows: int = 30) -> pd.DataFrame:
-    """Hourly candles with their dates."""
-    dates = pd.date_range("2024-03-01", periods=rows, freq="h", tz="UTC")
-    return candles(rows).assign(date=dates)
+def candles(rows: int = ROWS, seed: int = 1) -> DataFrame:
+    """A seeded market of hourly candles."""
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, rows)))
+    frame = DataFrame({"date": pd.date_range("2024-03-01", periods=rows, freq="h", tz="UTC")})
+    frame["open"] = np.append(close[:1], close[:-1])
+    frame["high"] = np.maximum(frame["open"], close) * (1 + rng.uniform(0, 0.01, rows))
+    frame["low"] = np.minimum(frame["open"], close) * (1 - rng.uniform(0, 0.01, rows))
+    return frame.assign(close=close, volume=rng.lognormal(size=rows))
+
+
+def test_a_row_knows_no_later_candle() -> None:
+    """Cut off or changed later candles leave all that is read of earlier ones as it was."""
+    frame = candles()
+    changed = frame.copy()
+    changed.loc[400:, COLUMNS] *= 3
+    whole, cut, other = (CandleInputs.of(f, HOUR) for f in (frame, frame[:400], changed))
+    for name in ("numbers", "valid", "levels", "logs", "columns"):
+        for inputs in (cut, other):
+            np.testing.assert_array_equal(getattr(whole, name)[:400], getattr(inputs, name)[:400])
+
+
+def test_the_memory_is_enough() -> None:
+    """With so many candles before it a row is read as with all of them: live as in a backtest."""
+    frame = candles()
+    whole, few = CandleInputs.of(frame, HOUR), CandleInputs.of(frame.tail(memory(WIDTH)), HOUR)
+    np.testing.assert_allclose(few.columns[-1], whole.columns[-1], rtol=1e-5, atol=1e-6)
+    ends = np.array([ROWS - 1]), np.array([len(few.numbers) - 1])
+    windows = [i.windows(e, WIDTH, UNSCALED) for i, e in zip((whole, few), ends, strict=True)]
+    np.testing.assert_allclose(windows[1], windows[0], rtol=1e-5, atol=1e-6)
+
+
+def test_units_do_not_matter() -> None:
+    """Prices and volumes in other units give the same channels and columns."""
+    frame = candles()
+    other = frame.assign(**{name: frame[name] * 1e4 for name in COLUMNS[:4]})
+    other["volume"] *= 1e-3
+    first, second = CandleInputs.of(frame, HOUR), CandleInputs.of(other, HOUR)
+    ends = np.arange(300, ROWS)
+    np.testing.assert_allclose(second.columns[200:], first.columns[200:], atol=1e-4)
+    np.testing.assert_allclose(
+        second.windows(ends, WIDTH, UNSCALED), first.windows(ends, WIDTH, UNSCALED), atol=1e-4
+    )
+
+
+def test_channels_of_a_window() -> None:
+    """Prices stand in mean moves from the window's last close; volume as a ratio to the largest."""
+    frame = candles()
+    inputs, end = CandleInputs.of(frame, HOUR), 500
+    (window,) = inputs.windows(np.array([end]), WIDTH, UNSCALED)
+    assert window.shape == (WIDTH, LEVELS + RELATIVE)
+    rows = frame.iloc[end - WIDTH + 1 : end + 1]
+    close = np.log(rows["close"].to_numpy())
+    unit = np.abs(np.diff(close)).mean()
+    for channel, name in enumerate(COLUMNS[:4]):
+        expected = ((np.log(rows[name]) - close[-1]) / unit).clip(-LIMIT, LIMIT)
+        np.testing.assert_allclose(window[:, LEVELS + channel], expected, rtol=1e-3, atol=1e-3)
+    volume = rows["volume"].to_numpy()
+    np.testing.assert_allclose(window[:, -1], np.log(volume / volume.max() + 0.01), rtol=1e-5)
+    assert window[-1, LEVELS + 3] == 0
+
+
+def test_summaries_are_means_over_lengths() -> None:
+    """Each is the logarithm of a mean move, range or volume ratio, or a return, over a length."""
+    frame = candles()
+    found = DataFrame(CandleInputs.of(frame, HOUR).columns, columns=column_names(HOUR)).iloc[-1]
+    moves = np.log(frame["close"]).diff().abs()
+    for length in LENGTHS:
+        expected = np.log(moves.tail(length).mean() + 1e-6)
+        assert found[f"log_return_{length}"] == pytest.approx(expected, rel=1e-4)
+        moved = np.log(frame["close"].iloc[-1] / frame["close"].iloc[-1 - length])
+        unit = (moves.tail(24).mean() + 1e-6) * np.sqrt(length)
+        assert found[f"return_{length}"] == pytest.approx(np.clip(moved / unit, -8, 8), rel=1e-3)
+    ratio = frame["volume"].tail(6).mean() / frame["volume"].tail(24).mean()
+    assert found["log_volume_6_24"] == pytest.approx(np.log(ratio + 0.01), rel=1e-4)
+
+
+@pytest.mark.parametrize("column", ["open", "close"])
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+def test_impossible_prices(column: str, value: float) -> None:
+    """A candle without a price is not valid; nothing that is read of the others is infinite."""
+    frame = candles()
+    frame.loc[300, column] = value
+    inputs = CandleInputs.of(frame, HOUR)
+    assert np.flatnonzero(~inputs.valid).tolist() == [300]
+    for values in (inputs.columns, inputs.levels, inputs.logs):
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("still", ["price", "volume", "both"])
+def test_a_market_that_stands_still(still: str) -> None:
+    """Without moves, or without volume, all is finite and bounded."""
+    frame = candles()
+    if still != "volume":
+        frame[COLUMNS[:4]] = 100.0
+    if still != "price":
+        frame["volume"] = 0.0
+    inputs = CandleInputs.of(frame, HOUR)
+    windows = inputs.windows(np.arange(WIDTH, ROWS), WIDTH, UNSCALED)
+    assert inputs.valid.all()
+    assert np.abs(windows).max() < 20
+    assert np.abs(inputs.columns).max() < 20
+
+
+def test_missing_column() -> None:
+    """A strategy that drops a candle's column is told which."""
+    with pytest.raises(OperationalException, match="volume"):
+        CandleInputs.of(candles().drop(columns="volume"), HOUR)
 
 
 def test_calendar_repeats_itself() -> None:
-    """The same hour of another week is the same place in both cycles."""
-    numbers = np.arange(14 * 24)
-    found = calendar(numbers, HOUR)
-    assert found.shape == (14 * 24, 12)
-    assert np.abs(found).max() == pytest.approx(0.5)
+    """Each hour of a week has its own place, and the same one in the next week."""
+    found = calendar(np.arange(14 * 24), HOUR)
+    assert np.abs(found).max() <= 1
     np.testing.assert_allclose(found[: 7 * 24], found[7 * 24 :], atol=1e-6)
-    np.testing.assert_allclose(found[:24, :6], found[24:48, :6], atol=1e-6)
-    assert len(np.unique(found[: 7 * 24].round(6), axis=0)) == 7 * 24
+    assert len(np.unique(found[: 7 * 24].round(5), axis=0)) == 7 * 24
 
 
 @pytest.mark.parametrize(
-    ("seconds", "columns"), [(60, 12), (HOUR, 12), (4 * HOUR, 10), (DAY, 6), (WEEK, 0)]
+    ("seconds", "columns"), [(60, 36), (HOUR, 36), (4 * HOUR, 34), (DAY, 6), (WEEK, 0)]
 )
 def test_calendar_of_a_timeframe(seconds: int, columns: int) -> None:
     """Cycles that a timeframe cannot show are left out; names and columns agree."""
     assert calendar(np.arange(50), seconds).shape == (50, columns)
-    assert len(calendar_names(seconds)) == columns
-    assert len(set(calendar_names(seconds))) == columns
-
-
-@pytest.mark.parametrize(
-    ("seconds", "columns"), [(60, 24), (HOUR, 24), (4 * HOUR, 24), (DAY, 0), (WEEK, 0)]
-)
-def test_products_of_day_and_week(seconds: int, columns: int) -> None:
-    """Each is the product of the two waves that its name says; none where there is no day."""
-    names, waves = calendar_names(seconds), calendar(np.arange(50), seconds)
-    found = products(waves, seconds)
-    assert found.shape == (50, columns)
-    assert len(set(product_names(seconds))) == columns
-    for column, name in zip(found.T, product_names(seconds), strict=True):
-        day, week = (waves[:, names.index(wave)] for wave in name.split())
-        np.testing.assert_allclose(column, 2 * day * week, atol=1e-6)
-
-
-def test_rows_find_their_candle() -> None:
-    """Rows that outlier steps have left keep the candles and the calendar of their own time."""
-    whole = frame()
-    maker = InputMaker(whole, HOUR, WIDTH, candle_channel=True, with_calendar=True)
-    features = np.arange(30.0)[:, None]
-    every, valid = maker(features, maker.candles)
-    kept = np.array([0, 3, 4, 29])
-    some, _ = maker(features[kept], maker.candles[kept])
-    assert valid.all()
-    np.testing.assert_array_equal(some.features, every.features[kept])
-    np.testing.assert_array_equal(some.candles, every.candles[kept])
-    assert every.features.shape == (30, len(maker.names(["a"])))
-
-
-def test_a_candle_that_the_frame_lacks_is_an_error() -> None:
-    """Rows of a candle between, or after, those of the frame are not taken from another candle."""
-    maker = InputMaker(frame(), HOUR, WIDTH, candle_channel=True, with_calendar=True)
-    for wrong in (maker.candles + 1, maker.candles - 1):
-        with pytest.raises(ValueError, match="candles"):
-            maker(np.zeros((30, 1)), wrong)
-
-
-def test_impossible_price_is_no_valid_row() -> None:
-    """The row is marked, and what the network is given instead is finite."""
-    whole = frame()
-    whole.loc[7, "open"] = 0.0
-    maker = InputMaker(whole, HOUR, WIDTH, candle_channel=True, with_calendar=True)
-    found, valid = maker(np.zeros((30, 1)), maker.candles)
-    assert np.flatnonzero(~valid).tolist() == [7]
-    assert np.isfinite(found.candles).all()
-
-
-def test_both_can_be_switched_off() -> None:
-    """Without calendar the features are alone; without candle channel no price is looked at."""
-    whole = frame()[["date"]]
-    maker = InputMaker(whole, HOUR, WIDTH, candle_channel=False, with_calendar=False)
-    found, valid = maker(np.ones((30, 2)), maker.candles)
-    assert found.features.tolist() == np.ones((30, 2)).tolist()
-    assert valid.all()
-    assert maker.names(["a", "b"]) == ["a", "b"]
+    assert len(set(column_names(seconds))) == columns + 19

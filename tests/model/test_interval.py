@@ -1,83 +1,149 @@
-"""Intervals: from errors that are known by then, four of five, wider after they have missed."""
+"""Intervals: errors in units of a predicted size, and a level that follows what has missed."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from pandas import DataFrame
 
-from freqai_lstm.model.interval import FEWEST, NEWEST, Calibration, known_errors
+from freqai_lstm.model.interval import (
+    COVERAGE,
+    FEWEST,
+    HIGHEST,
+    LOWEST,
+    NEWEST,
+    STEP,
+    ErrorSizes,
+    intervals,
+    known_misses,
+    levels_after,
+    missed_of,
+    next_levels,
+)
 
 
-NONE = np.empty((0, 1))
+FITTED, ROWS = 4000, 6000
 
 
-def normal(rows: int, deviation: float = 1.0) -> np.ndarray:
-    """Seeded errors of shape (rows, 1)."""
-    return np.random.default_rng(1).normal(0, deviation, (rows, 1))
+def fitted(columns: np.ndarray, errors: np.ndarray, horizon: int = 0) -> ErrorSizes:
+    """The sizes of one label's errors."""
+    rows = len(errors)
+    return ErrorSizes.fit(columns, errors, np.ones(rows), np.arange(rows), [horizon])
 
 
-@pytest.mark.parametrize("horizon", [0, 1, 3])
-def test_each_row_knows_what_is_known_at_its_candle(horizon: int) -> None:
-    """As if the calibration were made anew for each row, from labels that are known there.
+def quiet_and_wild(rows: int = ROWS, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """A column that tells how large errors are, tenfold in wild hours, and errors."""
+    rng = np.random.default_rng(seed)
+    state = np.sin(np.arange(rows) / 40) + 0.3 * rng.normal(size=rows)
+    columns = np.column_stack([state, rng.normal(size=rows)])
+    return columns, (rng.standard_t(5, rows) * np.exp(1.15 * state))[:, None]
 
-    A label that is not known yet changes nothing, however large; a missing one is left out.
-    """
-    begun, rows = Calibration(normal(40), NONE), 12
-    candles, predicted = np.arange(rows), np.zeros((rows, 1))
-    scales, actual = np.linspace(1, 2, rows), normal(rows, 3)
-    actual[4] = np.nan
-    lower, upper = begun.intervals(candles, predicted, actual, scales, horizon)
-    for row in range(rows):
-        known = np.arange(max(0, row - max(horizon, 1) + 1))
-        known = known[np.isfinite(actual[known, 0])]
-        missed = (actual[known] < lower[known]) | (actual[known] > upper[known])
-        then = begun.extended(actual[known] / scales[known, None], missed.astype(float))
-        for found, offset in zip((lower, upper), then.offsets(), strict=True):
-            assert found[row] == pytest.approx(offset * scales[row])
-    actual[6:] = 1e6
-    changed, _ = begun.intervals(candles, predicted, actual, scales, horizon)
-    same = 6 + max(horizon, 1)
-    assert (changed[:same] == lower[:same]).all()
+
+def test_coverage_in_quiet_and_in_wild_hours() -> None:
+    """Four of five in each tercile of volatility, which intervals of one width miss by far."""
+    columns, errors = quiet_and_wild()
+    sizes = fitted(columns[:FITTED], errors[:FITTED])
+    new = slice(FITTED, None)
+    actual, predicted = errors[new], np.zeros((ROWS - FITTED, 1))
+    numbers, levels = np.arange(FITTED, ROWS), np.array([1 - COVERAGE])
+    lower, upper = intervals(sizes, columns[new], numbers, actual, predicted, levels, [0])
+    covered = (missed_of(actual, lower, upper) == 0)[:, 0]
+    third = np.argsort(np.argsort(columns[new, 0])) * 3 // len(covered)
+    assert covered.mean() == pytest.approx(COVERAGE, abs=0.02)
+    low, high = np.quantile(errors[:FITTED], (0.1, 0.9))
+    flat = ((low <= actual) & (actual <= high))[:, 0]
+    for part in range(3):
+        assert covered[third == part].mean() == pytest.approx(COVERAGE, abs=0.05)
+    assert flat[third == 0].mean() > 0.95
+    assert flat[third == 2].mean() < 0.65
+
+
+@pytest.mark.parametrize("horizon", [1, 12])
+def test_levels_follow_a_market_that_changes(horizon: int) -> None:
+    """When errors double, coverage comes back; without a moving level it would stay low."""
+    columns, errors = quiet_and_wild()
+    sizes = fitted(columns[:FITTED], errors[:FITTED])
+    actual, predicted = 2 * errors[FITTED:], np.zeros((ROWS - FITTED, 1))
+    numbers, levels = np.arange(FITTED, ROWS), np.array([1 - COVERAGE])
+    lower, upper = intervals(sizes, columns[FITTED:], numbers, actual, predicted, levels, [horizon])
+    missed = missed_of(actual, lower, upper)[:, 0]
+    assert missed[500:].mean() == pytest.approx(1 - COVERAGE, abs=0.04)
+    low, high = sizes.bounds(levels)
+    size = sizes.sizes(columns[FITTED:])
+    assert missed_of(actual, low * size, high * size)[500:].mean() > 0.3
+
+
+@pytest.mark.parametrize("horizon", [0, 1, 4])
+def test_a_row_knows_what_is_known_at_its_candle(horizon: int) -> None:
+    """A label that is not known yet changes no interval before its time, however large."""
+    columns, errors = quiet_and_wild(400)
+    sizes = fitted(columns, errors)
+    predicted, numbers = np.zeros((60, 1)), np.arange(60)
+    numbers[30:] += 5  # a gap in the candles
+    levels = np.array([0.2])
+    arguments = (sizes, columns[:60], numbers)
+
+    def lower(actual: np.ndarray) -> np.ndarray:
+        return intervals(*arguments, actual, predicted, levels, [horizon])[0][:, 0]
+
+    plain, wild = np.zeros((60, 1)), np.zeros((60, 1))
+    wild[20] = 1e6
+    first = int(np.flatnonzero(lower(wild) != lower(plain))[0])
+    assert first == 20 + max(horizon, 1)
+    wild = np.zeros((60, 1))
+    wild[29] = 1e6
+    first = int(np.flatnonzero(lower(wild) != lower(plain))[0])
+    assert first == 30, "five candles passed in the gap"
+
+
+def test_unknown_labels_do_not_move_levels() -> None:
+    """A miss lowers a level, a hit raises it, no interval leaves it; bounds hold."""
+    levels = np.array([0.2, 0.2, 0.2])
+    moved = next_levels(levels, np.array([1, 0, np.nan]))
+    assert moved.tolist() == pytest.approx([0.2 - STEP * COVERAGE, 0.2 + STEP * 0.2, 0.2])
+    assert levels_after(np.ones((NEWEST, 1))).tolist() == [LOWEST]
+    assert levels_after(np.zeros((5 * NEWEST, 1)))[0] <= HIGHEST
+    assert levels_after(np.full((9, 2), np.nan)).tolist() == pytest.approx([0.2, 0.2])
+    assert levels_after(np.empty((0, 2))).tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_too_few_errors_are_no_interval() -> None:
-    """It is unbounded then, and bounded with one error more."""
-    lower, upper = Calibration(normal(FEWEST - 1), NONE).offsets()
-    assert (lower[0], upper[0]) == (-np.inf, np.inf)
-    assert np.isfinite(Calibration(normal(FEWEST), NONE).offsets()).all()
+    """It has no end then; a missing error counts for none."""
+    columns, errors = quiet_and_wild(FEWEST)
+    assert np.isfinite(fitted(columns, errors).bounds(np.array([0.2]))).all()
+    errors[3] = np.nan
+    low, high = fitted(columns, errors).bounds(np.array([0.2]))
+    assert (low[0], high[0]) == (-np.inf, np.inf)
 
 
-def test_intervals_widen_where_they_miss() -> None:
-    """When errors double, coverage comes back within some hundred candles; old errors are dropped.
-
-    Intervals of the errors at the beginning would cover less than half.
-    """
-    begun, rows = Calibration(normal(NEWEST), NONE), 3000
-    actual = normal(rows, 2.5)
-    lower, upper = begun.intervals(
-        np.arange(rows), np.zeros((rows, 1)), actual, np.ones(rows), horizon=1
-    )
-    covered = (lower <= actual) & (actual <= upper)
-    low, high = begun.offsets()
-    assert ((low <= actual) & (actual <= high)).mean() < 0.5
-    assert covered[300:].mean() == pytest.approx(0.8, abs=0.03)
+@pytest.mark.parametrize("errors", [np.zeros((100, 1)), np.full((100, 1), np.nan)])
+def test_errors_that_tell_nothing(errors: np.ndarray) -> None:
+    """Exact labels and labels without any error raise nothing, and sizes are finite."""
+    columns = quiet_and_wild(100)[0]
+    sizes = fitted(columns, errors)
+    assert np.isfinite(sizes.sizes(columns)).all()
+    low, high = sizes.bounds(np.array([0.2]))
+    assert low <= high
 
 
-def test_known_errors() -> None:
-    """Real predictions alone count, where the frame knows the label by its end."""
+def test_sizes_stay_within_what_was_seen() -> None:
+    """Far beyond the columns of the training an interval is no wider than its widest error."""
+    columns, errors = quiet_and_wild()
+    sizes = fitted(columns, errors)
+    far = sizes.sizes(np.array([[50.0, 0], [-50.0, 0]]))[:, 0]
+    assert far[0] <= 1.1 * np.abs(errors).max()
+    assert far[1] >= 0.04 * np.median(np.abs(errors))
+
+
+def test_known_misses() -> None:
+    """Only real predictions count, each label where the frame knows it by its end."""
     dates = pd.date_range("2024-01-01", periods=8, freq="h", tz="UTC")
-    past = pd.DataFrame({"date": dates[:6], "&-a": 1.0, "&-a_lower": 0.0, "&-a_upper": 2.0})
-    past["do_predict"] = [1, 0, 1, 1, 1, 1]
-    frame = pd.DataFrame({"date": dates[2:], "&-a": [1.5, 9.0, np.nan, 5.0, 6.0, 7.0]})
-    errors, missed = known_errors(past, frame, ["&-a"], np.full(6, 2.0), horizon=3)
-    assert errors.tolist() == [[0.25], [4.0]]
-    assert missed.tolist() == [[0.0], [1.0]]
-
-
-def test_known_errors_after_a_failed_training() -> None:
-    """FreqAI then fills in labels without intervals: there are no errors, and no failure."""
-    dates = pd.date_range("2024-01-01", periods=3, freq="h", tz="UTC")
-    failed = pd.DataFrame({"date": dates, "&-a": 0.0, "do_predict": 0})
-    frame = pd.DataFrame({"date": dates, "&-a": 1.0})
-    for past in (failed, pd.DataFrame()):
-        errors, missed = known_errors(past, frame, ["&-a"], np.ones(3), horizon=0)
-        assert errors.shape == missed.shape == (0, 1)
+    past = DataFrame({"date": dates[:7], "do_predict": [1, 0, 1, 1, 1, 1, 1]})
+    for label in ("&-a", "&-b"):
+        past[f"{label}_lower"], past[f"{label}_upper"] = 0.0, 2.0
+    past.loc[6, "&-b_upper"] = np.nan
+    frame = DataFrame({"date": dates[2:], "&-a": [1.5, 9, np.nan, 5, 6, 7], "&-b": 9.0})
+    missed = known_misses(past, frame, ["&-a", "&-b"], [3, 0])
+    nan = np.nan
+    np.testing.assert_array_equal(missed, [[0, 1], [1, 1], [nan, 1], [nan, 1], [nan, nan]])
+    for none in (DataFrame(), past.drop(columns="&-a_lower")):
+        assert known_misses(none, frame, ["&-a", "&-b"], [3, 0]).shape == (0, 2)

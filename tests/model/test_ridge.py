@@ -1,140 +1,178 @@
-"""The ridge regression: exact where labels are linear, flat where nothing can be known."""
+"""Ridge regressions: exact where labels are linear, flat where nothing can be known, honest."""
+
+import time
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small import small_set
+from sklearn.linear_model import Ridge as Reference
 
-from freqai_lstm.model.ridge import FOLDS, fit_ridge
-from freqai_lstm.model.windows import TrainingSet
-
-
-def squares(labels: NDArray, predictions: NDArray) -> NDArray:
-    """Squared error of each row, as the loss `mse` gives it."""
-    return ((labels - predictions) ** 2).mean(axis=1)
-
-
-def every_end(data: TrainingSet) -> NDArray[np.int32]:
-    """The windows of training and validation together, in time order."""
-    return np.sort(np.concatenate([data.train_ends, data.validation_ends]))
+from freqai_lstm.model.ridge import (
+    FOLDS,
+    MOST_COLUMNS,
+    PENALTIES,
+    Ridge,
+    cautious_shares,
+    fit_exact,
+    fit_ridge,
+)
 
 
-@pytest.mark.parametrize("validated", [60, 0])
-def test_linear_labels_are_met_exactly(validated: int) -> None:
+ROWS, WIDTH = 600, 4
+
+
+def columns_of(rows: int = ROWS, width: int = WIDTH, seed: int = 1) -> NDArray:
+    """Seeded columns of deviation 1."""
+    return np.random.default_rng(seed).normal(size=(rows, width))
+
+
+def fit(
+    columns: NDArray, labels: NDArray, horizons: list[int], weights: NDArray | None = None
+) -> Ridge:
+    """Fit on consecutive candles."""
+    weights = np.ones(len(columns)) if weights is None else weights
+    return fit_ridge(columns, labels, weights, np.arange(len(columns)), horizons)
+
+
+def noise(rows: int = ROWS, labels: int = 1, seed: int = 2) -> NDArray:
+    """Labels that nothing tells."""
+    return np.random.default_rng(seed).normal(size=(rows, labels))
+
+
+def test_linear_labels_are_met() -> None:
     """Kernel and intercept are those that the labels were made with, out of fold too."""
-    data = small_set(validated=validated)
-    kernel = np.array([[1, 0], [-2, 1], [0, 0], [0, 3]])
-    data.labels[:] = data.inputs.features @ kernel + [0.5, 0]
-    found = fit_ridge(data, squares)
-    np.testing.assert_allclose(found.kernel, kernel, atol=1e-4)
-    np.testing.assert_allclose(found.bias, [0.5, 0], atol=1e-4)
-    np.testing.assert_allclose(
-        data.inputs.features @ found.kernel + found.bias, data.labels, atol=1e-3
-    )
-    ends = every_end(data)
-    np.testing.assert_allclose(found.out_of_fold[ends], data.labels[ends], atol=1e-3)
+    columns, kernel = columns_of(), np.array([[1, 0], [-2, 1], [0, 0], [0, 3.0]])
+    labels = columns @ kernel + [0.5, 0]
+    found = fit(columns, labels, [0, 0])
+    np.testing.assert_allclose(found.kernel, kernel, atol=5e-3)
+    np.testing.assert_allclose(found.bias, [0.5, 0], atol=5e-3)
+    np.testing.assert_allclose(found.held_out, labels, atol=0.03)
+    assert (found.penalties == PENALTIES[-1]).all()
 
 
-def test_a_label_of_noise_takes_no_skill_from_another() -> None:
-    """Beside noise, a linear label keeps the penalty and the kernel that it has alone."""
-    data = small_set(rows=600)
-    data.labels[:, 0] = data.inputs.features @ [1, -2, 0, 0]
-    alone = fit_ridge(data, squares)
-    data.labels[:, 1] = np.random.default_rng(2).normal(size=600)
-    beside = fit_ridge(data, squares)
-    assert beside.penalties[0] == alone.penalties[0]
-    np.testing.assert_array_equal(beside.kernel[:, 0], alone.kernel[:, 0])
-    assert beside.penalties[1] > beside.penalties[0]
+def test_noise_gets_hardly_a_slope_and_takes_none_from_its_neighbour() -> None:
+    """A label of noise has a strong penalty; beside it a linear one keeps what it has alone."""
+    columns = columns_of()
+    labels = np.hstack([columns @ np.array([[1], [-2], [0], [0.0]]), noise()])
+    beside, alone = fit(columns, labels, [0, 0]), fit(columns, labels[:, :1], [0])
+    assert np.abs(beside.kernel[:, 1]).max() < 0.05
+    np.testing.assert_allclose(beside.kernel[:, 0], alone.kernel[:, 0], rtol=1e-9)
+    assert beside.penalties[1] > beside.penalties[0] == alone.penalties[0]
 
 
-def test_flat_where_nothing_is_to_be_known() -> None:
-    """Labels of pure noise get hardly a slope; the level is near their median, not their mean."""
-    data = small_set(rows=600)
-    rng = np.random.default_rng(2)
-    data.labels[:] = np.where(rng.random((600, 2)) < 0.05, rng.normal(5, 5, (600, 2)), 0)
-    found = fit_ridge(data, squares)
-    assert np.abs(found.kernel).max() < 0.05 * data.labels.std()
-    assert (np.abs(found.bias) < 0.7 * data.labels.mean(axis=0)).all()
+def test_held_out_equals_an_independent_calculation() -> None:
+    """scikit-learn's Ridge on the other blocks of time, purged by the horizon, gives the same."""
+    columns, horizon = columns_of(300), 5
+    labels = columns[:, :1] + noise(300)
+    found = fit(columns, labels, [horizon])
+    rows = np.arange(300)
+    for block in np.array_split(rows, FOLDS):
+        others = rows[(rows + horizon < block[0]) | (rows > block[-1] + horizon)]
+        fitted = Reference(alpha=found.penalties[0] * len(others))
+        fitted.fit(columns[others], labels[others, 0])
+        np.testing.assert_allclose(
+            found.held_out[block, 0], fitted.predict(columns[block]), atol=1e-8
+        )
 
 
-def test_labels_of_two_values_that_nothing_foretells() -> None:
-    """Labels of -1 and 1, a few more of the one: the level is their mean, with hardly a slope."""
-    data = small_set(rows=600)
-    rng = np.random.default_rng(3)
-    data.labels[:] = np.where(rng.random((600, 2)) < 0.55, 1, -1)
-    found = fit_ridge(data, squares)
-    np.testing.assert_allclose(found.flat, data.labels.mean(axis=0), atol=0.02)
-    assert np.abs(found.out_of_fold - found.flat).max() < 0.1
-
-
-def test_flat_prediction_is_weighted() -> None:
-    """A row of nearly all the weight is the median, and the mean too."""
-    data = small_set()
-    heavy = data.train_ends[7]
-    data.weights[heavy] = 1e6
-    np.testing.assert_allclose(fit_ridge(data, squares).flat, data.labels[heavy], atol=1e-2)
-
-
-def test_out_of_fold_equals_an_independent_calculation() -> None:
-    """scikit-learn's Ridge on the other blocks of time gives the same out-of-fold predictions.
-
-    Features beyond those of the other blocks count as the farthest of them.
-    """
-    from sklearn.linear_model import Ridge
-
-    data = small_set(noise=1.0, horizon=5)
-    found = fit_ridge(data, squares)
-    ends = every_end(data)
-    ones = np.ones((len(data.labels), 1))
-    design = np.hstack([data.inputs.features, ones]).astype(float)
-    for block in np.array_split(ends, FOLDS):
-        others = ends[(ends + 5 < block[0]) | (ends > block[-1] + 5)]
-        for label, penalty in enumerate(found.penalties):
-            fitted = Ridge(alpha=penalty * len(others), fit_intercept=False).fit(
-                design[others], data.labels[others, label] - found.flat[label]
-            )
-            seen = np.clip(design[block], design[others].min(axis=0), design[others].max(axis=0))
-            expected = found.shares[label] * fitted.predict(seen) + found.flat[label]
-            np.testing.assert_allclose(found.out_of_fold[block, label], expected, atol=1e-4)
-
-
-def test_no_window_whose_label_reaches_into_a_block_predicts_it() -> None:
+@pytest.mark.parametrize("horizon", [0, 10])
+def test_labels_that_reach_into_a_block_do_not_predict_it(horizon: int) -> None:
     """What happens to labels within the horizon of a block leaves its predictions alone."""
-    data = small_set(noise=1.0, horizon=10)
-    ends = every_end(data)
-    block = np.array_split(ends, FOLDS)[2]
-    before = fit_ridge(data, squares)
-    near = np.concatenate([block, np.arange(block[0] - 10, block[0])])
-    near = np.concatenate([near, np.arange(block[-1] + 1, block[-1] + 11)])
-    data.labels[near] *= 1.001  # too little to choose other penalties
-    after = fit_ridge(data, squares)
-    np.testing.assert_array_equal(after.penalties, before.penalties)
-    moved = after.flat - before.flat
-    np.testing.assert_allclose(
-        after.out_of_fold[block] - moved, before.out_of_fold[block], atol=2e-4
+    columns = columns_of()
+    labels = columns[:, :1] + noise()
+    before = fit(columns, labels, [horizon])
+    block = np.array_split(np.arange(ROWS), FOLDS)[2]
+    near = np.arange(block[0] - horizon, block[-1] + 1 + horizon)
+    labels[near] += 1e-6 * noise(len(near))  # too little to choose another penalty
+    after = fit(columns, labels, [horizon])
+    np.testing.assert_array_equal(after.held_out[block], before.held_out[block])
+    assert (after.held_out != before.held_out).any()
+
+
+def test_a_gap_in_time_is_measured_in_candles() -> None:
+    """Rows are purged by their candle, not by their place among the rows."""
+    columns, numbers = columns_of(100), np.arange(100) * 50
+    labels = columns[:, :1] + noise(100)
+    apart = fit_ridge(columns, labels, np.ones(100), numbers, [20])
+    free = fit_ridge(columns, labels, np.ones(100), numbers, [0])
+    np.testing.assert_array_equal(apart.held_out, free.held_out)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
+def test_a_missing_label_costs_only_itself(share: float) -> None:
+    """The rows that have it teach it; another label is fitted as if nothing were missing."""
+    columns = columns_of()
+    labels = np.hstack([columns[:, :1], columns[:, 1:2]]) + 0.1 * noise(labels=2)
+    missing = labels.copy()
+    missing[np.random.default_rng(3).random(ROWS) < share, 0] = np.nan
+    whole, found = fit(columns, labels, [0, 0]), fit(columns, missing, [0, 0])
+    np.testing.assert_allclose(found.kernel[:, 1], whole.kernel[:, 1], atol=1e-9)
+    np.testing.assert_allclose(found.kernel[:, 0], whole.kernel[:, 0], atol=0.02)
+    assert np.isfinite(found.held_out).all(), "rows without a label are predicted too"
+    never = fit(columns, np.full((ROWS, 1), np.nan), [0])
+    assert not never.kernel.any()
+    assert np.isnan(never.held_out).all()
+
+
+def test_weights() -> None:
+    """Rows of weight 0 teach nothing; without any weight there is an error."""
+    columns, labels = columns_of(), np.zeros((ROWS, 1))
+    labels[::2] = columns[::2, :1]
+    weights = (np.arange(ROWS) % 2 == 0).astype(float)
+    found = fit(columns, labels, [0], weights)
+    assert found.kernel[0, 0] == pytest.approx(1, abs=0.01)
+    with pytest.raises(ValueError, match="weight above 0"):
+        fit(columns, labels, [0], np.zeros(ROWS))
+
+
+def test_thousands_of_columns_are_quick() -> None:
+    """More than a thousand columns are compressed; what carries the label survives."""
+    rng = np.random.default_rng(4)
+    factors = rng.normal(size=(2000, 20))
+    columns = factors @ rng.normal(size=(20, 4 * MOST_COLUMNS)) / 5
+    columns += 0.1 * rng.normal(size=columns.shape)
+    labels = factors[:, :2] + 0.1 * noise(2000, 2)
+    started = time.perf_counter()
+    found = fit(columns, labels, [3, 0])
+    assert time.perf_counter() - started < 30
+    assert found.kernel.shape == (4 * MOST_COLUMNS, 2)
+    left = labels - columns @ found.kernel - found.bias
+    assert np.square(left).mean() < 0.05
+    assert not fit_exact(columns, labels)[2].any()
+
+
+def test_exact_labels_are_found() -> None:
+    """Labels that are linear in the columns, also where some are missing, and no others."""
+    columns = columns_of() * [1, 100, 0.01, 1]
+    labels = np.column_stack(
+        [columns @ [3.0, 0.5, 20, 0], columns[:, 0] ** 2, columns[:, 3] + 0.05 * noise()[:, 0]]
     )
+    labels[::9, 0] = np.nan
+    kernel, bias, exact = fit_exact(columns, labels)
+    assert exact.tolist() == [True, False, False]
+    np.testing.assert_allclose(
+        (columns @ kernel + bias)[:, 0], columns @ [3, 0.5, 20, 0], atol=1e-4
+    )
+    assert not fit_exact(columns[:5], labels[:5])[2].any(), "as many rows as columns"
 
 
-def test_all_windows_are_refitted() -> None:
-    """The newest block, which validation windows are in, is learned from too."""
-    data = small_set(noise=1.0)
-    before = fit_ridge(data, squares).kernel
-    data.labels[data.validation_ends[-20:]] += 0.01
-    assert (fit_ridge(data, squares).kernel != before).any()
+@pytest.mark.parametrize(("size", "least", "most"), [(0, 0, 0.15), (0.2, 0.2, 1), (3, 0.95, 1)])
+def test_cautious_shares(size: float, least: float, most: float) -> None:
+    """Much of a prediction that is good, little of one that luck alone made, none of no rows."""
+    predicted = noise(3000)
+    actual = size * predicted + noise(3000, seed=3)
+    predicted *= max(size, 0.2)
+    (found,) = cautious_shares(actual, predicted, np.ones(3000), [0])
+    assert least <= found <= most
+    assert cautious_shares(actual * np.nan, predicted, np.ones(3000), [0]).tolist() == [0]
+    assert cautious_shares(actual, -predicted, np.ones(3000), [0]).tolist() == [0] or size == 0
 
 
-def test_too_little_to_choose_by() -> None:
-    """Where the horizon leaves no other windows to any block, the flat prediction serves."""
-    data = small_set(rows=60, validated=0, horizon=100)
-    found = fit_ridge(data, squares)
-    assert np.isinf(found.penalties).all()
-    assert (found.bias == found.flat).all()
-    assert not found.kernel.any()
-
-
-def test_features_that_are_not_finite() -> None:
-    """Numbers too large to be squared leave the flat prediction, and raise nothing."""
-    data = small_set()
-    data.inputs.features[10] = np.inf
-    found = fit_ridge(data, squares)
-    assert not found.kernel.any()
+def test_overlapping_labels_make_shares_more_cautious() -> None:
+    """A slow label and a slow prediction agree by luck; blocks as long as the horizon know that."""
+    rng = np.random.default_rng(6)
+    slow = [np.convolve(rng.normal(size=2000 + 99), np.ones(100) / 10, "valid") for _ in range(40)]
+    pairs = [(a[:, None], b[:, None]) for a, b in zip(slow[::2], slow[1::2], strict=True)]
+    told = [cautious_shares(a, b, np.ones(2000), [100])[0] for a, b in pairs]
+    naive = [cautious_shares(a, b, np.ones(2000), [0])[0] for a, b in pairs]
+    assert np.mean(told) < np.mean(naive) < 0.3
