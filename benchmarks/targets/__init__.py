@@ -1,9 +1,8 @@
-"""The targets exam: ten targets of the kinds that FreqAI users give, every model on the same rows.
+"""The targets exam: targets of the kinds that FreqAI users give, every model on the same rows.
 
     python -m benchmarks.targets run choose                       # everything that is missing
-    python -m benchmarks.targets run choose --only lstm --seeds 1 2 3
+    python -m benchmarks.targets run choose --only lstm --seeds 1 --seeds 2
     python -m benchmarks.targets report choose                    # choose.json, .md and .svg
-    python -m benchmarks.targets dump choose                      # inputs, for quick trials
 
 The features are those of freqtrade's own FreqAI example strategy (`TargetsStrategy`), the labels
 are in `labels`, the contenders in `contenders`: a contender is a name, a FreqAI model and its part
@@ -12,6 +11,7 @@ backtesting`, walk-forward, on the candles of ../shared/candles. What is done al
 same settings, is kept in build/targets and not done again; `--again` does it anyway, which is
 needed after a change of a model's code.
 
-Two ranges (`setup.EXAMS`): `choose` may be looked at while models are chosen. `judge` is run once,
-at the end; its figures must not lead to another choice.
+Ranges are in `setup.EXAMS`: `choose` may be looked at while models are chosen. `judge`, and the
+small exams `score` (T one candle ahead), `five` (candles of 5 minutes) and `delisted` (pairs that
+end), are run once, at the end, as PLAN.md says; their figures must not lead to another choice.
 """

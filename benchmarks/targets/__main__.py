@@ -1,4 +1,4 @@
-"""Command line of the exam: run, report, dump."""
+"""Command line of the exam: run, report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from benchmarks.targets.contenders import CONTENDERS, Contender
-from benchmarks.targets.dump import dump_inputs
 from benchmarks.targets.report import write_report
 from benchmarks.targets.results import Results
 from benchmarks.targets.scores import measure
@@ -26,16 +25,17 @@ RangeName = Annotated[str, typer.Argument(help=f"one of {', '.join(EXAMS)}")]
 def run(
     exam_name: RangeName,
     only: Annotated[list[str] | None, typer.Option(help="contenders; all by default")] = None,
-    seeds: Annotated[list[int] | None, typer.Option(help="1, 2 and 3 by default")] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="1, and 3 of ours, by default")] = None,
     again: Annotated[bool, typer.Option(help="run also what is done")] = False,
 ) -> None:
     """Run contenders, one after the other; those that are done are passed over."""
-    results = Results(_exam(exam_name))
-    for contender in _contenders(only):
+    exam = _exam(exam_name)
+    results = Results(exam)
+    for contender in _contenders(exam, only):
         if reason := contender.missing():
             console.print(f"{contender.name}: passed over, {reason}.")
             continue
-        for seed in (seeds or [1, 2, 3]) if contender.random else [1]:
+        for seed in (seeds or range(1, contender.seeds + 1)) if contender.seed else [1]:
             if not again and results.get(contender, seed):
                 console.print(f"{contender.name}, seed {seed}: done before.")
                 continue
@@ -58,7 +58,7 @@ def report(
     results = Results(exam)
     found = [
         result
-        for contender in _contenders(only)
+        for contender in _contenders(exam, only)
         for seed in results.seeds(contender)
         if (result := results.get(contender, seed))
     ]
@@ -72,24 +72,18 @@ def report(
         console.print(str(file))
 
 
-@app.command()
-def dump(exam_name: RangeName) -> None:
-    """Save what models are given, as feather files in build/targets/dumps."""
-    for file in dump_inputs(_exam(exam_name)):
-        console.print(str(file))
-
-
 def _exam(name: str) -> Exam:
     if name not in EXAMS:
         raise typer.BadParameter(f"expected one of {', '.join(EXAMS)}, got {name!r}")
     return EXAMS[name]
 
 
-def _contenders(names: list[str] | None) -> list[Contender]:
+def _contenders(exam: Exam, names: list[str] | None) -> list[Contender]:
+    """Those that were named, else those of the exam, else all."""
     unknown = sorted(set(names or []) - set(CONTENDERS))
     if unknown:
         raise typer.BadParameter(f"no contender {unknown}; known are {', '.join(CONTENDERS)}")
-    return [CONTENDERS[name] for name in names or CONTENDERS]
+    return [CONTENDERS[name] for name in names or exam.contenders or CONTENDERS]
 
 
 if __name__ == "__main__":

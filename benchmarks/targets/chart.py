@@ -10,7 +10,6 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from benchmarks.targets.contenders import CONTENDERS
-from benchmarks.targets.labels import LABELS
 
 
 WIDTH, LEFT, RIGHT, TOP, STEP = 900, 290, 870, 64, 36
@@ -22,14 +21,14 @@ STYLES = {
     "flat": ("diamond", "#b0b7c3"),
     "persistence": ("diamond", "#6b7280"),
     "har": ("diamond", "#111827"),
-    "ridge": ("square", "#e69f00"),
-    "lightgbm": ("square", "#8fd3b6"),
-    "lightgbm-careful": ("square", "#008f66"),
-    "xgboost": ("square", "#eab8d6"),
-    "xgboost-careful": ("square", "#b8478b"),
-    "mlp": ("square", "#f2a071"),
-    "transformer": ("square", "#c2410c"),
+    "ridge-own-60": ("square", "#e69f00"),
+    "ridge-own-150": ("square", "#e69f00"),
+    "ridge-own-730": ("square", "#a16207"),
+    "lightgbm": ("square", "#008f66"),
+    "xgboost": ("square", "#b8478b"),
     "previous": ("circle", "#9db8ee"),
+    "lstm-regression": ("circle", "#3b1fa8"),
+    "lstm-network": ("circle", "#0a7e8c"),
     "lstm": ("circle", "#0047bb"),
 }
 OTHER_STYLES = (("circle", "#3b1fa8"), ("circle", "#0a7e8c"), ("circle", "#7c3aed"))
@@ -38,7 +37,8 @@ OTHER_STYLES = (("circle", "#3b1fa8"), ("circle", "#0a7e8c"), ("circle", "#7c3ae
 def draw(figures: Mapping[str, Any]) -> str:
     """The picture of the figures from `scores.measure`."""
     labels = list(figures["labels"])
-    contenders = figures["contenders"]
+    # Figures of some of the windows are no figures of the others.
+    contenders = {n: one for n, one in figures["contenders"].items() if one["every"] == 1}
     bottom = TOP + STEP * len(labels)
     lines = -(-len(contenders) // LEGEND_COLUMNS)
     height = bottom + 44 + LEGEND_STEP * lines
@@ -54,17 +54,17 @@ def draw(figures: Mapping[str, Any]) -> str:
     ]
     for number, label in enumerate(labels):
         y = TOP + STEP * (number + 0.5)
-        title = escape(LABELS[label].title)
+        title = escape(figures["labels"][label]["title"])
         parts.append(f'<text x="{LEFT - 14}" y="{y + 5}" text-anchor="end">{title}</text>')
         parts.append(f'<line x1="{LEFT}" x2="{RIGHT}" y1="{y}" y2="{y}" stroke="{PALE}"/>')
         # This project's marks come last, on top of the others.
         for name in sorted(contenders, key=_ours):
             made = figures["labels"][label]["contenders"].get(name)
-            if made and made["mean"]["r2"] is not None:
+            if made and made["r2"] is not None:
                 position = list(contenders).index(name)
                 # A little apart, so that near marks do not cover each other.
                 apart = 0 if _ours(name) else 2 * (position - len(contenders) / 2)
-                parts.append(_placed(position, name, made["mean"]["r2"], y + apart))
+                parts.append(_placed(position, name, made["r2"], y + apart))
     for position, (name, contender) in enumerate(contenders.items()):
         x = 30 + (position % LEGEND_COLUMNS) * 285
         y = bottom + 46 + LEGEND_STEP * (position // LEGEND_COLUMNS)

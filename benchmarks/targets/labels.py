@@ -1,4 +1,4 @@
-"""The labels of the exam: thirteen functions of a pair's candles, each with its formula and horizon.
+"""The labels of the exam: thirteen functions of a pair's candles, with formula and horizon.
 
 Notation: O, H, L, C and V are open, high, low, close and volume, rₜ = ln(Cₜ / Cₜ₋₁) is the log
 return of candle t. A label with horizon h is known once candle t+h has closed. Labels with horizon

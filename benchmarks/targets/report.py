@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.reports import environment, environment_line, markdown_table, write
 from benchmarks.targets.chart import draw
-from benchmarks.targets.labels import LABELS
-from benchmarks.targets.scores import RESAMPLES
+from benchmarks.targets.labels import Label
+from benchmarks.targets.scores import LAGS, RESAMPLES, TERCILES
 from benchmarks.targets.setup import Exam
+
+
+AHEAD = 1.96  # of the Diebold-Mariano statistic
+WILDNESS = ("quiet", "middle", "wild")
 
 
 def write_report(exam: Exam, figures: dict[str, Any], output: Path) -> list[Path]:
@@ -28,47 +32,52 @@ def write_report(exam: Exam, figures: dict[str, Any], output: Path) -> list[Path
 
 def as_markdown(exam: Exam, figures: Mapping[str, Any], picture: str) -> str:
     """The page with all tables, in which the picture is linked."""
-    titles = {name: LABELS[name].title for name in figures["labels"]}
+    labels = figures["labels"]
+    kinds = {
+        "Labels that lie ahead": [name for name, one in labels.items() if one["horizon"]],
+        "Labels that the window tells": [
+            name for name, one in labels.items() if not one["horizon"]
+        ],
+    }
+    tables = "\n\n".join(
+        f"## {title}\n\nR²:\n\n{_table(figures, names, _r2)}\n\n"
+        f"R² of ours less that of each, on the same rows:\n\n{_table(figures, names, _behind)}"
+        for title, names in kinds.items()
+        if names
+    )
     formulas = "\n".join(
-        f"* **{title}** (`{name}`): {_formula(name)}" for name, title in titles.items()
+        f"* **{label.title}** (`{label.name}`): {_formula(label)}"
+        for label in exam.labels
+        if label.name in labels
     )
     return f"""# Targets that FreqAI users give: who predicts them best
 
 `python -m benchmarks.targets run {exam.name}`, then `python -m benchmarks.targets report \
 {exam.name}`
 
-{environment_line(figures["environment"])} Perpetuals of {len(exam.pairs)} pairs at 1h, \
-predictions {exam.start:%Y-%m-%d} to {exam.stop:%Y-%m-%d}, walk-forward through \
-`freqtrade backtesting`: {exam.train_days} training days, windows of {exam.window_days} \
-days. {_features(exam)} All labels are learned together where the model can.
+{environment_line(figures["environment"])} Perpetuals at {exam.timeframes[0]}: \
+{", ".join(pair.split("/")[0] for pair in exam.pairs)}. Predictions {exam.start:%Y-%m-%d} to \
+{exam.stop:%Y-%m-%d}, walk-forward through `freqtrade backtesting`: {exam.train_days} training \
+days where a row says nothing else, windows of {exam.window_days} days, features of \
+{exam.strategy}. All labels are learned together where the model can.
 
-Every figure is out of sample and the mean of the pairs, over the candles that every contender of \
-the row predicts; ± is the standard deviation over seeds. Labels of horizon 0 describe the last 20 \
-candles and can be told from a window alone; the others lie ahead.
+Every figure is out of sample and the mean of the pairs, over the candles that all contenders \
+predict; ± is the standard deviation over seeds. A contender that would take hours has some of the \
+windows, as its row says: its R² is that of these windows and cannot be compared with R² of other \
+rows; its difference to ours can. In brackets the 95 % interval from {RESAMPLES:,} resamples of \
+whole weeks, then the statistic of Diebold and Mariano (variance over {LAGS} horizons). **Bold**: \
+both say ahead, the interval above 0 and the statistic above {AHEAD}.
 
 ![R² by label and contender]({picture})
 
-## R²
+{tables}
 
-{_table(figures, "r2")}
+## Intervals, 80 %
 
-## Difference in R² to the best contender that is not of this project
+Share of labels within: mean, of the worst week, and by tercile of the pair's volatility over the \
+last 24 candles. The interval score is in standard deviations of the label; less is better.
 
-In brackets the 95 % interval from {RESAMPLES:,} resamples of whole weeks.
-
-{_differences(figures)}
-
-## Correlation
-
-{_table(figures, "correlation")}
-
-## Rank correlation
-
-{_table(figures, "rank_correlation")}
-
-## Labels within the 80 % interval, of the contenders that give one
-
-{_coverages(figures)}
+{_intervals(figures)}
 
 ## Cost of the whole backtest
 
@@ -80,78 +89,92 @@ In brackets the 95 % interval from {RESAMPLES:,} resamples of whole weeks.
 """
 
 
-def _features(exam: Exam) -> str:
-    if exam.indicators:
-        return (
-            "Features: RSI, MFI, ADX, price over its average, ROC, relative volume and NATR of the "
-            "pair itself for 10 and 20 candles, at 1h and 4h, hour and weekday as whole numbers."
-        )
-    return "Features as in freqtrade's FreqAI example strategy, at 1h and 4h."
-
-
-def _table(figures: Mapping[str, Any], key: str) -> str:
-    def cell(made: Mapping[str, Any]) -> str:
-        mean, spread = made["mean"][key], made["spread"][key]
-        if mean is None:
-            return "–"
-        return _number(mean) + (f" ± {spread:.3f}" if spread is not None else "")
-
-    return _by_label(figures, cell)
-
-
-def _differences(figures: Mapping[str, Any]) -> str:
-    def cell(made: Mapping[str, Any]) -> str:
-        if "against" not in made:
-            return "**best**"
-        low, high = made["against"]["interval"]
-        return f"{made['against']['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-    return _by_label(figures, cell)
-
-
-def _coverages(figures: Mapping[str, Any]) -> str:
-    def cell(made: Mapping[str, Any]) -> str:
-        found = [seed.get("coverage") for seed in made["by_seed"].values()]
-        known = [coverage for coverage in found if coverage is not None]
-        return f"{sum(known) / len(known):.3f}" if known else ""
-
-    return _by_label(figures, cell)
-
-
-def _by_label(figures: Mapping[str, Any], cell: Callable[[Mapping[str, Any]], str]) -> str:
-    """A row per contender, a column per label."""
+def _table(
+    figures: Mapping[str, Any],
+    labels: Sequence[str],
+    cell: Callable[[Sequence[Mapping[str, Any]]], str],
+) -> str:
+    """A row per contender, a column per label; the mean where there is a figure of every label."""
     rows = []
-    for name, contender in figures["contenders"].items():
-        row = {"": contender["title"]}
-        for label, found in figures["labels"].items():
-            made = found["contenders"].get(name)
-            row[_short(label)] = cell(made) if made else ""
-        if any(list(row.values())[1:]):
+    for name in figures["contenders"]:
+        found = [figures["labels"][label]["contenders"].get(name) for label in labels]
+        row = {"": _title(figures, name)}
+        row |= {
+            label.replace("_", " "): cell([one]) if one else ""
+            for label, one in zip(labels, found, strict=True)
+        }
+        row["mean"] = cell(found) if all(found) and len(found) > 1 else ""
+        if any([*row.values()][1:]):
             rows.append(row)
-    return markdown_table(rows) if rows else "None of them does."
+    return markdown_table(rows) if rows else "Ours did not run."
+
+
+def _title(figures: Mapping[str, Any], name: str) -> str:
+    contender = figures["contenders"][name]
+    every = contender["every"]
+    return contender["title"] + (f" (one of {every} windows)" if every > 1 else "")
+
+
+def _r2(found: Sequence[Mapping[str, Any]]) -> str:
+    values = [one["r2"] for one in found]
+    if None in values:
+        return "–"
+    value, spread = sum(values) / len(values), found[0]["spread"]
+    shown = f"{value:.3f}" if value > -10 else f"{value:.0f}"
+    return shown + (f" ± {spread:.3f}" if spread is not None and len(found) == 1 else "")
+
+
+def _behind(found: Sequence[Mapping[str, Any]]) -> str:
+    if any("behind" not in one for one in found):
+        return ""
+    if len(found) > 1:
+        return f"{sum(one['behind']['difference'] for one in found) / len(found):+.3f}"
+    behind = found[0]["behind"]
+    interval, dm, difference = behind["interval"], behind["dm"], f"{behind['difference']:+.3f}"
+    if interval and dm is not None and interval[0] > 0 and dm > AHEAD:
+        difference = f"**{difference}**"
+    shown = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
+    return difference + shown + (f" {dm:+.1f}" if dm is not None else "")
+
+
+def _intervals(figures: Mapping[str, Any]) -> str:
+    heads = {"coverage": "within", "worst_week": "worst week"}
+    heads |= {f"tercile_{n}": name for n, name in zip(range(TERCILES), WILDNESS, strict=True)}
+    heads["score"] = "interval score"
+    rows = []
+    for name in figures["contenders"]:
+        given = {
+            label: one["contenders"][name]["intervals"]
+            for label, one in figures["labels"].items()
+            if "intervals" in one["contenders"].get(name, {})
+        }
+        if given:
+            mean = {key: sum(one[key] for one in given.values()) / len(given) for key in heads}
+            rows += [
+                {"": _title(figures, name), "label": label.replace("_", " ")}
+                | {head: f"{one[key]:.3f}" for key, head in heads.items()}
+                for label, one in {**given, "mean": mean}.items()
+            ]
+    return markdown_table(rows) if rows else "None of them gives any."
 
 
 def _costs(figures: Mapping[str, Any]) -> str:
     return markdown_table(
         [
             {
-                "": contender["title"],
+                "": _title(figures, name),
                 "seconds": f"{contender['seconds']:.0f}",
                 "CPU seconds": f"{contender['cpu_seconds']:.0f}",
                 "seeds": ", ".join(map(str, contender["seeds"])),
             }
-            for contender in figures["contenders"].values()
+            for name, contender in figures["contenders"].items()
         ]
     )
 
 
-def _short(label: str) -> str:
-    return label.replace("_", " ")
-
-
-def _formula(name: str) -> str:
+def _formula(label: Label) -> str:
     """What follows the first line of the formula's docstring."""
-    return " ".join(str(LABELS[name].formula.__doc__).split("\n", 2)[2].split())
+    return " ".join(str(label.formula.__doc__).split("\n", 2)[2].split())
 
 
 def _rounded(value: Any) -> Any:
@@ -161,7 +184,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(one) for one in value]
     return round(value, 5) if isinstance(value, float) else value
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if value > -10 else f"{value:.0f}"

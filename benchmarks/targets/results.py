@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pandas import DataFrame
 
-from benchmarks.targets.baselines import predict_baseline
+from benchmarks.targets.baselines import BASELINES, predict_baseline
 from benchmarks.targets.contenders import Contender
 from benchmarks.targets.run import backtest
 from benchmarks.targets.setup import BUILD, Exam
+from freqai_lstm.model.storage import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ class Results:
         """
         started = time.monotonic(), time.process_time()
         configs = contender.configs(self.exam, seed)
-        if contender.model:
-            predictions, seconds, cpu_seconds = self._backtests(contender, seed, configs)
-        else:
-            predictions = predict_baseline(contender.name, self.exam)
+        if contender.model in BASELINES:
+            days = contender.train_days or self.exam.train_days
+            predictions = predict_baseline(contender.model, replace(self.exam, train_days=days))
             seconds, cpu_seconds = time.monotonic() - started[0], time.process_time() - started[1]
+        else:
+            predictions, seconds, cpu_seconds = self._backtests(contender, seed, configs)
         result = {
             "contender": contender.name,
             "seed": seed,
@@ -84,19 +86,36 @@ class Results:
     def _backtests(
         self, contender: Contender, seed: int, configs: dict[str, dict[str, Any]]
     ) -> tuple[DataFrame, float, float]:
-        folder, seconds, cpu_seconds = contender.folder(), 0.0, 0.0
-        predictions = DataFrame()
-        for group, config in configs.items():
-            work = self.build / "runs" / self.exam.name / f"{contender.name}-s{seed}-{group}"
-            found, cost = backtest(self.exam, config, contender.model, folder, work)
-            seconds, cpu_seconds = seconds + cost.seconds, cpu_seconds + cost.cpu_seconds
-            if predictions.empty:
-                predictions = found
-                continue
-            both = predictions.merge(found, on=["pair", "date"], suffixes=("", "_new"))
-            both["do_predict"] = both[["do_predict", "do_predict_new"]].min(axis=1)
-            predictions = both.drop(columns="do_predict_new")
-        return predictions, seconds, cpu_seconds
+        runs, seconds, cpu_seconds = self.build / "runs" / self.exam.name, 0.0, 0.0
+        parts = []
+        for part in self.exam.parts(contender.every):
+            predictions = DataFrame()
+            for group, config in configs.items():
+                found, cost = backtest(
+                    part,
+                    config,
+                    contender.model,
+                    contender.places(),
+                    runs / f"{contender.name}-s{seed}-{group}-{part.timerange}",
+                    self._networks(contender, seed),
+                )
+                seconds, cpu_seconds = seconds + cost.seconds, cpu_seconds + cost.cpu_seconds
+                if predictions.empty:
+                    predictions = found
+                    continue
+                both = predictions.merge(found, on=["pair", "date"], suffixes=("", "_new"))
+                both["do_predict"] = both[["do_predict", "do_predict_new"]].min(axis=1)
+                predictions = both.drop(columns="do_predict_new")
+            parts.append(predictions)
+        return pd.concat(parts, ignore_index=True), seconds, cpu_seconds
+
+    def _networks(self, contender: Contender, seed: int) -> Path | None:
+        """Where a backtest of the whole range left the shared networks of another contender."""
+        if not contender.networks_of:
+            return None
+        name = f"{contender.networks_of}-s{seed}"
+        work = self.build / "runs" / self.exam.name / f"{name}-all-{self.exam.timerange}"
+        return work / "user_data" / "models" / name / NETWORKS
 
     def _files(self, contender: Contender, seed: int) -> tuple[Path, Path]:
         stem = self.folder / f"{contender.name}-s{seed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,21 @@ import pandas as pd
 from freqtrade.data.history import load_pair_history
 from freqtrade.enums import CandleType
 
-from benchmarks.targets.labels import LABELS, MAX_HORIZON
+from benchmarks.places import CANDLES, ROOT
+from benchmarks.targets import score
+from benchmarks.targets.labels import LABELS, MAX_HORIZON, Label
 
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-CANDLES = ROOT.parent / "shared" / "candles"
 BUILD = ROOT / "build" / "targets"
-COINS = ("BTC", "ETH", "BCH", "XRP", "LTC", "ADA", "DOGE", "SOL", "BNB", "TRX")
-PAIRS = tuple(f"{coin}/USDT:USDT" for coin in COINS)
-TIMEFRAME = "1h"
+
+
+def perpetuals(coins: str) -> tuple[str, ...]:
+    """Name the perpetuals of coins, which are separated by spaces."""
+    return tuple(f"{coin}/USDT:USDT" for coin in coins.split())
+
+
+PAIRS = perpetuals("BTC ETH BCH XRP LTC ADA DOGE SOL BNB TRX")
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,6 @@ class Window:
     start: datetime
     stop: datetime
 
-    @property
-    def name(self) -> str:
-        return f"{self.start:%Y%m%d}"
-
 
 @dataclass(frozen=True)
 class Exam:
@@ -50,9 +51,12 @@ class Exam:
     :param stop: end of the candles to predict (exclusive). No label looks beyond it.
     :param window_days: `backtest_period_days`.
     :param train_days: `train_period_days`.
-    :param labels: names of `LABELS` to learn.
-    :param indicators: whether the features are indicators without units alone, of the pair itself;
-        else those of freqtrade's FreqAI example strategy.
+    :param pairs: that are scored.
+    :param labels: to learn, all together where the model can.
+    :param timeframes: that of the candles, then further ones of the strategy's features.
+    :param strategy: TargetsStrategy, or ScoreStrategy for its score one candle ahead.
+    :param more_pairs: in front of `pairs` in the whitelist, and not scored.
+    :param contenders: names of those that take it; all where there are none.
     """
 
     name: str
@@ -62,8 +66,11 @@ class Exam:
     train_days: int = 150
     pairs: tuple[str, ...] = PAIRS
     datadir: Path = CANDLES
-    labels: tuple[str, ...] = tuple(LABELS)
-    indicators: bool = False
+    labels: tuple[Label, ...] = tuple(LABELS.values())
+    timeframes: tuple[str, ...] = ("1h", "4h")
+    strategy: str = "TargetsStrategy"
+    more_pairs: tuple[str, ...] = ()
+    contenders: tuple[str, ...] = ()
 
     @property
     def timerange(self) -> str:
@@ -80,25 +87,43 @@ class Exam:
             start = stop
         return found
 
-    def candles(self, pair: str) -> pd.DataFrame:
-        """Hourly candles of a pair, from the folder's first one to the end of the range.
+    def parts(self, every: int) -> list[Exam]:
+        """Cut out every so manieth window, the first one among them; all in one for 1."""
+        if every == 1:
+            return [self]
+        return [replace(self, start=one.start, stop=one.stop) for one in self.windows[::every]]
 
-        :raises ValueError: the folder does not hold them.
+    def candles(self, pair: str) -> pd.DataFrame:
+        """Candles of a pair, from the folder's first one to the end of the range.
+
+        :raises ValueError: the folder does not hold candles from before the range.
         """
         candles = load_pair_history(
-            pair, TIMEFRAME, self.datadir, candle_type=CandleType.FUTURES, data_format="feather"
+            pair,
+            self.timeframes[0],
+            self.datadir,
+            candle_type=CandleType.FUTURES,
+            data_format="feather",
         )
-        first = self.windows[0].train_start
-        if candles.empty or candles["date"].iloc[0] > first:
+        if candles.empty or candles["date"].iloc[0] >= self.start:
             raise ValueError(
-                f"Expected {TIMEFRAME} candles of {pair} in {self.datadir} from {first:%Y-%m-%d} "
-                "on. Give another folder, or a later range."
+                f"Expected {self.timeframes[0]} candles of {pair} in {self.datadir} from before "
+                f"{self.start:%Y-%m-%d}. Give another folder, or a later range."
             )
         return candles[candles["date"] < self.stop].reset_index(drop=True)
 
+    def frame(self, pair: str) -> pd.DataFrame:
+        """Candles of a pair with its labels; of ScoreStrategy with its features."""
+        candles = self.candles(pair)
+        made = {label.column: label.formula(candles) for label in self.labels}
+        if self.strategy == "ScoreStrategy":
+            candles = pd.concat([candles, score.features(candles)], axis=1)
+        return candles.assign(**made)
 
-# The candles of `choose` may be looked at while models are chosen, those of `judge` once, at the
-# end (PLAN.md). A day lies between them, so that no label of one reaches into the other.
+
+YEAR = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 12, 26, tzinfo=UTC))
+# The candles of `choose` may be looked at while models are chosen, the others once, at the end
+# (PLAN.md). Days lie between them, so that no label of one reaches into the other.
 EXAMS = {
     exam.name: exam
     for exam in (
@@ -108,27 +133,55 @@ EXAMS = {
             datetime(2023, 12, 28, tzinfo=UTC),
             window_days=45,  # four windows
         ),
-        Exam("judge", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 12, 26, tzinfo=UTC)),
+        Exam("judge", *YEAR),
+        Exam(
+            "score",
+            *YEAR,
+            pairs=perpetuals("BTC ETH SOL BNB"),
+            labels=score.TERMS,
+            strategy="ScoreStrategy",
+            contenders=("flat", "ridge-own-150", "lstm"),
+        ),
+        Exam(
+            "five",
+            datetime(2024, 3, 14, tzinfo=UTC),
+            datetime(2024, 5, 14, tzinfo=UTC),
+            window_days=31,  # two windows
+            train_days=60,
+            pairs=perpetuals("BTC ETH LTC SUI 1000PEPE"),
+            labels=(LABELS["log_volatility"], LABELS["log_volume"]),
+            timeframes=("5m",),
+            contenders=("flat", "har", "ridge-own-60", "lstm"),
+        ),
+        Exam(
+            "delisted",
+            *YEAR,
+            pairs=perpetuals("FIL PEOPLE"),
+            more_pairs=perpetuals("BTC ETH"),
+            contenders=("flat", "persistence", "har", "ridge-own-150", "lstm"),
+        ),
     )
 }
 
 
-def base_config(exam: Exam, labels: Sequence[str] = ()) -> dict[str, Any]:
+def base_config(exam: Exam, labels: Sequence[Label] = ()) -> dict[str, Any]:
     """The configuration of every contender, as freqtrade reads it; nothing in it is of one model.
 
-    :param labels: names of `LABELS` to learn together; all of the exam where none are given.
+    :param labels: to learn together; all of the exam where none are given.
     """
-    config: dict[str, Any] = {
+    whitelist = [*exam.more_pairs, *exam.pairs]
+    price = {"price_side": "other", "use_order_book": True, "order_book_top": 1}
+    return {
         "dry_run": True,
-        "timeframe": TIMEFRAME,
+        "timeframe": exam.timeframes[0],
         "stake_currency": "USDT",
         "stake_amount": 100,
-        "max_open_trades": len(exam.pairs),
-        "exchange": {"pair_whitelist": list(exam.pairs), "pair_blacklist": []},
+        "max_open_trades": len(whitelist),
+        "exchange": {"pair_whitelist": whitelist, "pair_blacklist": []},
         "pairlists": [{"method": "StaticPairList"}],
-        "entry_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
-        "exit_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
-        "targets": list(labels or exam.labels),
+        "entry_pricing": price,
+        "exit_pricing": price,
+        "targets": [label.name for label in labels or exam.labels],
         "freqai": {
             "enabled": True,
             "conv_width": 24,
@@ -138,9 +191,11 @@ def base_config(exam: Exam, labels: Sequence[str] = ()) -> dict[str, Any]:
             "save_backtest_models": False,
             "activate_tensorboard": False,
             "feature_parameters": {
-                "include_timeframes": ["1h", "4h"],
-                "include_corr_pairlist": list(exam.pairs[:2]),
-                "label_period_candles": MAX_HORIZON,
+                "include_timeframes": list(exam.timeframes),
+                "include_corr_pairlist": whitelist[:2],
+                "label_period_candles": (
+                    score.AHEAD if exam.strategy == "ScoreStrategy" else MAX_HORIZON
+                ),
                 "include_shifted_candles": 0,
                 "indicator_periods_candles": [10, 20],
                 "weight_factor": 0,
@@ -154,10 +209,6 @@ def base_config(exam: Exam, labels: Sequence[str] = ()) -> dict[str, Any]:
             "model_training_parameters": {},
         },
     }
-    if exam.indicators:
-        config["indicators"] = True
-        config["freqai"]["feature_parameters"]["include_corr_pairlist"] = []
-    return config
 
 
 def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
