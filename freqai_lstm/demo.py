@@ -37,9 +37,11 @@ from freqai_lstm.plugins import RANGE_FILE, load_plugin
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 START, END = datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 21, tzinfo=UTC)
 TRAIN_DAYS, WINDOWS, HORIZON = 90, 2, 6
-# Before the training days FreqAI wants the strategy's start-up candles of the longest timeframe.
-FIRST = START - timedelta(days=TRAIN_DAYS + 50)
-# Changes to config.example.json, for a run of a minute or two.
+# Before the training days: what the network of both pairs learns from.
+HISTORY_DAYS = 240
+# The last of them are for the network's border, and for start-up candles of the longest timeframe.
+FIRST = START - timedelta(days=TRAIN_DAYS + HISTORY_DAYS + 140)
+# Changes to config.example.json, for a run of half a minute.
 SETTINGS: dict[str, Any] = {
     "strategy": RANGE_FILE.stem,
     "max_open_trades": len(PAIRS),
@@ -52,6 +54,7 @@ SETTINGS: dict[str, Any] = {
             "include_corr_pairlist": list(PAIRS),
             "label_period_candles": HORIZON,
         },
+        "model_training_parameters": {"history_days": HISTORY_DAYS, "epochs": 3},
     },
 }
 CONFIGS = ("config.example.json", "demo.json", "endpoints.json")
@@ -131,7 +134,9 @@ def backtest(workdir: Path, log: Path) -> None:
 def evaluated(workdir: Path) -> dict[str, Any]:
     """Write `evaluation.html` into the work folder, and return its figures of the label.
 
-    :raises DemoFailed: windows are missing, or a model foretells no more than a constant does.
+    :return: those of `report.py`, and `trainings`, what each training noted.
+    :raises DemoFailed: windows are missing, a model foretells no more than a constant does, or the
+        LSTM has no part in any.
     """
     with (workdir / "evaluation.log").open("w") as file, contextlib.redirect_stdout(file):
         evaluate(
@@ -150,6 +155,9 @@ def evaluated(workdir: Path) -> dict[str, Any]:
             raise DemoFailed(
                 f"{pair}: expected an R² above 0 on candles that were not trained on, got {r2}."
             )
+    figures["trainings"] = [window["training"] for window in report["windows"]]
+    if not any(any(training["shares"]) for training in figures["trainings"]):
+        raise DemoFailed("Expected that the LSTM helps on windows held out; it did for no pair.")
     return figures
 
 
@@ -181,5 +189,12 @@ def show(console: Console, log: Path, figures: dict[str, Any], known: dict[str, 
             pair.split("/")[0], *(f"{value:.2f}" for value in r2), f"{known[pair]:.2f}", share
         )
     console.print(table)
+    weights = [training["shares"][0] for training in figures["trainings"]]
+    trained = max(figures["trainings"], key=lambda training: training["epochs"])
+    console.print(
+        f"The LSTM, epoch {trained['best_epoch']} of {trained['epochs']}, enters with weight "
+        f"{min(weights):.2f} to {max(weights):.2f}; a regression of each pair adds the rest.",
+        highlight=False,
+    )
     console.print(f"Verdict over both pairs: {figures['verdict']['title']}.", highlight=False)
     console.print("The candles are generated: the profit means nothing.")

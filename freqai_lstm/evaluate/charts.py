@@ -210,36 +210,6 @@ def calibrated(of_target: dict[str, Any], rows: pd.DataFrame) -> go.Figure:
     return found.update_xaxes(range=x).update_yaxes(range=y)
 
 
-def learning_curves(report: dict[str, Any]) -> go.Figure | None:
-    """Training and validation loss by epoch, a line per training; None where none is known."""
-    rows = pd.DataFrame(
-        [
-            (short(window["pair"]), window["start"][:10], losses["epoch"], name, losses[key])
-            for window in report["windows"]
-            for losses in window["training"].get("curves", [])
-            for key, name in (("val_loss", "validation"), ("loss", "training"))
-            if key in losses
-        ],
-        columns=["pair", "from", "epoch", "of", "loss"],
-    )
-    if rows.empty:
-        return None
-    found = px.line(
-        rows.assign(training=rows["pair"] + rows["from"] + rows["of"]),
-        x="epoch",
-        y="loss",
-        color="pair",
-        line_dash="of",
-        line_group="training",
-        hover_data=["from"],
-        **PIXELS,
-    )
-    # plotly's own ticks are either decades alone, often none at all here, or every digit.
-    ticks = [digit * 10.0**decade for decade in range(-9, 6) for digit in (1, 2, 5)]
-    found.update_traces(line_width=1.2)
-    return styled(found).update_yaxes(type="log", tickvals=ticks, tickformat=".2~g")
-
-
 def by_fifth(of_target: dict[str, Any]) -> go.Figure | None:
     """Mean return of the next candles by fifth of the prediction, a line per number of candles."""
     rows = pd.DataFrame(

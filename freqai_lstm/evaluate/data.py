@@ -62,7 +62,7 @@ class Predictions:
     :param rows: a row per pair, start (of the window), date and target. realised: the label the
         candle's prediction was for; model: the prediction; flat: the mean of the labels the model
         was trained on; persistence: the last label settled when the prediction is made; scale:
-        standard deviation of the training labels; lower, upper, spread: what the model says of
+        standard deviation of the training labels; lower, upper: what the model says of
         its own doubt, NaN where it says nothing; all in the unit of the label; valid: do_predict
         is 1 and the prediction a number.
     :param look_ahead: target → candles after which its value is settled; 0 is a label of the same
@@ -234,7 +234,7 @@ def _rows(
     # FreqAI saves mean and standard deviation of the training labels beside each label.
     model, flat, scale, *doubt = (
         predicted.reindex(columns=[f"{name}{what}" for name in names]).set_axis(names, axis=1)
-        for what in ("", "_mean", "_std", "_lower", "_upper", "_spread")
+        for what in ("", "_mean", "_std", "_lower", "_upper")
     )
     if setup.score is not None:
         scale = scale.assign(T=setup.score.scale(predicted))
@@ -247,7 +247,7 @@ def _rows(
         "flat": flat,
         "persistence": pd.DataFrame(last_known),
         "scale": scale,
-        **dict(zip(("lower", "upper", "spread"), doubt, strict=True)),
+        **dict(zip(("lower", "upper"), doubt, strict=True)),
         "valid": pd.DataFrame(dict.fromkeys(labels, usable)),
     }
     rows = stacked({name: of.reindex(predicted.index) for name, of in frames.items()})

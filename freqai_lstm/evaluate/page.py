@@ -53,7 +53,6 @@ def figures(
     """Every chart by its key: what it shows, then target and pair where it has one of them."""
     drawn = {
         "differences": charts.differences(report),
-        "curves": charts.learning_curves(report),
         "equity": None if equities.empty else charts.equity(equities),
     }
     series = dict(list(rows.groupby(["target", "pair"], sort=False)))

@@ -47,15 +47,13 @@ def stability(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def own_doubt(rows: pd.DataFrame) -> dict[str, Any]:
-    """What the model's interval and the spread of its ensemble are worth.
+    """What the model's interval is worth.
 
-    :param rows: pair, date, realised, model, scale; lower and upper, spread, NaN for none.
+    :param rows: pair, date, realised, model, scale; lower and upper, NaN for none.
     :return: coverage, the share of labels inside the interval, with its own interval; width, its
-        mean in standard deviations of the training labels; spread, the rank correlation of the
-        spread with the absolute error, with its interval. None for what the model does not say, or
-        says of every candle alike.
+        mean in standard deviations of the training labels. None where the model says nothing.
     """
-    found: dict[str, Any] = {"coverage": None, "width": None, "spread": None}
+    found: dict[str, Any] = {"coverage": None, "width": None}
     known = rows.dropna(subset=["lower", "upper"])
     if len(known):
         inside = known["realised"].between(known["lower"], known["upper"])
@@ -63,11 +61,6 @@ def own_doubt(rows: pd.DataFrame) -> dict[str, Any]:
         found["coverage"] = interval(drawn)
         wide = (known["upper"] - known["lower"]) / known["scale"].where(known["scale"] > 0)
         found["width"] = float(wide.mean())
-    known = rows.dropna(subset="spread")
-    if len(known) and np.ptp(known["spread"].to_numpy()) > 0:
-        error = (known["realised"] - known["model"]).abs()
-        drawn = drawn_skills(known.assign(realised=error), ["spread"], "rank_correlation")
-        found["spread"] = interval(drawn[:, 0])
     return found
 
 

@@ -122,7 +122,6 @@ PARAMETERS = {
         _training("units", "network", low=8, high=128, log=True),
         _other("conv_width", "network", "", 2, low=6, high=48, step=6),
         _training("dropout_rate", "learning", low=0.0, high=0.6),
-        _training("input_dropout_rate", "learning", low=0.0, high=0.6),
         _training("learning_rate", "learning", low=1e-4, high=1e-2, log=True),
         _training("batch_size", "learning", choices=[32, 64, 128, 256]),
         _other("train_period_days", "days", "", 1, low=30, high=180, step=30),

@@ -32,7 +32,7 @@ def labels_of(module: ModuleType, candles: pd.DataFrame) -> pd.DataFrame:
 
 
 def noisy(size: float, seed: int, rows: pd.DataFrame) -> pd.DataFrame:
-    """The labels plus noise of so many standard deviations, with interval and spread."""
+    """The labels plus noise of so many standard deviations, with interval."""
     rows, labels = rows.copy(), [name for name in rows if f"{name}_std" in rows]
     rng = np.random.default_rng(seed)
     for name in labels:
@@ -40,7 +40,6 @@ def noisy(size: float, seed: int, rows: pd.DataFrame) -> pd.DataFrame:
         rows[name] += noise * rng.normal(size=len(rows))
         rows[f"{name}_lower"] = rows[name] - 1.28 * noise
         rows[f"{name}_upper"] = rows[name] + 1.28 * noise
-        rows[f"{name}_spread"] = rng.random(len(rows))
     return rows
 
 

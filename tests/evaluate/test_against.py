@@ -142,7 +142,6 @@ def test_figures_for_machines(user: Forecaster) -> None:
     assert report["trades"]["profit"] == pytest.approx(trades[0]["profit_abs"] / 10_000)
     doubt = report["targets"]["&-range"]["doubt"]
     assert doubt["coverage"]["value"] == pytest.approx(0.8, abs=0.05)
-    assert abs(doubt["spread"]["value"]) < 0.15  # noise knows no error
 
 
 def test_without_a_result_the_page_says_how_to_get_one(user: Forecaster) -> None:

@@ -38,7 +38,7 @@ def market() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def rows(market: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A prediction that knows a little of the next return, with an interval and a spread."""
+    """A prediction that knows a little of the next return, with an interval."""
     frames: list[pd.DataFrame] = []
     for pair, of in market.items():
         rng = np.random.default_rng(len(frames))
@@ -47,7 +47,7 @@ def rows(market: dict[str, pd.DataFrame]) -> pd.DataFrame:
         realised = ahead / ahead.std() + doubt * rng.normal(size=HOURS)
         model = 0.5 * ahead / ahead.std() + rng.normal(size=HOURS)
         frame = {"pair": pair, "date": DATES, "realised": realised, "model": model, "flat": 0.1}
-        limits = {"lower": model - 2, "upper": model + 2, "spread": doubt, "scale": 2.0}
+        limits = {"lower": model - 2, "upper": model + 2, "scale": 2.0}
         frames.append(pd.DataFrame(frame | limits))
     return pd.concat(frames, ignore_index=True)
 
@@ -65,20 +65,14 @@ def test_icir_is_that_of_weeks(rows: pd.DataFrame) -> None:
 
 
 def test_own_doubt(rows: pd.DataFrame) -> None:
-    """Coverage and width counted by hand; the spread ranks the errors; silent models say None."""
+    """Coverage and width counted by hand; silent models say None."""
     found = own_doubt(rows)
     inside = (rows["realised"] - rows["model"]).abs() <= 2
     assert found["coverage"]["value"] == pytest.approx(inside.mean())
     assert found["coverage"]["low"] < inside.mean() < found["coverage"]["high"]
     assert found["width"] == pytest.approx(2)
-    expected = [
-        spearmanr(of["spread"], (of["realised"] - of["model"]).abs())[0]
-        for _, of in rows.groupby("pair")
-    ]
-    assert found["spread"]["value"] == pytest.approx(np.mean(expected))
-    silent = own_doubt(rows.assign(lower=np.nan, upper=np.nan, spread=np.nan))
-    assert silent == {"coverage": None, "width": None, "spread": None}
-    assert own_doubt(rows.assign(spread=0.0))["spread"] is None
+    silent = own_doubt(rows.assign(lower=np.nan, upper=np.nan))
+    assert silent == {"coverage": None, "width": None}
 
 
 def test_later_returns(rows: pd.DataFrame, market: dict[str, pd.DataFrame]) -> None:

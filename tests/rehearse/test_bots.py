@@ -30,6 +30,7 @@ from faulty_run import (
 )
 from rich.console import Console
 
+from freqai_lstm.model.storage import read_model
 from freqai_lstm.rehearse.log import LogSummary
 from freqai_lstm.rehearse.rehearsal import Rehearsal
 from freqai_lstm.rehearse.summary import read_history
@@ -201,10 +202,10 @@ def test_kill_loses_no_prediction(served: tuple[Rehearsal, dict]) -> None:
 def test_served_labels_were_relative(served: tuple[Rehearsal, dict]) -> None:
     """What was compared above had been multiplied by a size, in the backtest and live."""
     run, _ = served
-    stored = list(run.models.glob("sub-train-*/*_metadata.json"))
+    stored = list(run.models.glob("sub-train-*/*_model.npz"))
     assert stored
     for file in stored:
-        assert json.loads(file.read_text())["label_scale"]["feature"] == "%-label_scale"
+        assert read_model(file).model.space.scale_feature == "%-label_scale"
 
 
 # ------------------------------------------------------------------- through every fault

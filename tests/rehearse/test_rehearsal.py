@@ -230,7 +230,7 @@ def test_early_training_is_a_problem(run: Bot, tmp_path: Path) -> None:
     for base, stamp in (("BTC", 1000), ("BTC", 4000), ("ETH", 1000), ("ETH", 4700)):
         folder = tmp_path / f"sub-train-{base}_{stamp}"
         folder.mkdir()
-        (folder / f"cb_{base.lower()}_{stamp}_model.keras").touch()
+        (folder / f"cb_{base.lower()}_{stamp}_model.npz").touch()
     parity = Parity(pd.DataFrame(columns=["difference", "model", "older"]))
     summary = summarize(
         [run], tmp_path, tmp_path / "none", parity, pairs=["BTC"], retrain_hours=1.0
