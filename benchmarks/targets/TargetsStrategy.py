@@ -31,7 +31,8 @@ def our_inputs(candles: DataFrame, timeframe: str, width: int) -> DataFrame:
 
     inputs = CandleInputs.of(candles, timeframe_to_seconds(timeframe))
     ends = np.arange(width - 1, len(candles))
-    as_they_are = (np.zeros(inputs.levels.shape[1]), np.ones(inputs.levels.shape[1]))
+    levels = inputs.levels.shape[1]
+    as_they_are = np.stack([np.zeros(levels), np.ones(levels)]).astype(np.float32)
     channels = inputs.windows(ends, width, as_they_are).reshape(len(ends), -1)
     missing = np.full((width - 1, channels.shape[1]), np.nan, np.float32)
     values = np.hstack([inputs.columns, np.vstack([missing, channels])])

@@ -121,7 +121,7 @@ def _trees(name: str, title: str, quiet: int, careful: Mapping[str, Any]) -> lis
                 model,
                 train_days=days,
                 freqai=plain,
-                every=3 if days else 1,
+                every=1 if not days and name == "lightgbm" else 3,
             ),
             Contender(
                 f"{name}-inputs{more}",
@@ -173,7 +173,7 @@ CONTENDERS: dict[str, Contender] = {
             blind=24,  # fills the first conv_width candles of a window with 0 and do_predict 1
             needs="torch",
         ),
-        _lstm("previous", "previous release", release=PREVIOUS_COMMIT),
+        _lstm("previous", "previous release", release=PREVIOUS_COMMIT, every=3),
         _lstm(
             "previous-730",
             "previous release, two years",

@@ -13,7 +13,6 @@ from benchmarks.targets.scores import LAGS, RESAMPLES, TERCILES
 from benchmarks.targets.setup import Exam
 
 
-AHEAD = 1.96  # of the Diebold-Mariano statistic
 WILDNESS = ("quiet", "middle", "wild")
 
 
@@ -66,7 +65,7 @@ predict; ± is the standard deviation over seeds. A contender that would take ho
 windows, as its row says: its R² is that of these windows and cannot be compared with R² of other \
 rows; its difference to ours can. In brackets the 95 % interval from {RESAMPLES:,} resamples of \
 whole weeks, then the statistic of Diebold and Mariano (variance over {LAGS} horizons). **Bold**: \
-both say ahead, the interval above 0 and the statistic above {AHEAD}.
+ours is ahead, the interval lies above 0.
 
 ![R² by label and contender]({picture})
 
@@ -131,7 +130,7 @@ def _behind(found: Sequence[Mapping[str, Any]]) -> str:
         return f"{sum(one['behind']['difference'] for one in found) / len(found):+.3f}"
     behind = found[0]["behind"]
     interval, dm, difference = behind["interval"], behind["dm"], f"{behind['difference']:+.3f}"
-    if interval and dm is not None and interval[0] > 0 and dm > AHEAD:
+    if interval and interval[0] > 0:
         difference = f"**{difference}**"
     shown = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
     return difference + shown + (f" {dm:+.1f}" if dm is not None else "")
