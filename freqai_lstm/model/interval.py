@@ -9,6 +9,7 @@ arXiv:2106.00170).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,8 @@ class ErrorSizes:
             (rows, labels), NaN where there is none.
         """
         absolute = np.abs(errors)
-        with np.errstate(all="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a label without any error
             typical = np.nan_to_num(np.nanmedian(absolute, axis=0))
             spread = np.nan_to_num(np.nanmean(absolute, axis=0))
         typical = np.where(typical > 0, typical, np.where(spread > 0, spread, 1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
@@ -142,7 +143,8 @@ def validate(forward: Forward, data: TrainingData, conv_width: int) -> Numbers:
         ]
     )
     actual = data.labels[ends].astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # a label that no window has
         spread = np.nanvar(actual, axis=0)
         losses = np.nanmean(np.square(actual - predicted), axis=0) / spread
     return losses[np.isfinite(losses)]
