@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # calendar fits is noise, and a strategy's features tell less than the candles' own summaries.
 CALENDAR_HEIGHT, FEATURE_HEIGHT = 1.0, 0.2
 FEATURE_LIMIT = 5.0  # scaled features beyond count as this: one wild value must not rule a label
-FEWEST_DAYS_UNSEEN = 10  # that the network has not seen; with fewer it cannot be judged
+FEWEST_UNSEEN = 100  # windows that the network has not seen; with fewer it cannot be judged
 DAY = 86_400
 
 
@@ -81,8 +81,16 @@ class PairModel:
         if network is not None:
             scales = network.scales.get(data.pair) or _own_scales(data, network)
             unseen = _unseen(data, network)
-            some = cls._with_network(data, network, scales, columns, labels, unseen)
-            learned, ridge, taken = some
+            if unseen.sum() < FEWEST_UNSEEN:
+                logger.warning(
+                    f"{data.pair}: the shared network has not seen {unseen.sum()} of its windows, and "
+                    f"at least {FEWEST_UNSEEN} are needed to judge it: the regression alone predicts."
+                )
+                network, scales = None, None
+        if network is not None and scales is not None:
+            learned, ridge, taken = cls._with_network(
+                data, network, scales, columns, labels, unseen
+            )
             rows = np.flatnonzero(unseen)
             both = held_out.copy()
             both[rows] = taken * learned + ridge.held_out

@@ -203,7 +203,7 @@ def check_freqai(freqai: Mapping[str, Any]) -> None:
 
 
 def _check_keys(freqai: Mapping[str, Any]) -> None:
-    """Refuse keys that look like a misspelt one; name others that nothing reads in a warning."""
+    """Name keys that nothing reads in a warning, with the known one that is nearest."""
     schema = CONF_SCHEMA["definitions"]["freqai"]["properties"]
     for block in ("freqai", "freqai.feature_parameters", "freqai.data_split_parameters"):
         name = block.partition(".")[2]
@@ -212,8 +212,7 @@ def _check_keys(freqai: Mapping[str, Any]) -> None:
             if key in known:
                 continue
             near = nearest(key, known, cutoff=0.75)
-            if near:
-                raise OperationalException(f"{block} has no key '{key}'.{near}")
             if key in LSTMParameters.model_fields:
                 raise OperationalException(f"{block} has no key '{key}': it belongs into {KEY}.")
-            logger.warning(f"{block}.{key} is read by neither FreqAI nor LSTMRegressor.")
+            # A strategy may have keys of its own there.
+            logger.warning(f"{block}.{key} is read by neither FreqAI nor LSTMRegressor.{near}")

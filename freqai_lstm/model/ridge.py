@@ -13,7 +13,7 @@ from freqai_lstm.model.windows import Numbers
 
 FOLDS = 5  # blocks of time; each is predicted from the others
 # On the mean of squares of columns whose deviation is about 1; infinite: the mean alone.
-PENALTIES = np.array([np.inf, 10, 3, 1, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3])
+PENALTIES = np.array([np.inf, 10, 3, 1, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5])
 EXACT_PENALTY = 1e-9
 # A regression that leaves less than this of the squares of held out labels explains all of them.
 EXACT = 1e-5
