@@ -133,9 +133,9 @@ def _refuse_columns(frame: pd.DataFrame, dk: FreqaiDataKitchen) -> None:
     if never.any():
         names = [name for name, none in zip(dk.training_features_list, never, strict=True) if none]
         raise OperationalException(
-            f"{dk.pair}: {', '.join(names[:5])} is missing or infinite on all {len(frame)} training "
-            "candles. Mend the feature (a division by zero, a longer period than there are "
-            "start-up candles?), or take it out."
+            f"{dk.pair}: {', '.join(names[:5])} is missing or infinite on all {len(frame)} "
+            "training candles. Mend the feature (a division by zero, a longer period than there "
+            "are start-up candles?), or take it out."
         )
     ends = {f"{label}{end}" for label in dk.label_list for end in ("_lower", "_upper")}
     taken = sorted(ends & set(dk.label_list))

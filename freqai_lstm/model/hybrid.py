@@ -83,8 +83,9 @@ class PairModel:
             unseen = _unseen(data, network)
             if unseen.sum() < FEWEST_UNSEEN:
                 logger.warning(
-                    f"{data.pair}: the shared network has not seen {unseen.sum()} of its windows, and "
-                    f"at least {FEWEST_UNSEEN} are needed to judge it: the regression alone predicts."
+                    f"{data.pair}: the shared network has not seen {unseen.sum()} of its "
+                    f"windows, and at least {FEWEST_UNSEEN} are needed to judge it: the regression "
+                    "alone predicts."
                 )
                 network, scales = None, None
         if network is not None and scales is not None:
