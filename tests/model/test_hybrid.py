@@ -74,6 +74,16 @@ def test_linear_labels_are_exact(trained: Make, caplog: pytest.LogCaptureFixture
     assert "a straight line explains all of it" in caplog.text
 
 
+def test_a_feature_keeps_its_slope(trained: Make) -> None:
+    """A label that features tell but for some noise is not shrunk: nothing of them is left over."""
+    frame = frame_of()
+    run = trained(frame)
+    features = frame[["%-x0", "%-x1"]].to_numpy()[TRAINED:-1]
+    left = frame["&-a"].to_numpy()[TRAINED:-1] - run.predictions["&-a"].to_numpy()[:-1]
+    slopes = np.linalg.lstsq(features, left, rcond=None)[0]
+    assert np.abs(slopes).max() < 0.1
+
+
 def test_labels_that_nothing_tells_are_flat(
     trained: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
