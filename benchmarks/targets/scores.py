@@ -126,7 +126,6 @@ def _of_label(
 ) -> dict[str, dict[str, Any]]:
     whole = [one for one in results if _contender(one.contender).every == 1]
     shared = common_rows(exam, label, truth, whole) if whole else DataFrame()
-    drawn: dict[int, NDArray[np.float64]] = {}
     found = {}
     for name in dict.fromkeys(one.contender for one in results):
         some, rows = whole, shared
@@ -139,21 +138,24 @@ def _of_label(
         )
         found[name] = _of_contender(rows, {some[position].seed: position for position in mine})
         if ours and name != REFERENCE:
-            # Many contenders share one set of rows, on which ours is resampled once.
-            if id(rows) not in drawn:
-                drawn[id(rows)] = resampled_r2(rows, ours)
-            drawn_less = drawn[id(rows)] - resampled_r2(rows, mine)
-            low, high = np.percentile(drawn_less, INTERVAL)
-            enough = _weeks(rows).nunique() >= FEWEST_WEEKS
-            theirs, our = (_of_contender(rows, dict(enumerate(p)))["r2"] for p in (mine, ours))
-            found[name]["behind"] = {
-                "difference": our - theirs,
-                "interval": [float(low), float(high)] if enough else None,
-                "dm": diebold_mariano(rows, ours, mine, label.horizon),
-            }
-            if rows is not shared:
-                del drawn[id(rows)]
+            found[name]["behind"] = _behind(rows, ours, mine, label.horizon)
     return found
+
+
+def _behind(
+    rows: DataFrame, ours: Sequence[int], theirs: Sequence[int], horizon: int
+) -> dict[str, Any]:
+    """R² of ours less theirs, and how sure that is."""
+    our, their = (_of_contender(rows, dict(enumerate(some)))["r2"] for some in (ours, theirs))
+    interval = None
+    if _weeks(rows).nunique() >= FEWEST_WEEKS:
+        drawn = resampled_r2(rows, ours) - resampled_r2(rows, theirs)
+        interval = [float(end) for end in np.nanpercentile(drawn, INTERVAL)]
+    return {
+        "difference": our - their,
+        "interval": interval,
+        "dm": diebold_mariano(rows, ours, theirs, horizon),
+    }
 
 
 def _of_contender(rows: DataFrame, by_seed: dict[int, int]) -> dict[str, Any]:
@@ -243,8 +245,10 @@ def resampled_r2(rows: DataFrame, positions: Sequence[int]) -> NDArray[np.float6
             .reindex(sorted(weeks.unique()), fill_value=0.0)
         )
         n, total, squares, error = (draws @ sums.to_numpy()).T
-        with np.errstate(invalid="ignore", divide="ignore"):  # a draw without the pair's weeks
-            found.append(1 - error / (squares - total**2 / n))
+        around = squares - total**2 / np.maximum(n, 1)
+        # NaN where a draw has no week of a pair, or a single candle of it.
+        ratio = np.divide(error, around, out=np.full_like(n, np.nan), where=around > 1e-9 * squares)
+        found.append(1 - ratio)
     return np.nanmean(found, axis=0)
 
 

@@ -12,16 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.targets import results as results_module
+from benchmarks.targets import scores
 from benchmarks.targets.__main__ import app
 from benchmarks.targets.baselines import BASELINES, predict_baseline
-from benchmarks.targets.chart import draw
-from benchmarks.targets.contenders import CONTENDERS, Contender
-from benchmarks.targets.dump import dump_inputs
+from benchmarks.targets.contenders import CONTENDERS
 from benchmarks.targets.labels import LABELS, MAX_HORIZON, add_labels, log_returns
 from benchmarks.targets.report import write_report
 from benchmarks.targets.results import Result, Results
-from benchmarks.targets.scores import figures, measure
-from benchmarks.targets.setup import EXAMS, Exam, base_config, merged
+from benchmarks.targets.run import collect
+from benchmarks.targets.scores import common_rows, diebold_mariano, figures, measure, true_labels
+from benchmarks.targets.setup import EXAMS, YEAR, Exam, base_config, merged
 from freqai_lstm.market import generate_market
 
 
@@ -59,9 +59,12 @@ def test_labels_equal_their_formulas_written_as_loops(candles: pd.DataFrame) -> 
     hit = next((np.sign(step) for step in steps if abs(step) >= barrier), 0.0)
     last = range(t, t - 20, -1)
     busiest = max(last, key=lambda s: (volume[s], s))
+    moves = [abs(r[s]) for s in last]
+    falls = [np.log(close[i] / close[j]) for i in range(t - 19, t + 1) for j in range(i, t + 1)]
     expected = {
         "mean_return": np.mean(close[t + 1 : t + 25]) / close[t] - 1,
         "log_volatility": np.log(np.sqrt(np.mean(r[t + 1 : t + 13] ** 2))),
+        "log_volatility_24": np.log(np.sqrt(np.mean(r[t + 1 : t + 25] ** 2))),
         "log_range": np.log(np.log(high[t + 1 : t + 13].max() / low[t + 1 : t + 13].min())),
         "log_volume": np.log(volume[t + 1 : t + 7].mean() / volume[t - 23 : t + 1].mean()),
         "drawdown": fall,
@@ -70,6 +73,8 @@ def test_labels_equal_their_formulas_written_as_loops(candles: pd.DataFrame) -> 
         "since_high": t - max(last, key=lambda s: (high[s], s)),
         "sign_product": np.sign(r[t - 2]) * np.sign(r[t - 5]),
         "busiest_return": r[busiest] / np.sqrt(np.mean(r[t - 19 : t + 1] ** 2)),
+        "since_move": moves.index(max(moves)),
+        "log_fall": np.log(1e-4 + max(falls)),
     }
     assert set(expected) == set(LABELS)
     for name, value in expected.items():
@@ -109,21 +114,17 @@ def test_a_market_that_stands_still_has_missing_labels_and_no_infinite_ones() ->
     assert np.isnan(log_returns(still).iloc[0])
 
 
-def test_an_unknown_label_is_named(candles: pd.DataFrame) -> None:
-    """The error names the label that was asked for and those there are."""
-    with pytest.raises(ValueError, match=r"no_such.*since_high"):
-        add_labels(candles, ["no_such", "since_high"])
-
-
 def test_ranges_are_apart_and_end_where_they_must() -> None:
-    """No label of `choose` looks into `judge`, and `choose` ends before September 2024."""
-    choose, judge = EXAMS["choose"], EXAMS["judge"]
-    assert choose.stop <= datetime(2024, 9, 1, tzinfo=UTC)
-    assert (judge.start - choose.stop).total_seconds() >= MAX_HORIZON * 3600
-    for one in (choose, judge):
+    """No label of `choose` looks into a range that is run once; windows fill each range."""
+    assert (YEAR[0] - EXAMS["choose"].stop).total_seconds() >= MAX_HORIZON * 3600
+    for one in EXAMS.values():
+        assert one.name == "choose" or one.start >= YEAR[0]
         assert one.windows[0].start == one.start
         assert one.windows[-1].stop == one.stop
-        assert base_config(one)["freqai"]["feature_parameters"]["label_period_candles"] == 24
+        assert set(one.contenders) <= set(CONTENDERS)
+    judge = EXAMS["judge"]
+    assert [part.start for part in judge.parts(3)] == [w.start for w in judge.windows[::3]]
+    assert base_config(EXAMS["delisted"])["exchange"]["pair_whitelist"][2] == "FIL/USDT:USDT"
 
 
 def test_merged_leaves_both_sides_alone() -> None:
@@ -140,7 +141,26 @@ def test_baselines_use_nothing_of_the_time_to_come(name: str, exam: Exam) -> Non
     shorter = replace(exam, stop=window.stop)
     whole, short = predict_baseline(name, exam), predict_baseline(name, shorter)
     assert (whole["date"] >= exam.start).all()
+    assert short[short.columns.intersection(COLUMNS)].notna().to_numpy().mean() > 0.9
     pd.testing.assert_frame_equal(whole[whole["date"] < window.stop], short)
+
+
+def test_terms_of_the_score_are_scored_by_what_was_known(exam: Exam) -> None:
+    """Predictions and terms are divided by the size of T of their candle; the ridge predicts them.
+
+    The ridge has the strategy's features, and all of them are known at the candle.
+    """
+    small = replace(exam, labels=EXAMS["score"].labels, strategy="ScoreStrategy")
+    result = Result("ridge-own-150", 1, predict_baseline("own ridge", small), 2.0, 1.0)
+    label = small.labels[0]
+    rows = common_rows(small, label, true_labels(small), [result])
+    frame = small.frame(PAIR).set_index("date")
+    at = rows["date"].iloc[40]
+    term = exam.candles(PAIR).pipe(label.formula).set_axis(frame.index)
+    assert rows["y"].iloc[40] == pytest.approx(term[at] / abs(frame["%-label_scale"][at]))
+    early = replace(small, stop=small.windows[0].stop)
+    first = predict_baseline("own ridge", early)
+    pd.testing.assert_frame_equal(result.predictions.iloc[: len(first)], first)
 
 
 def test_persistence_is_the_label_of_horizon_candles_ago(exam: Exam) -> None:
@@ -169,73 +189,99 @@ def _shrunk(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_scores_count_only_candles_that_every_contender_predicts(exam: Exam) -> None:
-    """A candle that one contender marks do_predict 0 counts for none."""
-    whole = _result("ridge", exam, lambda rows: rows)
+    """A candle that one contender marks do_predict 0, or fills up, counts for none.
+
+    One that took some of the windows alone costs the others no candle.
+    """
+    whole = _result("ridge-own-150", exam, lambda rows: rows)
     holed = _result("lightgbm", exam, lambda rows: rows.assign(do_predict=rows.index % 2))
-    found = measure(exam, [whole, holed])["labels"]["since_high"]
-    assert found["rows"] == 480 // 2
-    assert found["contenders"]["ridge"]["mean"]["r2"] == 1.0
+    some = _result("xgboost", exam, lambda rows: rows[rows["date"] < exam.windows[0].stop])
+    found = measure(exam, [whole, holed, some])["labels"]["since_high"]["contenders"]
+    assert (found["lightgbm"]["rows"], found["xgboost"]["rows"]) == (480 // 2, 480 // 4)
+    assert found["ridge-own-150"]["r2"] == 1.0
+    blind = _result("transformer", exam, lambda rows: rows)
+    found = measure(exam, [blind])["labels"]["since_high"]["contenders"]
+    assert found["transformer"]["rows"] == 480 - 24 * len(exam.windows)
 
 
-def test_scores_leave_out_the_blind_candles_of_a_contender(exam: Exam) -> None:
-    """The first candles of each window that a contender fills with zeros are not scored."""
-    found = measure(exam, [_result("transformer", exam, lambda rows: rows)])
-    windows = len(exam.windows)
-    assert found["labels"]["since_high"]["rows"] == 480 - 24 * windows
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
+def test_a_difference_has_an_interval_and_a_statistic(
+    exam: Exam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours is ahead of a worse contender and behind a better one, by both."""
+    monkeypatch.setattr(scores, "FEWEST_WEEKS", 2)
+    ours = _result("lstm", exam, _shrunk)
+    worse, better = _result("lightgbm", exam, _worse), _result("har", exam, lambda rows: rows)
+    found = measure(exam, [worse, better, ours])["labels"]["log_volatility"]["contenders"]
+    assert "behind" not in found["lstm"]
+    for name, sign in (("lightgbm", 1), ("har", -1)):
+        behind = found[name]["behind"]
+        low, high = behind["interval"]
+        assert sign * behind["difference"] > 0
+        assert sign * behind["dm"] > 1.96
+        assert low - 1e-9 <= behind["difference"] <= high + 1e-9
 
 
-def test_the_difference_to_the_best_contender_has_an_interval(exam: Exam) -> None:
-    """The best contender that is not this project's is named, and the interval holds the figure."""
-    better = _result("ridge", exam, _shrunk)
-    ours = _result("lstm", exam, lambda rows: rows)
-    found = measure(exam, [better, _result("xgboost", exam, _worse), ours])
-    made = found["labels"]["log_volatility"]["contenders"]
-    assert "against" not in made["ridge"]
-    for name, sign in (("lstm", 1), ("xgboost", -1)):
-        against = made[name]["against"]
-        low, high = against["interval"]
-        assert against["best"] == "ridge"
-        assert sign * against["difference"] > 0
-        assert low - 1e-9 <= against["difference"] <= high + 1e-9
+def test_the_statistic_of_errors_without_memory_is_that_of_a_mean() -> None:
+    """Diebold-Mariano of independent differences is near mean / standard error."""
+    rng, dates = np.random.default_rng(1), pd.date_range("2024", periods=4000, freq="h")
+    y = rng.normal(size=len(dates))
+    rows = pd.DataFrame({"pair": PAIR, "date": dates, "y": y, 0: y + rng.normal(size=len(y))})
+    rows[1] = y + 1.03 * rng.normal(size=len(y))
+    gained = (rows[1] - y) ** 2 - (rows[0] - y) ** 2
+    expected = gained.mean() / gained.std() * np.sqrt(len(y))
+    assert diebold_mariano(rows, [0], [1], 1) == pytest.approx(expected, rel=0.3)
+
+
+def test_intervals_are_measured_by_week_and_tercile(exam: Exam) -> None:
+    """An interval around the truth holds all labels, and its score is its width."""
+
+    def around(rows: pd.DataFrame) -> pd.DataFrame:
+        column, width = "&-log_volume", rows["&-log_volume"].std()
+        ends = {f"{column}_lower": -width, f"{column}_upper": width}
+        return rows.assign(**{name: rows[column] + end for name, end in ends.items()})
+
+    found = measure(exam, [_result("lstm", exam, around)])["labels"]
+    given = found["log_volume"]["contenders"]["lstm"]["intervals"]
+    assert given.pop("score") == pytest.approx(2, rel=0.05)
+    assert set(given.values()) == {1.0}
+    assert "intervals" not in found["log_range"]["contenders"]["lstm"]
 
 
 def test_figures_of_known_forecasts() -> None:
-    """R² of the mean is 0, a constant has no correlation, a reversed order has rank −1."""
+    """R² of the mean is 0, and a constant has no correlation."""
     y = np.arange(100.0)
-    flat = figures(y, np.full(100, y.mean()))
-    assert flat == {"r2": 0.0, "correlation": None, "rank_correlation": None}
-    assert figures(y, -(y**3))["rank_correlation"] == pytest.approx(-1)
+    assert figures(y, np.full(100, y.mean())) == {"r2": 0.0, "correlation": None}
     assert figures(y, y + 1)["correlation"] == pytest.approx(1)
 
 
 def test_the_report_has_every_contender_and_label(exam: Exam, tmp_path: Path) -> None:
-    """JSON, Markdown and picture are written; the picture draws a mark for every figure."""
-    runs = [_result("ridge", exam, _worse), _result("lstm", exam, lambda rows: rows)]
-    found = measure(exam, runs)
+    """JSON, Markdown and picture are written; the picture has a mark for every figure of ours."""
+    names = ("ridge-own-150", "lightgbm-730", "lstm")
+    found = measure(exam, [_result(name, exam, _worse) for name in names])
     files = write_report(exam, found, tmp_path)
     assert [file.name for file in files] == ["small.json", "small.md", "small.svg"]
     text = files[1].read_text(encoding="utf-8")
-    for name in ("LSTMRegressor", "ridge", *(label.title for label in LABELS.values())):
+    titles = [CONTENDERS[name].title for name in names]
+    for name in (*titles, "(one of 3 windows)", *(label.title for label in LABELS.values())):
         assert name in text
-    assert draw(found).count("#0047bb") == len(LABELS) + 1  # and one in the legend
+    picture = files[2].read_text(encoding="utf-8")
+    assert picture.count("#0047bb") == len(LABELS) + 1  # and one in the legend
+    assert "two years" not in picture
 
 
-@pytest.mark.slow
-def test_the_dump_holds_what_models_are_given(exam: Exam, tmp_path: Path) -> None:
-    """Training rows end where predictions begin, and those have the labels known in the range."""
-    files = dump_inputs(exam, tmp_path)
-    assert len(files) == 2 * len(exam.windows)
-    first = exam.windows[0]
-    train, predict = (
-        pd.read_feather(tmp_path / f"dumps/small/BTC_USDT_USDT_{first.name}.{what}.feather")
-        for what in ("train", "predict")
-    )
-    assert train["date"].iloc[-1] < pd.Timestamp(first.start) == predict["date"].iloc[0]
-    assert train[COLUMNS].iloc[-1].isna().any()  # not known yet
-    assert not predict[COLUMNS].isna().any(axis=None)  # known from the next window's candles
-    features = [column for column in map(str, train) if "%" in column]
-    assert len(features) > 40
-    assert not train[features].isna().any(axis=None)
+def test_a_missing_window_is_named_but_not_of_a_pair_that_ended(exam: Exam, tmp_path: Path) -> None:
+    """FreqAI leaves nothing of a pair that has ended; else a missing window is an error."""
+    with pytest.raises(ValueError, match=r"no predictions of BTC/USDT:USDT from 2024-05-12"):
+        collect(tmp_path, exam)
+    longer = replace(exam, stop=datetime(2024, 8, 1, tzinfo=UTC))
+    folder = tmp_path / "backtesting_predictions"
+    folder.mkdir()
+    for window in exam.windows:
+        file = folder / f"cb_btc_{int(window.start.timestamp())}_prediction.feather"
+        pd.DataFrame({"date": [window.start]}).to_feather(file)
+    assert len(collect(tmp_path, longer)) == len(exam.windows)
+    assert (predict_baseline("flat", longer)["date"] < exam.stop).all()
 
 
 @pytest.mark.parametrize(
@@ -255,22 +301,19 @@ def test_a_wrong_name_on_the_command_line_is_answered_with_the_right_ones(
 def test_a_small_exam_runs_through_freqtrade(
     exam: Exam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ridge learns two labels in the real backtest, predicts every candle, and is kept."""
-    two = ("log_volume", "since_high")
-
-    class TwoLabels(Contender):
-        def configs(self, exam: Exam, seed: int) -> dict[str, dict[str, Any]]:
-            return {"all": merged(base_config(exam, two), {"freqai": {"identifier": "ridge"}})}
-
-    contender = TwoLabels("ridge", "ridge", CONTENDERS["ridge"].model)
-    results = Results(exam, tmp_path)
+    """Trees with our inputs learn two labels in the real backtest, on one window, and are kept."""
+    small = replace(exam, labels=(LABELS["log_volume"], LABELS["since_high"]))
+    usual = CONTENDERS["lightgbm-inputs"]
+    few = {"model_training_parameters": {"n_estimators": 20, "learning_rate": 0.2}}
+    contender = replace(usual, freqai=merged(dict(usual.freqai), few))
+    results = Results(small, tmp_path)
     assert results.get(contender, 1) is None
     made = results.make(contender, 1)
     assert made.predictions["do_predict"].eq(1).all()
-    assert len(made.predictions) == 480
-    found = measure(exam, [made])["labels"]
-    assert set(found) == set(two)
-    assert found["since_high"]["contenders"]["ridge"]["mean"]["r2"] > 0.3
+    assert len(made.predictions) == 240
+    found = measure(small, [made])["labels"]
+    assert set(found) == {"log_volume", "since_high"}
+    assert found["since_high"]["contenders"]["lightgbm-inputs"]["r2"] > 0.6  # the window is told
 
     def refuse(*args: Any) -> None:
         raise AssertionError("what is done was done again")
