@@ -166,7 +166,7 @@ def read_model(path: Path) -> SavedModel:
     :raises Damaged: a file is not what was written.
     """
     arrays, notes = _read_arrays(path)
-    for kind, digest in notes["digests"].items():
+    for kind, digest in notes.get("digests", {}).items():
         part = _beside(path, kind)
         if not part.is_file() or _digest(part) != digest:
             raise Damaged(f"{part.name} is {'changed' if part.is_file() else 'missing'}")
@@ -177,16 +177,16 @@ def read_model(path: Path) -> SavedModel:
         with _beside(path, f"{kind}.pkl").open("rb") as binary:
             pipelines.append(cloudpickle.load(binary))
     history = pd.read_feather(_beside(path, f"{HISTORY}.feather"))
-    network = _network(arrays, notes["network"]) if "network" in notes else None
-    model = PairModel(
-        space=LabelSpace(**notes["space"]),
-        features=notes["features"],
-        **{name: arrays[name] for name in ARRAYS},
-        sizes=ErrorSizes(*(arrays[f"sizes.{f.name}"] for f in fields(ErrorSizes))),
-        network=network,
-        scales=_scales(arrays, "own", notes["scales"]) if "scales" in notes else None,
-        report=notes["report"],
-    )
+    with _whole():
+        model = PairModel(
+            space=LabelSpace(**notes["space"]),
+            features=notes["features"],
+            **{name: arrays[name] for name in ARRAYS},
+            sizes=ErrorSizes(*(arrays[f"sizes.{f.name}"] for f in fields(ErrorSizes))),
+            network=_network(arrays, notes["network"]) if "network" in notes else None,
+            scales=_scales(arrays, "own", notes["scales"]) if "scales" in notes else None,
+            report=notes["report"],
+        )
     return SavedModel(path, model, metadata, pipelines[0], pipelines[1], history)
 
 
@@ -234,8 +234,9 @@ def read_network(path: Path) -> tuple[SharedNetwork, dict[str, Any]]:
         if IN_ARCHIVE not in archive.namelist():
             raise Damaged(f"{IN_ARCHIVE} is missing")
         arrays, notes = _read_arrays(io.BytesIO(archive.read(IN_ARCHIVE)))
-    scales = {pair: _scales(arrays, pair, space) for pair, space in notes["scales"].items()}
-    return _network(arrays, notes["network"], scales), notes["record"]
+    with _whole():
+        scales = {pair: _scales(arrays, pair, space) for pair, space in notes["scales"].items()}
+        return _network(arrays, notes["network"], scales), notes["record"]
 
 
 def set_aside(path: Path, damage: BaseException) -> None:
@@ -292,12 +293,25 @@ def _write_arrays(
         np.savez(target, notes=text, **{_safe(name): value for name, value in arrays.items()})
 
 
-def _check_zip(path: Path) -> None:
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Call what a broken archive raises by its name; no memory or no permission is not that."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error) as error:
-        raise Damaged(str(error)) from error
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        struct.error,
+        RuntimeError,
+        KeyError,
+    ) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _check_zip(path: Path) -> None:
+    with _whole(), zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
     if damaged:
         raise Damaged(f"checksum of {damaged} is wrong")
 
@@ -305,7 +319,7 @@ def _check_zip(path: Path) -> None:
 def _read_arrays(source: Path | io.BytesIO) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(source, Path):
         _check_zip(source)
-    with np.load(source, allow_pickle=False) as file:
+    with _whole(), np.load(source, allow_pickle=False) as file:
         arrays = {_plain(name): file[name] for name in file.files if name != "notes"}
         notes = json.loads(file["notes"].tobytes().decode())
     return arrays, notes
