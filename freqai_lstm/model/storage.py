@@ -7,6 +7,7 @@ pickles, as FreqAI writes them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -307,6 +308,10 @@ def _whole() -> Iterator[None]:
         KeyError,
     ) as error:
         raise Damaged(f"{type(error).__name__}: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place beyond the file's ends, which a wrong table names
+            raise
+        raise Damaged(str(error)) from error
 
 
 def _check_zip(path: Path) -> None:
