@@ -11,9 +11,13 @@ from livebot import Momentum
 from pandas import DataFrame
 
 from freqai_lstm.market import generate_market
+from freqai_lstm.model.forward import Forward
+from freqai_lstm.model.inputs import CandleInputs
+from freqai_lstm.model.labels import LabelSpace
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.model.record import settings_of
+from freqai_lstm.model.shared_network import PairScales, SharedNetwork
 
 
 HOUR, DAY = 3600, 86_400
@@ -62,3 +66,31 @@ def networks_of(config: dict[str, Any]) -> SharedNetworks:
 def features_of(pair: str) -> list[str]:
     """The names that FreqAI gives a pair's features."""
     return [f"%-return-period_10_{pair.replace(':', '')}_1h", "%-hour"]
+
+
+def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> SharedNetwork:
+    """A network of seeded weights, as large as one that is trained on the frame would be."""
+    inputs = CandleInputs.of(frame, 3600)
+    rng, units, channels = np.random.default_rng(1), 4, 11
+    names = [f"%-x{i}" for i in range(4)]
+    columns, found = inputs.columns.shape[1] + 4, units + 4 * (channels + 4 + units)
+    shapes = {
+        "lstm_1": [(channels + 4, 16), (units, 16), (16,)],
+        "states": [(units,), (units,)],
+        "scores": [(channels + 4 + units, 4), (4,)],
+        "gate": [(found + columns, 48), (48,)],
+        "head_1": [(found + columns, 48), (48,)],
+        "head_2": [(48, 32), (32,)],
+        "bent": [(32, 2)],
+        "line": [(columns, 2), (2,)],
+    }
+    weights = {
+        f"{layer}/{n}": rng.normal(0, 0.1, shape).astype(np.float32)
+        for layer, parts in shapes.items()
+        for n, shape in enumerate(parts)
+    }
+    features = frame[names].to_numpy()
+    scales = PairScales.fit(inputs, features, np.arange(len(frame)), space)
+    return SharedNetwork(
+        0, Forward(weights), conv_width, names, True, space.names, {PAIR: scales}, {}
+    )
