@@ -76,29 +76,28 @@ class LiveBot:
         pairs: tuple[str, ...] = (PAIR,),
         strategy: type[IStrategy] = Momentum,
     ) -> None:
+        config["exchange"]["pair_whitelist"] = list(pairs)
         self.config = config | {
             "runmode": RunMode.DRY_RUN,
             "candle_type_def": CandleType.SPOT,
             "entry_pricing": {},
             "exit_pricing": {},
         }
+        del self.config["timerange"]
         self.freqai = lstm.LSTMRegressor(config=self.config)
         self.dd = self.freqai.dd
         self.freqai.live = True
         self.strategy = self.freqai.strategy = strategy(self.config)
-        self.whitelist: list[str] = []
-        self.strategy.dp = SimpleNamespace(
-            runmode=RunMode.DRY_RUN, current_whitelist=lambda: self.whitelist
-        )
+        self.strategy.dp = SimpleNamespace(runmode=RunMode.DRY_RUN)
         self.dd.historic_data = {}
         for pair in pairs:
             self.join(pair)
 
     def join(self, pair: str, rows: int = 600) -> None:
-        """Let a pair with so many candles join the whitelist."""
-        self.whitelist.append(pair)
+        """Let a pair with so many candles join the bot."""
         self.dd.set_pair_dict_info({"pair": pair})
-        self.dd.historic_data[pair] = {"1h": candles(rows, seed=len(self.whitelist))}
+        seed = len(self.dd.historic_data) + 1
+        self.dd.historic_data[pair] = {"1h": candles(rows, seed=seed)}
 
     def train(self, stamp: int, pair: str = PAIR) -> PairModel:
         """Train a pair on the candles up to `stamp`, as the scanning thread does."""
@@ -120,6 +119,9 @@ class LiveBot:
         frame = dk.use_strategy_to_populate_indicators(
             self.strategy, prediction_dataframe=candles(rows).tail(300), pair=PAIR
         )
+        if not self.freqai.model:
+            self.dd.return_null_values_to_strategy(frame, dk)
+            return dk.return_dataframe
         dk.find_labels(frame)
         self.freqai.build_strategy_return_arrays(frame.reset_index(drop=True), dk, PAIR, trained)
         return dk.return_dataframe

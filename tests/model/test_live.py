@@ -7,11 +7,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import PAIR
+from freqtrade.data.history import get_datahandler
+from freqtrade.enums import CandleType
+from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.freqai_interface import IFreqaiModel
-from livebot import FIRST, SECOND, LiveBot, candles
+from livebot import FIRST, SECOND, LiveBot, Momentum, candles
 from pandas import DataFrame
 
 
@@ -40,29 +42,31 @@ def test_first_candle_is_predicted(start: Callable[..., LiveBot]) -> None:
     assert second["&-return"].iloc[-2] == first["&-return"].iloc[-1]
 
 
-@pytest.mark.parametrize("candle_channel", [True, False])
-def test_candle_with_an_impossible_price(
-    regressor: Callable[..., Any],
-    learnable: Callable[..., DataFrame],
-    kitchen: Callable[..., Any],
-    candle_channel: bool,
+def test_every_column_before_the_first_model(start: Callable[..., LiveBot]) -> None:
+    """A frame without a model has the columns that a prediction will have."""
+    bot = start()
+    before = bot.new_candle(ROWS)
+    assert (before["do_predict"] == 0).all()
+    for end, value in (("", 0.0), ("_lower", -np.inf), ("_upper", np.inf)):
+        assert (before[f"&-return{end}"] == value).all()
+    bot.train(SECOND)
+    after = bot.new_candle(ROWS + 1)
+    assert {*before.filter(regex="&|do_predict")} == {*after.filter(regex="&|do_predict")}
+
+
+def test_history_of_another_model(
+    start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Windows that hold a price of zero are not predicted, unless no network looks at prices."""
-    freqai, frame = regressor(training={"candle_channel": candle_channel}), learnable(200)
-    dk = kitchen(freqai.config, frame, live=True)
-    freqai.model = freqai.train(frame, PAIR, dk)
-    before, _ = freqai.predict(frame, dk)
-    frame.loc[150, "low"] = 0.0
-    predictions, do_predict = freqai.predict(frame, dk)
-    width = freqai.CONV_WIDTH
-    left_out = set(range(width - 1))
-    if candle_channel:
-        left_out |= set(range(150, 150 + width))
-    assert set(np.flatnonzero(do_predict == 0)) == left_out
-    missing = predictions.isna()
-    assert set(np.flatnonzero(missing.all(axis=1))) == left_out
-    # Summaries of the next candles lack its range.
-    pd.testing.assert_frame_equal(predictions, before.mask(missing), rtol=0.02)
+    """A prediction history without intervals begins anew, with one warning."""
+    bot = start()
+    bot.train(SECOND)
+    bot.dd.historic_predictions[PAIR] = DataFrame(
+        {"&-return": [1.0], "do_predict": [1], "date_pred": candles(ROWS)["date"].tail(1)}
+    )
+    for step in range(2):
+        frame = bot.new_candle(ROWS + step)
+    assert frame["do_predict"].tolist()[-2:] == [1, 1]
+    assert caplog.text.count("is of another model; it begins anew") == 1
 
 
 def test_restart_predicts_at_once_and_keeps_the_history(start: Callable[..., LiveBot]) -> None:
@@ -112,22 +116,6 @@ def test_old_models_are_purged_and_the_last_one_serves(start: Callable[..., Live
     )
 
 
-def test_continual_learning_goes_on_from_disk(
-    start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The next training of the same bot, and the first of a restarted one, start from the last."""
-    caplog.set_level("INFO")
-    bot = start(continual_learning=True)
-    bot.train(FIRST)
-    assert "continual learning, starting from" not in caplog.text
-    bot.train(FIRST + HOUR)
-    assert caplog.text.count("continual learning, starting from the last model") == 1
-    again = start(continual_learning=True)
-    again.new_candle(ROWS)
-    again.train(SECOND)
-    assert caplog.text.count("continual learning, starting from the last model") == 2
-
-
 def test_pair_that_comes_back_is_trained_again(start: Callable[..., LiveBot]) -> None:
     """FreqAI drops a pair from its queue when it leaves the whitelist; back there, it is due."""
     bot = start()
@@ -166,7 +154,7 @@ def test_stale_last_pair_does_not_keep_the_history_from_being_saved(
     # Of FreqAI's own part of `start` only the frame matters here.
     monkeypatch.setattr(IFreqaiModel, "start", lambda self, frame, metadata, strategy: frame)
     monkeypatch.setattr(bot.dd, "save_new_predictions", saved.append)
-    bot.strategy.dp.current_whitelist = lambda: [PAIR, "STALE/USDT:USDT"]
+    bot.config["exchange"]["pair_whitelist"] = [PAIR, "STALE/USDT:USDT"]
     for rows, saves in ((ROWS, 0), (ROWS, 0), (ROWS + 1, 1), (ROWS + 1, 1), (ROWS + 2, 2)):
         freqai.start(candles(rows), {"pair": PAIR}, bot.strategy)
         assert len(saved) == saves
@@ -193,24 +181,160 @@ def test_retraining_changes_the_model_between_candles(start: Callable[..., LiveB
     assert after["&-return_std"].iloc[-1] != before["&-return_std"].iloc[-1]
 
 
-def test_interval_and_spread_reach_the_strategy(start: Callable[..., LiveBot]) -> None:
-    """Live too, each label has its interval and, of an ensemble, its spread, candle by candle."""
-    training = {"ensemble": 2, "epochs": 10, "learning_rate": 0.02}
-    bot = start(training=training)
+def test_intervals_reach_the_strategy(start: Callable[..., LiveBot]) -> None:
+    """Live too, each label has its interval, candle by candle; a miss moves its level."""
+    bot = start()
     bot.train(SECOND)
     frame = [bot.new_candle(ROWS + step) for step in range(3)][-1].tail(3)
     assert frame["do_predict"].tolist() == [1, 1, 1]
-    assert (frame["&-return_lower"] < frame["&-return_upper"]).all()
-    assert (frame["&-return_spread"] > 0).all()
-    assert frame["&-return_std"].iloc[-1] > 0
+    assert (frame["&-return_lower"] < frame["&-return"]).all()
+    assert (frame["&-return"] < frame["&-return_upper"]).all()
+    assert np.isfinite(frame[["&-return_lower", "&-return_upper"]].to_numpy()).all()
+    history = bot.dd.historic_predictions[PAIR]
+    history["&-return_lower"], history["&-return_upper"] = 5.0, 6.0
+    wider = bot.new_candle(ROWS + 3).iloc[-1]
+    assert wider["&-return_upper"] - wider["&-return_lower"] > 0
+    assert bot.freqai._levels(bot.freqai.dk)[0] < 0.2
 
 
 def test_label_statistics_of_recent_predictions(start: Callable[..., LiveBot]) -> None:
-    """With `fit_live_predictions_candles`, mean and std are those of the last real predictions."""
+    """`fit_live_predictions_candles`: of the last real predictions; the training's until then."""
     bot = start(fit_live_predictions_candles=3)
     bot.train(SECOND)
-    frames = [bot.new_candle(ROWS + step) for step in range(5)]
+    trained = bot.dd.models[PAIR].metadata["labels_std"]["&-return"]
+    frames = [bot.new_candle(ROWS + step) for step in range(6)]
+    for frame in frames[:3]:
+        assert frame["&-return_std"].iloc[-1] == pytest.approx(trained)
     values = frames[-1]["&-return"].to_numpy()
     # FreqAI takes the statistics before it adds the newest prediction.
     assert frames[-1]["&-return_mean"].iloc[-1] == pytest.approx(np.mean(values[-4:-1]))
     assert frames[-1]["&-return_std"].iloc[-1] == pytest.approx(np.std(values[-4:-1]))
+
+
+# ------------------------------------------------------------- models that do not fit any more
+
+
+class Longer(Momentum):
+    """Another label under the same name."""
+
+    def set_freqai_targets(self, dataframe: DataFrame, metadata: dict, **_: Any) -> DataFrame:
+        dataframe["&-return"] = dataframe["close"].pct_change(5)
+        return dataframe
+
+
+def test_refused_model_is_neither_used_nor_replaced(
+    lstm: ModuleType, freqai_config: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a change of the strategy its candles have do_predict 0, said once, with a way out."""
+    LiveBot(lstm, freqai_config()).train(SECOND)
+    bot = LiveBot(lstm, freqai_config(), strategy=Longer)
+    for step in range(3):
+        frame = bot.new_candle(ROWS + step)
+        assert (frame["do_predict"] == 0).all()
+        assert np.isinf(frame["&-return_upper"]).all()
+    path = bot.dd.models[PAIR].path
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(OperationalException, match="not replaced"):
+        bot.train(SECOND + DAY)
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+    assert len(list(bot.freqai.full_path.glob("sub-train-*"))) == 1
+    (said,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    for part in (PAIR, "&-return of 2024-", "new freqai.identifier"):
+        assert part in said
+    same = LiveBot(lstm, freqai_config())
+    assert same.new_candle(ROWS)["do_predict"].iloc[-1] == 1, "the change was taken back"
+    allowed = LiveBot(lstm, freqai_config(allow_changed_fingerprint=True), strategy=Longer)
+    assert allowed.new_candle(ROWS)["do_predict"].iloc[-1] == 1
+
+
+def test_model_of_an_earlier_release_is_refused(start: Callable[..., LiveBot]) -> None:
+    """One without a record is not used."""
+    start().train(SECOND)
+    bot = start()
+    bot.new_candle(ROWS)
+    del bot.dd.models[PAIR].metadata["record"]
+    bot.freqai._compared.clear()
+    assert (bot.new_candle(ROWS + 1)["do_predict"] == 0).all()
+
+
+# -------------------------------------------------------------------------- the shared network
+
+
+BOTH = (PAIR, "ETH/USDT:USDT")
+
+
+@pytest.fixture
+def networked(lstm: ModuleType, freqai_config: Make) -> Callable[..., LiveBot]:
+    """Start a bot of two pairs that has candles of four months before its own on disk."""
+
+    def make(**training: Any) -> LiveBot:
+        config = freqai_config(training={"history_days": 1000, "units": 4, "epochs": 1} | training)
+        bot = LiveBot(lstm, config, BOTH)
+        handler = get_datahandler(config["datadir"], "feather")
+        config["datadir"].mkdir(exist_ok=True)
+        for number, pair in enumerate(BOTH):
+            whole = candles(123 * 24, "2023-10-01", seed=number)
+            handler.ohlcv_store(pair, "1h", whole, CandleType.SPOT)
+        return bot
+
+    return make
+
+
+def test_a_new_bot_predicts_before_the_network_is_there(
+    networked: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each pair's first model is its regression; then the network is trained, once, and serves."""
+    caplog.set_level("INFO")
+    bot = networked()
+    for pair in BOTH:
+        assert bot.train(SECOND, pair).network is None
+        assert bot.dd.pair_dict[pair]["trained_timestamp"] < SECOND, "it stays due"
+    assert bot.new_candle(ROWS)["do_predict"].iloc[-1] == 1
+    assert caplog.text.count("predicts with its regression until") == 2
+    assert "Training the shared network" not in caplog.text
+    for pair in BOTH:
+        bot.train(SECOND + HOUR, pair)
+        assert bot.dd.pair_dict[pair]["trained_timestamp"] == SECOND + HOUR
+    assert caplog.text.count("Training the shared network on") == 1
+    assert len(list((bot.freqai.full_path / "networks").glob("*.keras"))) == 1
+    assert bot.new_candle(ROWS + 1)["do_predict"].iloc[-1] == 1
+
+
+def test_a_restarted_bot_reads_the_network(
+    networked: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a restart the saved network serves the next training, also a new pair's first one."""
+    bot = networked()
+    for stamp in (SECOND, SECOND + HOUR):
+        for pair in BOTH:
+            bot.train(stamp, pair)
+    caplog.set_level("INFO")
+    caplog.clear()
+    again = networked()
+    again.train(SECOND + 2 * HOUR)
+    assert "Training the shared network" not in caplog.text
+    assert "predicts with its regression until" not in caplog.text
+    networks = [b.freqai.networks._known for b in (bot, again)]
+    assert [*networks[0]] == [*networks[1]]
+    kernels = [next(iter(known.values())).forward.weights["scores/0"] for known in networks]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+
+
+def test_without_history_a_bot_does_not_wait(
+    networked: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `history_days` 0 a pair is trained once, and is not due again."""
+    caplog.set_level("INFO")
+    bot = networked(history_days=0)
+    bot.train(SECOND)
+    assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == SECOND
+    assert "until the shared network" not in caplog.text
+
+
+def test_pairs_of_one_base_coin(start: Callable[..., LiveBot]) -> None:
+    """They share FreqAI's files, and are refused by name at the start."""
+    bot = start()
+    bot.config["exchange"]["pair_whitelist"] = [PAIR, "BTC/USDC:USDC"]
+    bot.freqai.strategy = None  # as before the first pair
+    with pytest.raises(OperationalException, match=f"{PAIR} and BTC/USDC:USDC have one base coin"):
+        bot.freqai.start(candles(ROWS), {"pair": PAIR}, bot.strategy)
