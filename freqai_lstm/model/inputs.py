@@ -116,15 +116,20 @@ class CandleInputs:
             ),
         )
 
-    def tail(self, count: int) -> CandleInputs:
-        """Keep the last rows."""
-        start = len(self.numbers) - count
+    def take(self, numbers: NDArray[np.int64]) -> CandleInputs:
+        """Keep the rows of these candles.
+
+        :raises ValueError: one of them is not among the frame's.
+        """
+        rows = np.searchsorted(self.numbers, numbers)
+        if not np.array_equal(self.numbers.take(rows, mode="clip"), numbers):
+            raise ValueError("Expected rows of the frame's candles, got others.")
         return CandleInputs(
-            self.numbers[start:],
-            self.valid[start:],
-            self.levels[start:],
-            self.logs[start:],
-            self.columns[start:],
+            self.numbers[rows],
+            self.valid[rows],
+            self.levels[rows],
+            self.logs[rows],
+            self.columns[rows],
         )
 
     def windows(self, ends: Rows, conv_width: int, level_scale: Floats) -> Floats:

@@ -15,7 +15,7 @@ from freqai_lstm.model.inputs import CandleInputs, memory
 from freqai_lstm.model.interval import intervals
 from freqai_lstm.model.labels import numeric_labels
 from freqai_lstm.model.storage import HISTORY
-from freqai_lstm.model.windows import Numbers, window_ends
+from freqai_lstm.model.windows import Numbers, candle_numbers, window_ends
 
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,8 @@ def predict_candles(
     )
     dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
     whole = frame if past is None else with_past(frame, past, memory(conv_width))
-    inputs = CandleInputs.of(whole, timeframe_seconds).tail(len(frame))
+    numbers = candle_numbers(frame["date"], timeframe_seconds)
+    inputs = CandleInputs.of(whole, timeframe_seconds).take(numbers)
     valid &= inputs.valid & (np.asarray(inliers) == 1)
     ends = window_ends(inputs.numbers, valid, conv_width)
     ends = ends[ends >= offset]
