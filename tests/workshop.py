@@ -20,7 +20,7 @@ from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 START, END = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)
 TIMERANGE = "20240512-20240601"  # two windows of ten days
-SMALL = {"units": 16, "epochs": 25, "early_stopping_patience": 25}
+SMALL = {"units": 8, "epochs": 3}
 
 
 @dataclass
@@ -91,12 +91,12 @@ class Workshop:
 
 
 @contextmanager
-def open_workshop(folder: Path) -> Iterator[Workshop]:
+def open_workshop(folder: Path, start: datetime = START) -> Iterator[Workshop]:
     """Set one up in an empty folder, with a market of two pairs and a running exchange."""
     for plugin in (MODEL_FILE, STRATEGY_FILE):
         target = folder / "user_data" / plugin.parent.name
         target.mkdir(parents=True)
         shutil.copy(plugin, target)
-    generate_market(folder / "data", PAIRS, start=START, end=END)
+    generate_market(folder / "data", PAIRS, start=start, end=END)
     with LoopbackExchange(folder / "data") as exchange:
         yield Workshop(folder, exchange)
