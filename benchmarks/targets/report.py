@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.reports import environment, environment_line, markdown_table, write
 from benchmarks.targets.chart import draw
+from benchmarks.targets.contenders import CONTENDERS
 from benchmarks.targets.labels import Label
 from benchmarks.targets.scores import LAGS, RESAMPLES, TERCILES
 from benchmarks.targets.setup import Exam
@@ -81,6 +82,8 @@ last 24 candles. The interval score is in standard deviations of the label; less
 ## Cost of the whole backtest
 
 {_costs(figures)}
+
+Not run: {_not_run(exam, figures)}.
 
 ## Labels
 
@@ -169,6 +172,14 @@ def _costs(figures: Mapping[str, Any]) -> str:
             for name, contender in figures["contenders"].items()
         ]
     )
+
+
+def _not_run(exam: Exam, figures: Mapping[str, Any]) -> str:
+    """Contenders of the exam without a result, with the reason where they cannot run here."""
+    asked = [CONTENDERS[name] for name in exam.contenders or CONTENDERS]
+    absent = [one for one in asked if one.name not in figures["contenders"]]
+    told = [f"{one.title} ({one.missing()})" if one.missing() else one.title for one in absent]
+    return "; ".join(told) or "none"
 
 
 def _formula(label: Label) -> str:

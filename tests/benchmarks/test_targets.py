@@ -263,7 +263,12 @@ def test_the_report_has_every_contender_and_label(exam: Exam, tmp_path: Path) ->
     assert [file.name for file in files] == ["small.json", "small.md", "small.svg"]
     text = files[1].read_text(encoding="utf-8")
     titles = [CONTENDERS[name].title for name in names]
-    for name in (*titles, "(one of 3 windows)", *(label.title for label in LABELS.values())):
+    for name in (
+        *titles,
+        "(one of 3 windows)",
+        "Not run: flat",
+        *(label.title for label in LABELS.values()),
+    ):
         assert name in text
     picture = files[2].read_text(encoding="utf-8")
     assert picture.count("#0047bb") == len(LABELS) + 1  # and one in the legend
