@@ -1,4 +1,4 @@
-"""A range of days in one market, and a walk-forward backtest of it with the shipped plugins."""
+"""A range of days to backtest, and a walk-forward backtest of it: what all benchmarks share."""
 
 from __future__ import annotations
 
@@ -10,30 +10,86 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from freqtrade.configuration.load_config import load_from_files
+from freqtrade.data.history import load_pair_history
+from freqtrade.enums import CandleType
+from freqtrade.misc import deep_merge_dicts
 
 from benchmarks.places import CANDLES, PAIRS, ROOT, run_options
 from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.freqtrade_run import load_newest_backtest, run_freqtrade
+from freqai_lstm.freqtrade_run import FreqtradeRun, load_newest_backtest, run_freqtrade
 from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, SHIPPED
-
-
-SPOT_PAIRS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 
 
 @dataclass(frozen=True)
 class Exam:
-    """A market and a range of days to backtest: from `start` to `end`, UTC, the end excluded."""
+    """A range of candles to predict, UTC, and how the training walks through it.
 
-    market: str  # futures or spot
+    :param stop: end of the range (exclusive).
+    :param window_days: `backtest_period_days`.
+    :param train_days: `train_period_days`.
+    :param market: futures or spot.
+    """
+
+    name: str
     start: datetime
-    end: datetime
+    stop: datetime
+    window_days: int = 30
+    train_days: int = 150
     pairs: tuple[str, ...] = PAIRS
     datadir: Path = CANDLES
+    market: str = "futures"
 
     @property
     def timerange(self) -> str:
         """For freqtrade's `--timerange`."""
-        return f"{self.start:%Y%m%d}-{self.end:%Y%m%d}"
+        return f"{self.start:%Y%m%d}-{self.stop:%Y%m%d}"
+
+    def candles(self, pair: str, timeframe: str = "1h") -> pd.DataFrame:
+        """Candles of a pair, all that the folder has."""
+        kind = CandleType(self.market)
+        return load_pair_history(
+            pair, timeframe, self.datadir, data_format="feather", candle_type=kind
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a backtest left behind.
+
+    `statistics` are freqtrade's; `trades` has a row per trade; `predictions` by pair what FreqAI
+    saved for every candle: date, the labels, `do_predict`.
+    """
+
+    run: FreqtradeRun
+    statistics: dict[str, Any]
+    trades: pd.DataFrame
+    predictions: dict[str, pd.DataFrame]
+
+
+def settings_of(
+    exam: Exam, settings: dict[str, Any], model: str = "LSTMRegressor"
+) -> dict[str, Any]:
+    """The example configuration for an exam.
+
+    :param settings: laid over it; another model's parameters replace LSTMRegressor's.
+    """
+    spot = [SHIPPED / "config.spot.json"] if exam.market == "spot" else []
+    config = load_from_files([str(file) for file in (EXAMPLE_CONFIG, *spot)])
+    del config["config_files"]
+    freqai = {
+        "identifier": exam.name,
+        "train_period_days": exam.train_days,
+        "backtest_period_days": exam.window_days,
+        "activate_tensorboard": False,
+        "feature_parameters": {"include_corr_pairlist": list(exam.pairs[:2])},
+    }
+    if model != "LSTMRegressor":
+        # FreqAI cannot save every model in every form.
+        freqai |= {"keras": False, "model_save_type": "joblib", "save_backtest_models": False}
+        config["freqai"]["model_training_parameters"] = {}
+    own = {"exchange": {"pair_whitelist": list(exam.pairs)}, "freqai": freqai}
+    return deep_merge_dicts(settings, deep_merge_dicts(own, config))
 
 
 def run_exam(
@@ -44,28 +100,23 @@ def run_exam(
     strategy: str = "ScoreStrategy",
     model: str = "LSTMRegressor",
     model_path: Path = MODEL_FILE.parent,
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> Outcome:
     """Run `freqtrade backtesting`; predictions of an earlier run in the folder are used again.
 
     :param folder: of the benchmark's own.
-    :param settings: laid over the example configuration.
+    :param settings: laid over the example configuration, see `settings_of`.
     :param options: further ones of the command.
-    :return: freqtrade's statistics; the trades, a row each.
     :raises FreqtradeFailed: the command or a training failed.
     """
     userdir = folder / "user_data"
     shutil.rmtree(userdir / "backtest_results", ignore_errors=True)
     userdir.mkdir(parents=True, exist_ok=True)
-    second = folder / "settings.json"
-    own = {"exchange": {"pair_whitelist": list(exam.pairs)}}
-    second.write_text(json.dumps(own | settings, indent=2), encoding="utf-8")
-    configs = [EXAMPLE_CONFIG]
-    if exam.market == "spot":
-        configs.append(SHIPPED / "config.spot.json")
+    config = settings_of(exam, settings, model)
+    file = folder / "settings.json"
+    file.write_text(json.dumps(config, indent=2), encoding="utf-8")
     with LoopbackExchange(exam.datadir, trading_mode=exam.market) as exchange:
-        configs += [exchange.write_config(folder / "endpoints.json"), second]
         named = run_options(
-            configs,
+            [file, exchange.write_config(folder / "endpoints.json")],
             userdir,
             exam.datadir,
             exam.timerange,
@@ -73,5 +124,15 @@ def run_exam(
             model=model,
             model_path=model_path,
         )
-        run_freqtrade(["backtesting", *named, "--cache", "none", *options], cwd=ROOT)
-    return load_newest_backtest(userdir, strategy)
+        run = run_freqtrade(["backtesting", *named, "--cache", "none", *options], cwd=ROOT)
+    saved = userdir / "models" / config["freqai"]["identifier"] / "backtesting_predictions"
+    files = {
+        pair: sorted(saved.glob(f"cb_{pair.split('/')[0].lower()}_*.feather"))
+        for pair in exam.pairs
+    }
+    predictions = {
+        pair: pd.concat(map(pd.read_feather, found), ignore_index=True)
+        for pair, found in files.items()
+        if found
+    }
+    return Outcome(run, *load_newest_backtest(userdir, strategy), predictions)

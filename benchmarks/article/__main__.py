@@ -3,8 +3,9 @@
     python -m benchmarks.article
 
 Its configuration (3 layers, 100 epochs, batches of 32, dropout 0.3, windows of 24 candles) is
-trained by LSTMRegressor and by plain Keras, one training per pair, on T of the same candle, as in
-the article's code, and on T one candle ahead. What is done already, in `build/benchmarks/article`,
+trained by plain Keras, one training per pair, on T of the same candle, as in the article's code,
+and on T one candle ahead; LSTMRegressor with its defaults stands beside it. What is done already,
+in `build/benchmarks/article`,
 is not done again. Writes `article.json` and `article.md` beside this file.
 """
 

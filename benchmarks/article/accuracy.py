@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from freqtrade.data.history import load_pair_history
-from freqtrade.enums import CandleType
 from numpy.typing import NDArray
 
 from benchmarks.article.trained import TRAIN_DAYS
-from benchmarks.exam import Exam
-from benchmarks.horizon.backtests import Backtest
+from benchmarks.exam import Exam, Outcome
 from freqai_lstm.evaluate.intervals import block_counts, drawn_mean, drawn_sums, interval
 from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
 
@@ -32,7 +29,7 @@ READINGS = {
 PREDICTORS = ("model", "majority", "persistence")
 
 
-def measure(exam: Exam, found: Backtest, horizon: int) -> dict[str, Any]:
+def measure(exam: Exam, found: Outcome, horizon: int) -> dict[str, Any]:
     """Compute the share of right answers of each reading, and of the winning trades.
 
     :return: `readings`: reading → predictor → value, low, high (95 % interval), and `candles`, how
@@ -52,11 +49,9 @@ def measure(exam: Exam, found: Backtest, horizon: int) -> dict[str, Any]:
     return {"readings": readings, "trades": _trades(exam, found)}
 
 
-def _answers(exam: Exam, found: Backtest, pair: str, horizon: int) -> pd.DataFrame:
+def _answers(exam: Exam, found: Outcome, pair: str, horizon: int) -> pd.DataFrame:
     """A row per predicted candle: is the answer right (1), wrong (0), or not asked (NaN)?"""
-    candles = load_pair_history(
-        pair, "1h", exam.datadir, data_format="feather", candle_type=CandleType.FUTURES
-    )
+    candles = exam.candles(pair)
     dates = pd.DatetimeIndex(candles["date"])
     t = pd.Series(STRATEGY.score(candles).to_numpy(), dates)
     close = pd.Series(candles["close"].to_numpy(), dates)
@@ -97,11 +92,11 @@ def _answers(exam: Exam, found: Backtest, pair: str, horizon: int) -> pd.DataFra
     return pd.DataFrame({"date": table.index, **{k: v.to_numpy() for k, v in answers.items()}})
 
 
-def _trades(exam: Exam, found: Backtest) -> dict[str, Any]:
+def _trades(exam: Exam, found: Outcome) -> dict[str, Any]:
     trades = found.trades
     results = 100 * trades["profit_ratio"].to_numpy()
     win, loss = results[results > 0], results[results <= 0]
-    days = pd.Series(pd.date_range(exam.start, exam.end, freq="D", inclusive="left"))
+    days = pd.Series(pd.date_range(exam.start, exam.stop, freq="D", inclusive="left"))
     index, counts = block_counts(days)
     day = (trades["open_date"] - days[0]).dt.days.to_numpy()
     ones: NDArray[np.float64] = np.column_stack([np.ones(len(results)), results > 0])

@@ -1,4 +1,4 @@
-"""The article's configuration, trained on its 360 days by two implementations."""
+"""The article's design and LSTMRegressor, trained for its 360 days."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.exam import Exam
-from benchmarks.horizon.backtests import Backtest, backtest
-from benchmarks.places import BUILD, CANDLES, PAIRS, ROOT
+from benchmarks.exam import Exam, Outcome, run_exam
+from benchmarks.places import BUILD
 from freqai_lstm.plugins import MODEL_FILE
 
 
@@ -16,45 +15,25 @@ from freqai_lstm.plugins import MODEL_FILE
 TRAIN_DAYS = 233
 START, END = datetime(2024, 9, 1, tzinfo=UTC), datetime(2024, 12, 3, tzinfo=UTC)
 OURS, PLAIN = "LSTMRegressor", "PlainKerasLSTM"
-ARTICLE = {"epochs": 100, "batch_size": 32}
-# What FreqAI has to be told of each: plain Keras cannot be saved by it, and has its own names.
-SETTINGS: dict[str, dict[str, Any]] = {
-    OURS: {
-        "model_training_parameters": {
-            **ARTICLE,
-            "num_lstm_layers": 3,
-            "learning_rate": 0.001,
-            "dropout_rate": 0.3,
-        },
-    },
-    PLAIN: {
-        "keras": False,
-        "model_save_type": "joblib",
-        "save_backtest_models": False,
-        "model_training_parameters": {**ARTICLE, "layers": 3},
-    },
+EXAM = Exam("article", START, END, window_days=(END - START).days, train_days=TRAIN_DAYS)
+# The article's epochs and batches; LSTMRegressor has its own defaults.
+PARAMETERS: dict[str, dict[str, Any]] = {
+    OURS: {},
+    PLAIN: {"layers": 3, "epochs": 100, "batch_size": 32},
 }
-PATHS = {OURS: MODEL_FILE.parent, PLAIN: ROOT / "benchmarks" / "speed" / "models"}
+PATHS = {OURS: MODEL_FILE.parent, PLAIN: Path(__file__).with_name("models")}
 
 
-def train(
-    model: str,
-    horizon: int,
-    pairs: tuple[str, ...] = PAIRS,
-    build: Path = BUILD,
-    datadir: Path = CANDLES,
-) -> tuple[Exam, Backtest]:
+def train(model: str, horizon: int, exam: Exam = EXAM, build: Path = BUILD) -> tuple[Exam, Outcome]:
     """Train and backtest once; a run that is done is read again.
 
     :param model: OURS or PLAIN.
     :param horizon: `label_period_candles`.
     """
-    exam = Exam("futures", START, END, pairs, datadir)
-    freqai = SETTINGS[model] | {
-        "conv_width": 24,
-        "train_period_days": TRAIN_DAYS,
-        "backtest_period_days": (END - START).days,
+    freqai = {
         "feature_parameters": {"label_period_candles": horizon},
+        "model_training_parameters": PARAMETERS[model],
     }
     folder = build / "article" / f"{model}-h{horizon}"
-    return exam, backtest(exam, folder, freqai, model=model, model_path=PATHS[model])
+    found = run_exam(exam, folder, {"freqai": freqai}, model=model, model_path=PATHS[model])
+    return exam, found

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from freqtrade.data.btanalysis import load_backtest_analysis_data
-from freqtrade.data.history import load_pair_history
-from freqtrade.enums import CandleType
 from freqtrade.misc import deep_merge_dicts
 
-from benchmarks.exam import SPOT_PAIRS, Exam, run_exam
-from benchmarks.places import BUILD
+from benchmarks.exam import Exam, run_exam
+from benchmarks.places import BUILD, CANDLES, PAIRS
 from benchmarks.saved_run import BenchmarkFailed
 from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
 
@@ -26,15 +24,22 @@ HORIZON = 12  # candles
 
 
 SPLIT = datetime(2024, 9, 1, tzinfo=UTC)
-# Whole windows of 31 days; the first has 120 training days and the start-up candles before it.
+PAIRS_OF = {"futures": PAIRS, "spot": ("BTC/USDT", "ETH/USDT", "SOL/USDT")}
+
+
+def _exam(market: str, start: datetime, stop: datetime) -> Exam:
+    """Whole windows of 31 days, 120 training days before each."""
+    return Exam(f"range-{market}", start, stop, 31, 120, PAIRS_OF[market], CANDLES, market)
+
+
 EXAMS = {
     "choose": (
-        Exam("futures", datetime(2024, 4, 30, tzinfo=UTC), SPLIT),
-        Exam("spot", datetime(2024, 5, 31, tzinfo=UTC), SPLIT, SPOT_PAIRS),
+        _exam("futures", datetime(2024, 4, 30, tzinfo=UTC), SPLIT),
+        _exam("spot", datetime(2024, 5, 31, tzinfo=UTC), SPLIT),
     ),
     "judge": (
-        Exam("futures", SPLIT, datetime(2024, 12, 3, tzinfo=UTC)),
-        Exam("spot", SPLIT, datetime(2024, 9, 24, tzinfo=UTC), SPOT_PAIRS),
+        _exam("futures", SPLIT, datetime(2024, 12, 3, tzinfo=UTC)),
+        _exam("spot", SPLIT, datetime(2024, 9, 24, tzinfo=UTC)),
     ),
 }
 
@@ -66,8 +71,8 @@ def backtest(
     """
     folder = build / "range" / exam.market
     settings = deep_merge_dicts(more or {}, _settings(exam, strategy, seed))
-    statistics, trades = run_exam(exam, folder, settings, "--export", "signals", strategy=strategy)
-    if trades.empty:
+    found = run_exam(exam, folder, settings, "--export", "signals", strategy=strategy)
+    if found.trades.empty:
         raise BenchmarkFailed(
             f"Expected trades of {strategy} in {exam.market} {exam.timerange}, got none: look for "
             "do_predict 0 and for limits that no forecast passes."
@@ -75,10 +80,10 @@ def backtest(
     results = folder / "user_data" / "backtest_results"
     signals = load_backtest_analysis_data(results, "signals")[strategy]
     measured = [
-        _measured(exam, of_pair, signals[pair], statistics["starting_balance"])
-        for pair, of_pair in trades.groupby("pair")
+        _measured(exam, of_pair, signals[pair], found.statistics["starting_balance"])
+        for pair, of_pair in found.trades.groupby("pair")
     ]
-    return Backtest(pd.concat(measured), 100 * statistics["max_drawdown_account"])
+    return Backtest(pd.concat(measured), 100 * found.statistics["max_drawdown_account"])
 
 
 def _settings(exam: Exam, strategy: str, seed: int) -> dict[str, Any]:
@@ -87,9 +92,6 @@ def _settings(exam: Exam, strategy: str, seed: int) -> dict[str, Any]:
         "freqai": {
             "enabled": strategy == FORECAST,
             "identifier": f"range-{exam.market}-s{seed}",
-            "train_period_days": 120,
-            "backtest_period_days": 31,
-            "activate_tensorboard": False,
             "feature_parameters": {"label_period_candles": HORIZON, "include_corr_pairlist": []},
             "model_training_parameters": {"seed": seed},
         },
@@ -101,9 +103,7 @@ def _measured(
 ) -> pd.DataFrame:
     """The trades of one pair as `Backtest` has them."""
     pair = trades["pair"].iloc[0]
-    candles = load_pair_history(
-        pair, "1h", exam.datadir, data_format="feather", candle_type=CandleType(exam.market)
-    )
+    candles = exam.candles(pair)
     realised = STRATEGY.log_range(candles, HORIZON).shift(-HORIZON)
     columns = ["stop_distance", "range", "range_lower", "range_upper"]
     known = signals.drop_duplicates("date").set_index("date")[columns]

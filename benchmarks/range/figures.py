@@ -57,7 +57,7 @@ def draws(exam: Exam, found: Backtest) -> dict[str, NDArray[np.float64]]:
         price, `sharpe` of a year, from the daily results of closed trades, `stopped` and `inside`
         as shares, `bias` and `spread_error` of ln(range / expected range).
     """
-    days = pd.Series(pd.date_range(exam.start, exam.end, freq="D", inclusive="left"))
+    days = pd.Series(pd.date_range(exam.start, exam.stop, freq="D", inclusive="left"))
     index, counts = block_counts(days)
     trades = found.trades
     known = trades["error"].notna()

@@ -20,30 +20,24 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks.places import BUILD, CANDLES, ROOT, run_options
+from benchmarks.exam import Exam, run_exam
+from benchmarks.places import BUILD
 from benchmarks.reports import environment, environment_line, markdown_table, write
 from freqai_lstm.evaluate.command import evaluate
-from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.freqtrade_run import run_freqtrade
-from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE
+from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
 
 HERE = Path(__file__).resolve().parent
-START, END = datetime(2024, 6, 7, tzinfo=UTC), datetime(2024, 12, 4, tzinfo=UTC)
+EXAM = Exam(
+    "skill", datetime(2024, 6, 7, tzinfo=UTC), datetime(2024, 12, 4, tzinfo=UTC), train_days=180
+)
 BASELINES = ("persistence", "ridge", "lightgbm")
 FIGURES = ("r2", "correlation", "sign_accuracy")
 Reports = dict[int, dict[int, dict[str, Any]]]  # horizon to seed to the evaluation's report
 
 
 def run_one(
-    horizon: int,
-    seed: int,
-    work: Path,
-    datadir: Path = CANDLES,
-    timerange: str = f"{START:%Y%m%d}-{END:%Y%m%d}",
-    *,
-    baselines: bool = True,
-    **freqai: Any,
+    horizon: int, seed: int, work: Path, exam: Exam = EXAM, *, baselines: bool = True, **freqai: Any
 ) -> dict[str, Any]:
     """Backtest and evaluate one horizon and seed.
 
@@ -52,38 +46,22 @@ def run_one(
     :return: the evaluation's report.
     """
     folder = work / f"h{horizon}-s{seed}"
-    report, userdir = folder / "evaluation.json", work / "user_data"
+    report = folder / "evaluation.json"
     if not report.is_file():
-        for needed in (folder, userdir):
-            needed.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "identifier": f"skill-{folder.name}",
-            "train_period_days": 180,
-            "backtest_period_days": 30,
-            "feature_parameters": {"label_period_candles": horizon},
-            **freqai,
-        }
+        settings = {"feature_parameters": {"label_period_candles": horizon}, **freqai}
         parameters = settings.setdefault("model_training_parameters", {})
         settings["model_training_parameters"] = parameters | {"seed": seed}
-        second = folder / "settings.json"
-        second.write_text(json.dumps({"freqai": settings}), encoding="utf-8")
-        with LoopbackExchange(datadir) as exchange:
-            endpoints = exchange.write_config(folder / "endpoints.json")
-            configs = [EXAMPLE_CONFIG, endpoints, second]
-            # Before the first window lie fewer start-up candles than freqtrade wants, so it shifts
-            # the start of trading. The predictions, which are measured here, cover the whole range.
-            options = run_options(configs, userdir, datadir, timerange)
-            run_freqtrade(["backtesting", *options, "--cache", "none"], cwd=ROOT)
-            evaluate(
-                config=configs,
-                userdir=userdir,
-                datadir=datadir,
-                timerange=timerange,
-                strategy_path=STRATEGY_FILE.parent,
-                freqaimodel_path=MODEL_FILE.parent,
-                output=folder,
-                baselines=baselines,
-            )
+        run_exam(exam, folder, {"freqai": settings})
+        evaluate(
+            config=[folder / "settings.json"],
+            userdir=folder / "user_data",
+            datadir=exam.datadir,
+            timerange=exam.timerange,
+            strategy_path=STRATEGY_FILE.parent,
+            freqaimodel_path=MODEL_FILE.parent,
+            output=folder,
+            baselines=baselines,
+        )
     return json.loads(report.read_text(encoding="utf-8"))
 
 
@@ -120,7 +98,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
     parts = [
         "# Skill, out of sample, by horizon and seed",
         "`python -m benchmarks.skill`",
-        f"{environment_line(figures['environment'])} No GPU. {START:%Y-%m-%d} to {END:%Y-%m-%d}, "
+        f"{environment_line(figures['environment'])} No GPU. {EXAM.timerange}, "
         "four pairs, walk-forward, 180 training days at 1h, windows of 30 days, otherwise "
         "config.example.json. The model's figures are means over the seeds. A dash: not defined "
         "(a forecast of zero has no sign).",

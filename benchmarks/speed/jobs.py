@@ -1,127 +1,248 @@
-"""What there is to measure: each job, its contenders, and the numbers that make it big or small."""
+"""What is measured: each job is a function of a size and a folder, called in a fresh process."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
+import json
+import logging
+import re
+import resource
+import shutil
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.places import PAIRS
-from benchmarks.speed import measure
-from benchmarks.speed.backtest import backtest
-from benchmarks.speed.measure import Prepared
+import numpy as np
+import pandas as pd
+import psutil
+from freqtrade.configuration import setup_utils_configuration
+from freqtrade.data.dataprovider import DataProvider
+from freqtrade.enums import RunMode
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from freqtrade.resolvers import StrategyResolver
+from freqtrade.resolvers.freqaimodel_resolver import FreqaiModelResolver
+
+from benchmarks.exam import Exam, run_exam, settings_of
+from freqai_lstm.model.inputs import CandleInputs
+from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
 
-THREE = ("ours", "torch", "keras")
-FACTORS = (4, 16)
-DIMENSIONS = ("rows", "conv_width", "features", "pairs")
-POINTS = ("rows×1", *(f"{what}×{factor}" for what in DIMENSIONS for factor in FACTORS))
-# Torch is a package of its own; these contenders cannot run without it.
-NEED_TORCH = ("torch", "transformer")
+Figures = dict[str, float]
+LIGHTGBM, OURS = "LightGBMRegressorMultiTarget", "LSTMRegressor"
+MB = 1024  # kilobytes, as Linux counts
+STRATEGY_CANDLES = 999  # of the frame that freqtrade hands a strategy
+# Those of ../shared/candles that have hourly ones.
+TWELVE = tuple(
+    f"{coin}/USDT:USDT"
+    for coin in "BTC ETH BCH XRP LTC ADA DOGE SOL BNB TRX FIL PEOPLE".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
-class Job:
-    """One thing to measure.
+class Size:
+    """How much is measured; the tests have a small one.
 
-    :param setup: makes one contender ready.
-    :param size: its numbers.
-    :param tiny: what the tests replace in `size`, so that everything runs in seconds.
-    :param fresh: a contender has a new process in every round (its peak of memory counts).
+    :param teachers: pairs of the whitelist when the shared network is trained alone.
+    :param border: where its history ends, three years of it.
+    :param parameters: `freqai.model_training_parameters`.
+    :param calls: how many predictions are timed.
+    :param trainings: how often a pair is trained anew while memory is watched.
     """
 
-    setup: Callable[[str, dict[str, Any], Path], Prepared]
-    contenders: Sequence[str]
-    size: dict[str, Any]
-    tiny: dict[str, Any] = field(default_factory=dict)
-    rounds: int = 5
-    fresh: bool = False
+    exam: Exam = Exam(  # noqa: RUF009
+        "speed",
+        datetime(2024, 6, 7, tzinfo=UTC),
+        datetime(2024, 12, 4, tzinfo=UTC),  # six windows
+        train_days=120,
+    )
+    teachers: tuple[str, ...] = TWELVE
+    border: datetime = datetime(2024, 12, 31, tzinfo=UTC)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    calls: int = 500
+    trainings: int = 100
+
+    def settings(self, model: str = OURS) -> dict[str, Any]:
+        """T one candle ahead, with LSTMRegressor's parameters or the other model's defaults."""
+        freqai: dict[str, Any] = {"feature_parameters": {"label_period_candles": 1}}
+        if model == OURS:
+            freqai["model_training_parameters"] = self.parameters
+        return {"freqai": freqai}
 
 
-SMALL = {"features": 120, "width": 24}
-TINY = {"features": 5, "width": 4, "network": [2, 3]}
-JOBS = {
-    "backtest": Job(
-        backtest,
-        (*THREE, "transformer", "lightgbm"),
-        {
-            "pairs": list(PAIRS),
-            "windows": 6,
-            "train_days": 120,
-            "horizon": 1,
-            "only": {
-                name: {"pairs": list(PAIRS[:1]), "windows": 1} for name in ("keras", "transformer")
-            },
-        },
-        {
-            "pairs": list(PAIRS[:1]),
-            "windows": 1,
-            "train_days": 20,
-            "generated": True,
-            "only": {},
-            "parameters": {
-                "ours": {"epochs": 2, "units": 4},
-                "keras": {"epochs": 1, "units": 4, "layers": 2},
-            },
-        },
-        rounds=1,
-        fresh=True,
-    ),
-    "throughput": Job(
-        measure.throughput,
-        THREE,
-        {**SMALL, "network": [4, 100], "windows": 1536, "batches": [32, 128, 512]},
-        {**TINY, "windows": 40, "batches": [8]},
-    ),
-    "again": Job(
-        measure.again,
-        THREE,
-        {**SMALL, "network": [1, 32], "rows": 2880, "epochs": 6},
-        {**TINY, "rows": 60, "epochs": 3},
-    ),
-    "live": Job(
-        measure.live,
-        THREE,
-        {**SMALL, "networks": [[1, 32], [2, 32], [4, 100]], "calls": 200},
-        {**TINY, "networks": [[2, 3]], "calls": 3},
-    ),
-    "window": Job(
-        measure.window,
-        THREE,
-        {**SMALL, "networks": [[1, 32], [4, 100]], "windows": 720, "calls": 5},
-        {**TINY, "networks": [[2, 3]], "windows": 20, "calls": 3},
-    ),
-    "memory": Job(
-        measure.memory,
-        THREE,
-        {
-            "features": 2000,
-            "width": 48,
-            "network": [1, 32],
-            "rows": 10_000,
-            "windows": 1024,
-            "keras_share": 8,
-        },
-        {**TINY, "rows": 80, "windows": 40, "keras_share": 2},
-        rounds=3,
-        fresh=True,
-    ),
-    "growth": Job(
-        measure.growth,
-        POINTS,
-        {
-            "network": [1, 32],
-            "base": {"rows": 2880, "conv_width": 24, "features": 120, "pairs": 1},
-        },
-        {"network": [2, 3], "base": {"rows": 60, "conv_width": 4, "features": 5, "pairs": 1}},
-    ),
-    "start": Job(measure.start, ("stock", "plugins"), {}),
-}
+def fresh(job: Callable[..., Figures], *arguments: Any) -> Figures:
+    """Call a job in a process of its own: its peak of memory is then its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(job, *arguments).result()
 
 
-def available(contenders: Sequence[str]) -> list[str]:
-    """Return those that can run here, in the given order."""
-    torch = importlib.util.find_spec("torch") is not None
-    return [name for name in contenders if torch or name not in NEED_TORCH]
+def backtest(size: Size, folder: Path, model: str) -> Figures:
+    """A walk-forward backtest by freqtrade's command, from nothing."""
+    shutil.rmtree(folder / model, ignore_errors=True)
+    run = run_exam(size.exam, folder / model, size.settings(model), model=model).run
+    told = r"Done training \S+ \(([\d.]+) secs\)|on \d+ windows in ([\d.]+) s[:;]"
+    seconds = [float(a or b) for a, b in re.findall(told, run.output)]
+    return {
+        "seconds": run.seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / MB,
+        "trainings": len(seconds),
+        "seconds_per_training": statistics.mean(seconds),
+        "networks": len(list((folder / model).rglob("network_*.keras"))),
+    }
+
+
+def start(size: Size, folder: Path) -> Figures:
+    """The backtest again, when only its models exist.
+
+    :raises RuntimeError: something was trained.
+    """
+    predictions = folder / OURS / f"user_data/models/{size.exam.name}/backtesting_predictions"
+    shutil.rmtree(predictions)
+    began = time.time()
+    run = run_exam(size.exam, folder / OURS, size.settings()).run
+    if "Starting training" in run.output:
+        raise RuntimeError("Expected models of the backtest, but some were trained anew.")
+    first = min(file.stat().st_mtime for file in predictions.glob("*.feather"))
+    return {
+        "seconds_to_first_prediction": first - began,
+        "seconds": run.seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / MB,
+    }
+
+
+def network(size: Size, folder: Path) -> Figures:
+    """The shared network of all pairs, trained on three years of candles."""
+    alone = folder / "network"
+    shutil.rmtree(alone, ignore_errors=True)
+    whitelist = {"exchange": {"pair_whitelist": list(size.teachers)}}
+    bot, strategy = _regressor(size, alone, size.settings() | whitelist)
+    border, pair = int(size.border.timestamp()), size.teachers[0]
+    frame = bot.networks.history.frame(strategy, border, pair)
+    features = [str(name) for name in frame if "%" in str(name)]
+    before, began = psutil.Process().memory_info().rss / 2**20, time.perf_counter()
+    trained = bot.networks.get(border, strategy, list(size.teachers), features, pair)
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": seconds,
+        "of_that_training": trained.report["seconds"],
+        "epochs": trained.report["epochs"],
+        "windows": trained.report["windows"],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB,
+        "mb_before": before,
+    }
+
+
+def live(size: Size, folder: Path) -> Figures:
+    """The newest candle through FreqAI, and memory while a pair is trained again and again.
+
+    The model is the newest of the backtest of this folder.
+    """
+    bot, strategy = _regressor(size, folder / OURS, size.settings())
+    pair, began = size.exam.pairs[0], int(size.exam.start.timestamp())
+    kitchen = FreqaiDataKitchen(bot.config, True, pair)
+    candles = size.exam.candles(pair)
+    frame = candles[candles["date"] < size.exam.stop].tail(24 * size.exam.train_days + 1000)
+    frame = kitchen.use_strategy_to_populate_indicators(
+        strategy, prediction_dataframe=frame.reset_index(drop=True), pair=pair
+    )
+    frame = kitchen.remove_special_chars_from_feature_names(
+        strategy.set_freqai_targets(frame, metadata={"pair": pair})
+    )
+    model = max((folder / OURS).rglob(f"sub-train-{pair.split('/')[0]}_*/*_model.npz"))
+    bot.live, bot.strategy = True, strategy
+    bot.strategy_frame = frame.tail(STRATEGY_CANDLES)
+    bot.dd.set_pair_dict_info({"pair": pair})
+    bot.dd.pair_dict[pair] |= {
+        "model_filename": model.name.removesuffix("_model.npz"),
+        "data_path": str(model.parent),
+    }
+
+    def predict(rows: pd.DataFrame) -> pd.DataFrame:
+        dk = FreqaiDataKitchen(bot.config, True, pair)
+        bot.model = bot.dd.load_data(pair, dk)
+        found, do_predict = bot.predict(rows, dk)
+        return found.assign(do_predict=do_predict, date_pred=rows["date"].to_numpy())
+
+    bot.dd.historic_predictions[pair] = predict(bot.strategy_frame)
+    newest = bot.strategy_frame.tail(bot.CONV_WIDTH)
+
+    def quantiles(call: Callable[[], Any]) -> tuple[float, float]:
+        seconds = []
+        for _ in range(size.calls):
+            started = time.perf_counter()
+            call()
+            seconds.append(1000 * (time.perf_counter() - started))
+        return float(np.percentile(seconds, 50)), float(np.percentile(seconds, 99))
+
+    quantiles(lambda: predict(newest))
+    figures: Figures = {}
+    figures["newest_p50_ms"], figures["newest_p99_ms"] = quantiles(lambda: predict(newest))
+    if bot.model.network is not None:
+        inputs, last = CandleInputs.of(newest, bot.base_tf_seconds), np.array([len(newest) - 1])
+        figures["network_p50_ms"], _ = quantiles(
+            lambda: bot.model.network.predict(newest, inputs, pair, bot.model.scales, last)
+        )
+
+    def train(number: int) -> None:
+        dk = FreqaiDataKitchen(bot.config, True, pair)
+        dk.set_paths(pair, began + number)
+        dk.find_features(frame)
+        dk.find_labels(frame)
+        trained = bot.train(frame.tail(24 * size.exam.train_days).reset_index(drop=True), pair, dk)
+        dk.set_new_model_names(pair, began + number)
+        bot.dd.save_data(trained, pair, dk)
+        bot.dd.purge_old_models()
+
+    resident, process = [], psutil.Process()
+    for number in range(size.trainings):
+        train(number)
+        resident.append(process.memory_info().rss / 2**20)
+    early = min(10, len(resident) - 1)
+    figures["trainings_growth_mb"] = max(resident[early:]) - resident[early]
+    figures["resident_mb"] = resident[-1]
+
+    features = [str(name) for name in frame if "%" in str(name)]
+    names = list(size.exam.pairs)
+    border = int((size.exam.stop - timedelta(days=size.exam.train_days)).timestamp()) + 3600
+    training = threading.Thread(
+        target=lambda: bot.networks.get(border, strategy, names, features, pair)
+    )
+    training.start()
+    time.sleep(1)
+    figures["newest_while_training_p50_ms"], figures["newest_while_training_p99_ms"] = quantiles(
+        lambda: predict(newest)
+    )
+    training.join()
+    return figures
+
+
+def _regressor(size: Size, folder: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """LSTMRegressor and its strategy, as freqtrade makes them for a backtest in a folder."""
+
+    (folder / "user_data").mkdir(parents=True, exist_ok=True)
+    file = folder / "settings.json"
+    file.write_text(json.dumps(settings_of(size.exam, settings)), encoding="utf-8")
+    logging.disable(logging.WARNING)
+    config = setup_utils_configuration(
+        {
+            "config": [str(file)],
+            "user_data_dir": str(folder / "user_data"),
+            "datadir": str(size.exam.datadir),
+            "strategy": STRATEGY_FILE.stem,
+            "strategy_path": str(STRATEGY_FILE.parent),
+            "freqaimodel": MODEL_FILE.stem,
+            "freqaimodel_path": str(MODEL_FILE.parent),
+            "timerange": size.exam.timerange,
+        },
+        RunMode.BACKTEST,
+    )
+    strategy: Any = StrategyResolver.load_strategy(config)
+    strategy.dp = DataProvider(config, None)
+    model: Any = FreqaiModelResolver.load_freqaimodel(config)
+    model.live = False
+    return model, strategy

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.article.__main__ import readings, trades
 from benchmarks.article.accuracy import READINGS, STRATEGY, measure
 from benchmarks.article.trained import END, OURS, PLAIN, START, TRAIN_DAYS
-from benchmarks.exam import Exam
-from benchmarks.horizon.backtests import Backtest
+from benchmarks.exam import Exam, Outcome
 from benchmarks.places import PAIRS
+from freqai_lstm.freqtrade_run import FreqtradeRun
 from freqai_lstm.market import generate_market
 
 
@@ -24,10 +24,10 @@ def exam(tmp_path_factory: pytest.TempPathFactory) -> Exam:
     """Ten weeks of a generated market after two months to train on."""
     datadir = tmp_path_factory.mktemp("article")
     generate_market(datadir, [PAIR], start=datetime(2024, 3, 1, tzinfo=UTC), end=DAYS[1])
-    return Exam("futures", *DAYS, (PAIR,), datadir)
+    return Exam("small", *DAYS, pairs=(PAIR,), datadir=datadir)
 
 
-def perfect(exam: Exam, horizon: int) -> Backtest:
+def perfect(exam: Exam, horizon: int) -> Outcome:
     """Predictions equal to the labels, and four trades, three of them won."""
     candles = pd.read_feather(exam.datadir / "futures" / "BTC_USDT_USDT-1h-futures.feather")
     labels = STRATEGY.targets(candles, horizon)
@@ -36,7 +36,8 @@ def perfect(exam: Exam, horizon: int) -> Backtest:
     opened = pd.date_range(exam.start, periods=4, freq="14D")
     made = pd.DataFrame({"open_date": opened, "profit_ratio": [0.01, 0.01, 0.01, -0.06]})
     inside = saved[(saved["date"] >= exam.start) & saved[STRATEGY.LABELS[0]].notna()]
-    return Backtest({"profit_total": -0.03}, made, {PAIR: inside.reset_index(drop=True)})
+    run = FreqtradeRun((), 0, "")
+    return Outcome(run, {"profit_total": -0.03}, made, {PAIR: inside.reset_index(drop=True)})
 
 
 @pytest.mark.parametrize("horizon", [0, 1])

@@ -26,7 +26,7 @@ from freqai_lstm.market import generate_market
 
 
 DAYS = 70
-EXAM = Exam("futures", datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 7, 10, tzinfo=UTC))
+EXAM = Exam("small", datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 7, 10, tzinfo=UTC))
 
 
 def found(scale: float = 1.0) -> Backtest:
@@ -95,7 +95,7 @@ def test_the_verdict_names_what_is_beyond_chance_and_its_side() -> None:
 
 def test_ranges_do_not_overlap() -> None:
     """Numbers were chosen on candles before September 2024, and judged on later ones."""
-    assert all(exam.end <= SPLIT for exam in EXAMS["choose"])
+    assert all(exam.stop <= SPLIT for exam in EXAMS["choose"])
     assert all(exam.start >= SPLIT for exam in EXAMS["judge"])
 
 
@@ -112,9 +112,8 @@ def test_a_small_benchmark_runs_through_freqtrade(tmp_path: Path) -> None:
     first, start = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 5, 12, tzinfo=UTC)
     end = datetime(2024, 6, 1, tzinfo=UTC)
     generate_market(tmp_path / "data", ["BTC/USDT"], start=first, end=end, trading_mode="spot")
-    exam = Exam("spot", start, end, ("BTC/USDT",), tmp_path / "data")
+    exam = Exam("small", start, end, 31, 30, ("BTC/USDT",), tmp_path / "data", "spot")
     freqai: dict[str, Any] = {
-        "train_period_days": 30,
         "feature_parameters": {"include_timeframes": ["1h"]},
         "model_training_parameters": {"units": 4, "num_lstm_layers": 1, "epochs": 1},
     }

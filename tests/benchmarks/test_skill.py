@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.exam import Exam
 from benchmarks.places import PAIRS
 from benchmarks.reports import environment
 from benchmarks.saved_run import Periods, generated_candles
@@ -16,11 +17,11 @@ def test_one_horizon_and_seed_end_in_the_report(tmp_path: Path) -> None:
     """The smallest run goes through backtest, evaluation and tables, and is not done twice."""
     start, end = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 31, tzinfo=UTC)
     datadir = generated_candles(tmp_path / "data", Periods(start, end, end), train_days=20)
+    exam = Exam("small", start, end, train_days=20, datadir=datadir)
 
     def run(seed: int) -> dict:
         return run_one(
-            *(0, seed, tmp_path / "work", datadir, "20240501-20240531"),
-            train_period_days=20,
+            *(0, seed, tmp_path / "work", exam),
             model_training_parameters={"units": 3, "num_lstm_layers": 1, "epochs": 1},
             baselines=False,
         )

@@ -306,11 +306,18 @@ def test_reversed_without_validation() -> None:
         ),
     ],
 )
-def test_misspelt_key(config: dict[str, Any], block: str, key: str, nearest: str) -> None:
-    """A key that resembles a known one is refused with that one's name."""
-    message = refused(**config)
-    assert f"{block} has no key '{key}'" in message
-    assert f"'{nearest}'" in message
+def test_misspelt_key(
+    config: dict[str, Any],
+    block: str,
+    key: str,
+    nearest: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A key that resembles a known one is warned of with that name; it may be a strategy's."""
+    check_freqai(make_config(Path(), **config)["freqai"])
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert f"{block}.{key} is read by neither" in line
+    assert f"Did you mean '{nearest}'?" in line
 
 
 def test_parameter_one_level_too_high() -> None:

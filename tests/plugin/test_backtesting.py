@@ -135,7 +135,6 @@ def test_spot_uses_the_same_file_and_never_goes_short(workshop: Workshop) -> Non
     ("freqai", "named"),
     [
         ({"conv_width": 1}, ["freqai.conv_width", "Got 1"]),
-        ({"conv_widht": 24}, ["'conv_widht'", "'conv_width'"]),
         ({"keras": False}, ["freqai.keras", "freqai.model_save_type"]),
         (
             {"model_training_parameters": {"unit": 10}},

@@ -49,7 +49,7 @@ class PlainKerasLSTM(BaseRegressionModel):
                 stack = above
         model = keras.Model(window, keras.layers.Dense(y.shape[1])(stack))
         model.compile(keras.optimizers.Adam(0.001), loss="mse")
-        history = model.fit(
+        model.fit(
             x,
             y,
             batch_size=p["batch_size"],
@@ -61,7 +61,6 @@ class PlainKerasLSTM(BaseRegressionModel):
             ],
             verbose=0,
         )
-        dk.data["training_report"] = {"epochs": len(history.history["loss"])}
         return model
 
     def _windows(self, rows: DataFrame, labels: DataFrame) -> tuple[npt.NDArray, npt.NDArray]:

@@ -1,1 +1,0 @@
-"""What a user pays: seconds and memory by pairs, timeframe and days."""

@@ -1,1 +1,0 @@
-"""How many days to train on, and how often."""
