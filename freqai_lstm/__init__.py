@@ -1,3 +1,3 @@
 """An LSTM for freqtrade's FreqAI, with the tools to try, evaluate, tune and rehearse it."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -28,7 +28,7 @@ from freqtrade.strategy.interface import IStrategy
 from pandas import DataFrame
 
 
-RELEASE = "0.2"
+RELEASE = "0.3"
 
 try:
     from freqai_lstm.release import check_release
