@@ -4,9 +4,9 @@
 
 Its configuration (3 layers, 100 epochs, batches of 32, dropout 0.3, windows of 24 candles) is
 trained by plain Keras, one training per pair, on T of the same candle, as in the article's code,
-and on T one candle ahead; LSTMRegressor with its defaults stands beside it. What is done already, in
-in `build/benchmarks/article`,
-`build/benchmarks/article`, is not done again. Writes `article.json` and `article.md` beside this file.
+and on T one candle ahead; LSTMRegressor with its defaults stands beside it. What is
+done already, in `build/benchmarks/article`, is not done again. Writes `article.json` and
+`article.md` beside this file.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 from collections.abc import Sequence
@@ -169,13 +170,28 @@ def _problems(
 
 
 def _too_early(models: Path, retrain_hours: float) -> list[str]:
-    folders = sorted({file.parent.name for file in models.glob("sub-train-*/*_model.*")})
-    trained = [name.removeprefix("sub-train-").rpartition("_") for name in folders]
+    """Name trainings that came before they were due.
+
+    A pair that was trained before there was a shared network is due again once there is one.
+    """
+    folders = sorted({file.parent for file in models.glob("sub-train-*/*_model.*")})
+    trained = [
+        (*folder.name.removeprefix("sub-train-").rpartition("_"), _has_network(folder))
+        for folder in folders
+    ]
     return [
         f"{base}: {int(after) - int(before)} s after the one before"
-        for (base, _, before), (again, _, after) in pairwise(trained)
-        if base == again and int(after) - int(before) < retrain_hours * 3600
+        for (base, _, before, network), (again, _, after, _) in pairwise(trained)
+        if base == again and network and int(after) - int(before) < retrain_hours * 3600
     ]
+
+
+def _has_network(folder: Path) -> bool:
+    metadata = next(folder.glob("*_metadata.json"), None)
+    if metadata is None:
+        return True
+    report = json.loads(metadata.read_text(encoding="utf-8")).get("training_report", {})
+    return report.get("border") is not None
 
 
 def _kept(saved: History, history: History) -> bool:
