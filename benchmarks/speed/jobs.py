@@ -150,9 +150,6 @@ def live(size: Size, folder: Path) -> Figures:
     frame = kitchen.use_strategy_to_populate_indicators(
         strategy, prediction_dataframe=frame.reset_index(drop=True), pair=pair
     )
-    frame = kitchen.remove_special_chars_from_feature_names(
-        strategy.set_freqai_targets(frame, metadata={"pair": pair})
-    )
     model = max((folder / OURS).rglob(f"sub-train-{pair.split('/')[0]}_*/*_model.npz"))
     bot.live, bot.strategy = True, strategy
     bot.strategy_frame = frame.tail(STRATEGY_CANDLES)

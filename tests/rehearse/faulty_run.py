@@ -53,8 +53,8 @@ NAMED_BY = {
     "hang": r"candle \(OHLCV\) data for DOGE/USDT:USDT.*RequestTimeout",
     "little history": r"ADA/USDT:USDT: \d+ (of \d+ )?training (windows?|candles?)\b",
 }
-# What an ERROR may say here. The exchange knows no order book of a pair that it has dropped, which an
-# open trade in it asks for. The last one is freqtrade's, when Ctrl-C meets it writing a trade.
+# What an ERROR may say here. The exchange has no order book of a pair that it dropped, which
+# an open trade asks for; the last one is freqtrade's, when Ctrl-C meets it writing a trade.
 SIGINT_IN_COMMIT = r"Error during cleanup .* KeyboardInterrupt During handling"
 EXPECTED_ERRORS = (
     r"503 Service Unavailable|RequestTimeout|BadSymbol|"
