@@ -156,7 +156,7 @@ def test_damaged_archive_passes(
     bot.train(FIRST)
     bot.new_candle(ROWS)
     bot.dd.save_historic_predictions_to_disk()
-    (archive,) = bot.freqai.full_path.glob("sub-train-*/*_model.keras")
+    (archive,) = bot.freqai.full_path.glob("sub-train-*/*_model.npz")
     archive.write_bytes(archive.read_bytes()[:1000])
 
     again = start()
