@@ -177,6 +177,8 @@ def live(size: Size, folder: Path) -> Figures:
         return float(np.percentile(seconds, 50)), float(np.percentile(seconds, 99))
 
     quantiles(lambda: predict(newest))
+    if predict(newest)["do_predict"].iloc[-1] != 1:
+        raise RuntimeError(f"Expected a valid prediction of {pair}'s newest candle.")
     figures: Figures = {}
     figures["newest_p50_ms"], figures["newest_p99_ms"] = quantiles(lambda: predict(newest))
     if bot.model.network is not None:
