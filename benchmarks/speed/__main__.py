@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,7 @@ from benchmarks.speed.jobs import (
 
 
 HERE = Path(__file__).resolve().parent
-JOBS = {
+JOBS: dict[str, tuple[Callable[..., Figures], tuple[str, ...]]] = {
     "backtest": (backtest, (OURS, LIGHTGBM)),
     "start": (start, ()),
     "network": (network, ()),
