@@ -1,6 +1,6 @@
 """Measurements that the documentation quotes: a folder each, its figures and its page beside it.
 
-    python -m benchmarks.speed           seconds and memory: backtest, start, training, newest candle
+    python -m benchmarks.speed           seconds and memory: backtest, start, training, live
     python -m benchmarks.skill           skill out of sample, by horizon and seed
     python -m benchmarks.search          weights and thresholds, searched and then held out
     python -m benchmarks.hyperopt        what FreqAI costs per hyperopt epoch
