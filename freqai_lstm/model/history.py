@@ -145,9 +145,8 @@ class History:
                 # The strategy's code can raise anything, and one pair must not stop all others.
                 logger.exception(f"{pair} teaches the shared network nothing.")
                 continue
-            if history is not None:
-                found.append(history)
-                days.append(len(history.inputs.numbers) * self.timeframe_seconds / DAY)
+            found.append(history)
+            days.append(len(history.inputs.numbers) * self.timeframe_seconds / DAY)
         asked = self.parameters.history_days
         if found and max(days) < 0.9 * asked:
             first = pd.Timestamp(border - asked * DAY, unit="s")
@@ -198,7 +197,7 @@ class History:
 
     def _of_pair(
         self, strategy: IStrategy, border: int, pair: str, names: list[str]
-    ) -> PairHistory | None:
+    ) -> PairHistory:
         width = self.config["freqai"]["conv_width"]
         frame = self.frame(strategy, border, pair)
         labels = [str(name) for name in frame if str(name).startswith("&")]

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from freqai_lstm.model.dataset import Dataset
-from freqai_lstm.model.inputs import CandleInputs, column_names
+from freqai_lstm.model.inputs import CandleInputs, summary_names
 from freqai_lstm.model.interval import COVERAGE, ErrorSizes
 from freqai_lstm.model.labels import WIDEST, LabelSpace
-from freqai_lstm.model.ridge import cautious_shares, fit_exact, fit_ridge
+from freqai_lstm.model.ridge import Ridge, cautious_shares, fit_exact, fit_ridge
 from freqai_lstm.model.shared_network import PairScales, SharedNetwork
 from freqai_lstm.model.windows import Numbers, Rows
 
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 CALENDAR_HEIGHT, FEATURE_HEIGHT = 1.0, 0.2
 FEATURE_LIMIT = 5.0  # scaled features beyond count as this: one wild value must not rule a label
 FEWEST_UNSEEN = 100  # windows that the network has not seen; with fewer it cannot be judged
-DAY = 86_400
 
 
 @dataclass
@@ -99,10 +98,8 @@ class PairModel:
                 labels[rows], held_out[rows], weights[rows]
             )
             better &= taken > 0
-            kernel, bias = (
-                np.where(better, ridge.kernel, kernel),
-                np.where(better, ridge.bias, bias),
-            )
+            kernel = np.where(better, ridge.kernel, kernel)
+            bias = np.where(better, ridge.bias, bias)
             held_out = np.where(better, both, held_out)
             held_out[~unseen] = np.where(better, np.nan, held_out[~unseen])
             shares = np.where(better, taken, 0.0)
@@ -144,12 +141,12 @@ class PairModel:
         columns: Numbers,
         labels: Numbers,
         unseen: NDArray[np.bool_],
-    ) -> tuple[Numbers, Any, Numbers]:
+    ) -> tuple[Numbers, Ridge, Numbers]:
         """(the network's prediction, the regression of what it leaves over, how much is taken)."""
         rows, ahead = np.flatnonzero(unseen), data.space.horizons
         frame = data.frame
-        said = network.predict(frame, data.inputs, data.pair, scales, data.rows[rows])
-        learned = data.space.learned(said, frame.iloc[data.rows[rows]])
+        predicted = network.predict(frame, data.inputs, data.pair, scales, data.rows[rows])
+        learned = data.space.learned(predicted, frame.iloc[data.rows[rows]])
         actual, weights = labels[rows], data.weights[rows]
         centred = learned - learned.mean(axis=0)
         taken = cautious_shares(actual - _means(actual, weights), centred, weights, ahead)
@@ -189,8 +186,8 @@ class PairModel:
         if self.exact.any():
             found = np.where(self.exact, unbounded @ self.exact_kernel + self.exact_bias, found)
         if self.network is not None and self.scales is not None and len(ends):
-            said = self.network.predict(frame, inputs, pair, self.scales, ends)
-            found = found + self.shares * self.space.learned(said, frame.iloc[ends])
+            predicted = self.network.predict(frame, inputs, pair, self.scales, ends)
+            found = found + self.shares * self.space.learned(predicted, frame.iloc[ends])
         return found
 
     def _report(
@@ -233,8 +230,7 @@ class PairModel:
 def _column_scale(own: Numbers) -> Numbers:
     deviation = own.std(axis=0)
     scale = np.stack([own.mean(axis=0), np.where(deviation > 1e-3, deviation, 1.0)])
-    waves = slice(len(column_names(21 * DAY)), own.shape[1])
-    scale[:, waves] = np.array([[0.0], [1 / CALENDAR_HEIGHT]])
+    scale[:, len(summary_names()) :] = np.array([[0.0], [1 / CALENDAR_HEIGHT]])
     return scale
 
 

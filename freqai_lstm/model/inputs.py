@@ -36,14 +36,18 @@ def memory(conv_width: int) -> int:
     return LENGTHS[-1] + conv_width
 
 
-def column_names(timeframe_seconds: int) -> list[str]:
-    """Name the columns of `CandleInputs`."""
+def summary_names() -> list[str]:
+    """Name the summaries among the columns of `CandleInputs`."""
     lengths = list(LENGTHS)
     names = [f"log_{what}_{length}" for what in ("return", "range") for length in lengths]
     names += [f"log_volume_{a}_{b}" for a, b in itertools.pairwise(lengths)]
-    names += [f"return_{length}" for length in lengths]
+    return names + [f"return_{length}" for length in lengths]
+
+
+def column_names(timeframe_seconds: int) -> list[str]:
+    """Name the columns of `CandleInputs`: summaries, then the calendar."""
     waves = [name for name, _ in _waves(timeframe_seconds)]
-    return names + waves + [f"{a} {b}" for a, b in _products(waves)]
+    return summary_names() + waves + [f"{a} {b}" for a, b in _products(waves)]
 
 
 @dataclass(frozen=True)

@@ -102,10 +102,14 @@ def next_levels(levels: Numbers, missed: Numbers) -> Numbers:
 
 def levels_after(missed: Numbers) -> Numbers:
     """Return the levels after known intervals, oldest first, shape (labels,)."""
-    levels = np.full(missed.shape[1], 1 - COVERAGE)
-    for row in missed[-NEWEST:]:
-        levels = next_levels(levels, row)
-    return levels
+    # Plain numbers: live, every candle of every pair waits for this, and small arrays are slow.
+    levels = []
+    for steps in np.nan_to_num(STEP * (1 - COVERAGE - missed[-NEWEST:])).T.tolist():
+        level = 1 - COVERAGE
+        for step in steps:
+            level = min(max(level + step, LOWEST), HIGHEST)
+        levels.append(level)
+    return np.array(levels)
 
 
 def intervals(
@@ -174,9 +178,7 @@ def known_misses(
     kept = past["do_predict"].to_numpy()[rows] == 1
     rows, same = rows[kept][-NEWEST:], same[kept][-NEWEST:]
 
-    def values(end: str) -> Numbers:
-        return past[[f"{label}{end}" for label in labels]].to_numpy(dtype=float)[rows]
-
+    bounds = past[ends].to_numpy(dtype=float)[rows]  # (intervals, 2 × labels): lower, upper, …
     actual = frame[labels].to_numpy(dtype=float)[same]
     known = same[:, None] + np.maximum(horizons, 1) < len(frame)
-    return missed_of(np.where(known, actual, np.nan), values("_lower"), values("_upper"))
+    return missed_of(np.where(known, actual, np.nan), bounds[:, ::2], bounds[:, 1::2])

@@ -68,8 +68,10 @@ def fit_ridge(
         for block in blocks:
             first, last = numbers[block[0]], numbers[block[-1]]
             others = known & ((numbers + horizon < first) | (numbers > last + horizon))
-            if not others.any():
-                others = known
+            if not others.any():  # every label reaches into the block: nothing can be held out
+                mean = np.average(labels[known][:, same], axis=0, weights=weights[known])
+                predicted[:, block] = mean  # a tie, in which the strongest penalty is chosen
+                continue
             path = _path(columns[others], labels[others][:, same], weights[others])
             for number, (slopes, intercepts) in enumerate(path):
                 predicted[number, block] = columns[block] @ slopes + intercepts

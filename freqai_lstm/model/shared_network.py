@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from freqai_lstm.model.forward import Forward
-from freqai_lstm.model.inputs import HARMONICS, CandleInputs, column_names
+from freqai_lstm.model.inputs import CandleInputs, summary_names
 from freqai_lstm.model.labels import LabelSpace
 from freqai_lstm.model.scaling import SparseRobustScaler
 from freqai_lstm.model.windows import Floats, Numbers, Rows
@@ -53,8 +53,7 @@ class PairScales:
         :param features: of these rows, shape (rows, features), finite.
         """
         columns = _mean_deviation(inputs.columns[rows])
-        waves = _waves(columns.shape[1])
-        columns[:, waves] = np.array([[0.0], [1.0]])  # as they are, on every pair
+        columns[:, len(summary_names()) :] = np.array([[0.0], [1.0]])  # as they are, on every pair
         scaler = SparseRobustScaler().fit(features) if features.shape[1] else None
         scaled = (
             np.zeros((2, 0)) if scaler is None else np.stack([scaler.center_, scaler.scale_ / 3.3])
@@ -155,8 +154,3 @@ def _mean_deviation(values: Floats) -> Floats:
     return np.stack([values.mean(axis=0), np.where(deviation > 1e-3, deviation, 1)]).astype(
         np.float32
     )
-
-
-def _waves(count: int) -> slice:
-    """Where the calendar stands among the columns: after the summaries, to the end."""
-    return slice(len(column_names(7 * 86_400 * HARMONICS)), count)

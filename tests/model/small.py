@@ -35,7 +35,7 @@ class Ranges(Momentum):
 
     def set_freqai_targets(self, dataframe: DataFrame, metadata: dict, **kwargs: Any) -> DataFrame:
         high, low = dataframe["high"].rolling(6).max(), dataframe["low"].rolling(6).min()
-        dataframe["&-range"] = np.log(high / low).shift(-6)
+        dataframe["&-range"] = np.log((high / low).shift(-6))
         dataframe["&-since"] = dataframe["high"].rolling(5).apply(np.argmax, raw=True)
         busiest = dataframe["volume"].rolling(4).apply(np.argmax, raw=True)
         dataframe["&-busy"] = (busiest >= 2).where(busiest.notna()).astype(float)
@@ -74,7 +74,7 @@ def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> Share
     rng, units, channels = np.random.default_rng(1), 4, 11
     names = [f"%-x{i}" for i in range(4)]
     columns, found = inputs.columns.shape[1] + 4, units + 4 * (channels + 4 + units)
-    shapes = {
+    shapes: dict[str, list[tuple[int, ...]]] = {
         "lstm_1": [(channels + 4, 16), (units, 16), (16,)],
         "states": [(units,), (units,)],
         "scores": [(channels + 4 + units, 4), (4,)],

@@ -90,9 +90,9 @@ def test_noise_is_seeded_and_leaves_numpys_own(prepared: Make) -> None:
     features = {"noise_standard_deviation": 0.1}
     first = prepared(features=features).data.features
     np.random.seed(99)
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state(legacy=True)[1].copy()  # type: ignore[index]
     second = prepared(features=features).data.features
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.testing.assert_array_equal(np.random.get_state(legacy=True)[1], state)  # type: ignore[index]
     np.testing.assert_array_equal(second, first)
     assert (prepared(features=features, seed=2).data.features != first).any()
 

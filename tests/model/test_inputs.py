@@ -21,7 +21,7 @@ from freqai_lstm.model.inputs import (
 
 HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
 ROWS, WIDTH = 600, 12
-UNSCALED = (np.zeros(LEVELS, np.float32), np.ones(LEVELS, np.float32))
+UNSCALED = np.array([[0.0], [1.0]], np.float32)
 
 
 def candles(rows: int = ROWS, seed: int = 1) -> DataFrame:

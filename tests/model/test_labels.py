@@ -50,7 +50,7 @@ def test_only_numbers_are_labels() -> None:
     values = numeric_labels(frame, ["&-a", "&-b"])
     np.testing.assert_array_equal(values, [[1, 1], [np.nan, 0]])
     with pytest.raises(TextLabels, match="&-word"):
-        numeric_labels(frame, list(frame))
+        numeric_labels(frame, [*map(str, frame)])
 
 
 @pytest.mark.parametrize("factor", [1, 1.002])

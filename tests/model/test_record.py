@@ -90,9 +90,10 @@ def test_values_of_the_line(then: dict[str, Any]) -> None:
     """The values of then and of now are those of the named candle."""
     frame = made(candles())
     was = frame["%-rsi"].copy()
-    frame.loc[395, "%-rsi"] += 5
+    frame["%-rsi"] = was.where(was.index != 395, was + 5)
+    now = frame["%-rsi"]
     (line,) = changes(then, settings(), frame)
-    assert f"of 2024-05-17 11:00 was {was[395]:.6g}, now {frame.loc[395, '%-rsi']:.6g}" in line
+    assert f"of 2024-05-17 11:00 was {was[395]:.6g}, now {now[395]:.6g}" in line
 
 
 def test_missing_columns_and_values(then: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ def test_the_strategy_gets_intervals(shared: FreqtradeRun, workshop: Workshop) -
         seen = pd.read_feather(workshop.userdir / f"seen-{coin}.feather")
         seen = seen[seen["do_predict"] == 1]
         assert len(seen) >= 20 * 24 - 1
-        labels = [name.removesuffix("_lower") for name in seen if name.endswith("_lower")]
+        labels = [str(name).removesuffix("_lower") for name in seen if str(name).endswith("_lower")]
         assert len(labels) == 11
         for label in labels:
             assert (seen[f"{label}_lower"] <= seen[f"{label}_upper"]).all()
