@@ -176,3 +176,12 @@ def test_overlapping_labels_make_shares_more_cautious() -> None:
     told = [cautious_shares(a, b, np.ones(2000), [100])[0] for a, b in pairs]
     naive = [cautious_shares(a, b, np.ones(2000), [0])[0] for a, b in pairs]
     assert np.mean(told) < np.mean(naive) < 0.3
+
+
+def test_nothing_can_be_held_out_of_a_horizon_as_long_as_the_rows() -> None:
+    """Every label reaches into every block: no regression has shown anything, the mean stands."""
+    columns = np.random.default_rng(3).normal(size=(300, 2))
+    ridge = fit_ridge(columns, columns[:, :1] + 1, np.ones(300), np.arange(300), [300])
+    assert ridge.penalties.tolist() == [np.inf]
+    np.testing.assert_allclose(ridge.kernel, 0)
+    np.testing.assert_allclose(ridge.held_out, ridge.bias[0])
