@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import threadpool_limits
 
 from freqai_lstm.model.windows import Numbers
 
@@ -20,6 +21,9 @@ EXACT = 1e-5
 # The eigenvalues of more columns would take minutes; these many directions of them are kept.
 MOST_COLUMNS, DIRECTIONS = 1024, 256
 SHORTEST_BLOCK = 24  # rows, of `cautious_shares`
+# Matrices so small take longer to share out over threads than that saves: beside other busy
+# processes, as bots and workers are, many times longer.
+_one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Ridge:
     held_out: Numbers
 
 
+@_one_thread
 def fit_ridge(
     columns: Numbers,
     labels: Numbers,
@@ -91,6 +96,7 @@ def fit_ridge(
     return Ridge(turn @ kernel if turn is not None else kernel, bias, penalties, held_out)
 
 
+@_one_thread
 def fit_exact(columns: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, NDArray[np.bool_]]:
     """Find labels that are linear in the columns, those of the same candle above all.
 
