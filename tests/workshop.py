@@ -29,14 +29,11 @@ class Workshop:
 
     folder: Path
     exchange: LoopbackExchange
+    datadir: Path
 
     @property
     def userdir(self) -> Path:
         return self.folder / "user_data"
-
-    @property
-    def datadir(self) -> Path:
-        return self.folder / "data"
 
     def models(self, identifier: str) -> Path:
         return self.userdir / "models" / identifier
@@ -99,4 +96,4 @@ def open_workshop(folder: Path, start: datetime = START) -> Iterator[Workshop]:
         shutil.copy(plugin, target)
     generate_market(folder / "data", PAIRS, start=start, end=END)
     with LoopbackExchange(folder / "data") as exchange:
-        yield Workshop(folder, exchange)
+        yield Workshop(folder, exchange, folder / "data")

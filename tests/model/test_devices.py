@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_real_tensorflow_twice() -> None:
     tf.constant(1) + 1
     for line in (configure_devices(tf), configure_devices(tf), configure_devices(tf, "cpu")):
         assert line.startswith(("Training on", "TensorFlow is running already"))
+
+
+def test_missing_gpu_is_refused_at_the_start(
+    regressor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `gpu` is configured and none is there, the model is not made, let alone trained."""
+    tf, _ = start_tensorflow(LSTMParameters())
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    with pytest.raises(OperationalException, match=r"device is 'gpu', but TensorFlow sees no GPU"):
+        regressor(training={"device": "gpu"})
 
 
 TWICE = """

@@ -260,11 +260,17 @@ def test_no_network_where_nothing_is_left_to_learn(
     assert not (run.freqai.full_path / "networks").exists()
 
 
-def test_training_that_no_one_can_use_ends_a_backtest(regressor: Make) -> None:
-    """Labels that are words are refused by name, and a backtest then ends."""
-    frame, freqai = make_frame(100).assign(**{"&-word": "up"}), regressor()
+@pytest.mark.parametrize(
+    ("labels", "training", "named"),
+    [({"&-word": "up"}, {}, "&-word"), ({}, {"label_scale_feature": "%-lable"}, "%-lable")],
+)
+def test_training_that_no_one_can_use_ends_a_backtest(
+    regressor: Make, labels: dict, training: dict, named: str
+) -> None:
+    """Labels that are words, or a size that is no feature, are refused; a backtest then ends."""
+    frame, freqai = make_frame(100).assign(**labels), regressor(training=training)
     dk = make_kitchen(freqai.config, frame)
-    with pytest.raises(OperationalException, match="&-word") as caught:
+    with pytest.raises(OperationalException, match=named) as caught:
         freqai.train(frame, PAIR, dk)
     with pytest.raises(OperationalException) as ended:
         freqai._append_null_backtesting_predictions(dk, frame)
