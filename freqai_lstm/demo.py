@@ -156,7 +156,7 @@ def evaluated(workdir: Path) -> dict[str, Any]:
                 f"{pair}: expected an R² above 0 on candles that were not trained on, got {r2}."
             )
     figures["trainings"] = [window["training"] for window in report["windows"]]
-    if not any(any(training["shares"]) for training in figures["trainings"]):
+    if not any(any(training["network_factors"]) for training in figures["trainings"]):
         raise DemoFailed("Expected that the LSTM helps on windows held out; it did for no pair.")
     return figures
 
@@ -189,7 +189,7 @@ def show(console: Console, log: Path, figures: dict[str, Any], known: dict[str, 
             pair.split("/")[0], *(f"{value:.2f}" for value in r2), f"{known[pair]:.2f}", share
         )
     console.print(table)
-    weights = [training["shares"][0] for training in figures["trainings"]]
+    weights = [training["network_factors"][0] for training in figures["trainings"]]
     trained = max(figures["trainings"], key=lambda training: training["epochs"])
     console.print(
         f"The LSTM, epoch {trained['best_epoch']} of {trained['epochs']}, enters with weight "

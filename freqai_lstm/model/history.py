@@ -284,7 +284,7 @@ def joined(
 ) -> TrainingData:
     """Join the pairs' rows, and split their windows at one border in time for all pairs.
 
-    :param test_size: share of the history whose windows validate, the newest; at most 60 days.
+    :param test_size: fraction of the history whose windows validate, the newest; at most 60 days.
     :param stride: every how many windows one is learned from.
     """
     parts: dict[str, list[Any]] = {

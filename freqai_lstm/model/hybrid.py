@@ -15,7 +15,7 @@ from freqai_lstm.model.dataset import Dataset
 from freqai_lstm.model.inputs import CandleInputs, summary_names
 from freqai_lstm.model.interval import COVERAGE, ErrorSizes
 from freqai_lstm.model.labels import WIDEST, LabelSpace
-from freqai_lstm.model.ridge import Ridge, cautious_shares, fit_exact, fit_ridge
+from freqai_lstm.model.ridge import Ridge, cautious_factors, fit_exact, fit_ridge
 from freqai_lstm.model.shared_network import PairScales, SharedNetwork
 from freqai_lstm.model.windows import Numbers, Rows
 
@@ -47,7 +47,7 @@ class PairModel:
     exact_kernel: Numbers  # of labels that are linear in the features
     exact_bias: Numbers
     exact: NDArray[np.bool_]  # (labels,)
-    shares: Numbers  # (labels,), of the network's prediction
+    network_factors: Numbers  # (labels,), that the network's prediction is multiplied by
     levels: Numbers  # (labels,), of the interval after the training, see interval.py
     sizes: ErrorSizes
     network: SharedNetwork | None = None
@@ -61,8 +61,8 @@ class PairModel:
 
         Label by label the prediction is flat, the regression of the label, or the network and the
         regression of what that leaves over, whichever has less squared error on windows that it has
-        not seen; and as much of it as those windows show, see `ridge.cautious_shares`. A label that
-        is linear in the features stays exact.
+        not seen; and as much of it as those windows show, see `ridge.cautious_factors`. A label
+        that is linear in the features stays exact.
 
         :param shared: gives the network; it is not asked where all labels are exact.
         """
@@ -75,7 +75,7 @@ class PairModel:
         numbers, weights = data.inputs.numbers[data.rows], data.weights
         alone = fit_ridge(columns, labels, weights, numbers, ahead)
         kernel, bias, held_out = alone.kernel, alone.bias, alone.held_out
-        penalties, shares = alone.penalties.copy(), np.zeros(labels.shape[1])
+        penalties, network_factors = alone.penalties.copy(), np.zeros(labels.shape[1])
         scales, network = None, None if exact.all() else shared()
         if network is not None:
             scales = network.scales.get(data.pair) or _own_scales(data, network)
@@ -88,25 +88,25 @@ class PairModel:
                 )
                 network, scales = None, None
         if network is not None and scales is not None:
-            learned, ridge, taken = cls._with_network(
+            learned, ridge, factors = cls._with_network(
                 data, network, scales, columns, labels, unseen
             )
             rows = np.flatnonzero(unseen)
             both = held_out.copy()
-            both[rows] = taken * learned + ridge.held_out
+            both[rows] = factors * learned + ridge.held_out
             better = _errors(labels[rows], both[rows], weights[rows]) <= _errors(
                 labels[rows], held_out[rows], weights[rows]
             )
-            better &= taken > 0
+            better &= factors > 0
             kernel = np.where(better, ridge.kernel, kernel)
             bias = np.where(better, ridge.bias, bias)
             held_out = np.where(better, both, held_out)
             held_out[~unseen] = np.where(better, np.nan, held_out[~unseen])
-            shares = np.where(better, taken, 0.0)
+            network_factors = np.where(better, factors, 0.0)
             penalties = np.where(better, ridge.penalties, penalties)
         flat = _means(labels, weights)
-        cautious = cautious_shares(labels - flat, held_out - flat, weights, ahead, errors=0.25)
-        kernel, shares = kernel * cautious, shares * cautious
+        cautious = cautious_factors(labels - flat, held_out - flat, weights, ahead, errors=0.25)
+        kernel, network_factors = kernel * cautious, network_factors * cautious
         bias = flat + (bias - flat) * cautious
         held_out = flat + (held_out - flat) * cautious
         exact_out = raw @ exact_kernel + exact_bias
@@ -124,10 +124,10 @@ class PairModel:
             exact_kernel=exact_kernel,
             exact_bias=exact_bias,
             exact=exact,
-            shares=np.where(exact, 0.0, shares),
+            network_factors=np.where(exact, 0.0, network_factors),
             levels=np.full(labels.shape[1], 1 - COVERAGE),
             sizes=sizes,
-            network=network if np.where(exact, 0.0, shares).any() else None,
+            network=network if np.where(exact, 0.0, network_factors).any() else None,
             scales=scales,
         )
         model.report = model._report(data, labels, held_out, alone.held_out, penalties, cautious)
@@ -142,17 +142,17 @@ class PairModel:
         labels: Numbers,
         unseen: NDArray[np.bool_],
     ) -> tuple[Numbers, Ridge, Numbers]:
-        """(the network's prediction, the regression of what it leaves over, how much is taken)."""
+        """(the network's prediction, the regression of what it leaves over, its factors)."""
         rows, ahead = np.flatnonzero(unseen), data.space.horizons
         frame = data.frame
         predicted = network.predict(frame, data.inputs, data.pair, scales, data.rows[rows])
         learned = data.space.learned(predicted, frame.iloc[data.rows[rows]])
         actual, weights = labels[rows], data.weights[rows]
         centred = learned - learned.mean(axis=0)
-        taken = cautious_shares(actual - _means(actual, weights), centred, weights, ahead)
+        factors = cautious_factors(actual - _means(actual, weights), centred, weights, ahead)
         numbers = data.inputs.numbers[data.rows[rows]]
-        ridge = fit_ridge(columns[rows], actual - taken * learned, weights, numbers, ahead)
-        return learned, ridge, taken
+        ridge = fit_ridge(columns[rows], actual - factors * learned, weights, numbers, ahead)
+        return learned, ridge, factors
 
     def columns(
         self, inputs: CandleInputs, rows: Rows, features: Numbers
@@ -187,7 +187,7 @@ class PairModel:
             found = np.where(self.exact, unbounded @ self.exact_kernel + self.exact_bias, found)
         if self.network is not None and self.scales is not None and len(ends):
             predicted = self.network.predict(frame, inputs, pair, self.scales, ends)
-            found = found + self.shares * self.space.learned(predicted, frame.iloc[ends])
+            found = found + self.network_factors * self.space.learned(predicted, frame.iloc[ends])
         return found
 
     def _report(
@@ -220,8 +220,8 @@ class PairModel:
             "horizons": list(self.space.horizons),
             "selected_r2": r2(held_out),
             "ridge_selected_r2": r2(alone),
-            "shares": [float(share) for share in self.shares],
-            "taken": [1.0 if e else float(c) for e, c in zip(self.exact, cautious, strict=True)],
+            "network_factors": [float(factor) for factor in self.network_factors],
+            "factors": [1.0 if e else float(c) for e, c in zip(self.exact, cautious, strict=True)],
             "penalties": [float(p) if np.isfinite(p) else None for p in penalties],
             "exact": [bool(one) for one in self.exact],
         }
@@ -275,7 +275,9 @@ def log_summary(model: PairModel, pair: str, seconds: float) -> None:
         logger.info(f"{pair}: trained on {windows}: a straight line explains all of it.")
         return
     unknown = [
-        label for label, taken in zip(report["labels"], report["taken"], strict=True) if taken == 0
+        label
+        for label, factor in zip(report["labels"], report["factors"], strict=True)
+        if factor == 0
     ]
     if unknown:
         logger.warning(
@@ -286,7 +288,7 @@ def log_summary(model: PairModel, pair: str, seconds: float) -> None:
     def mean(name: str) -> float:
         return float(np.mean([value for value in report[name] if value is not None] or [0.0]))
 
-    with_network = sum(share > 0 for share in report["shares"])
+    with_network = sum(factor > 0 for factor in report["network_factors"])
     logger.info(
         f"{pair}: trained on {windows}; R² {mean('selected_r2'):.3f} (regression alone "
         f"{mean('ridge_selected_r2'):.3f}) on windows held out, on which penalties were selected; "

@@ -23,7 +23,7 @@ from freqai_lstm.model.windows import Numbers, seconds_of
 COVERAGE = 0.8  # of labels between lower and upper
 STEP = 0.006  # of the level, for each interval that missed
 NEWEST = 1000  # known intervals that a level remembers
-LOWEST, HIGHEST = 0.01, 0.6  # level: share of labels outside
+LOWEST, HIGHEST = 0.01, 0.6  # level: fraction of labels outside
 FEWEST = 20  # errors; with fewer an interval has no bounds
 SMALLEST = 0.02  # of a typical error: what is added before the logarithm
 
@@ -77,7 +77,7 @@ class ErrorSizes:
     def bounds(self, levels: Numbers) -> tuple[Numbers, Numbers]:
         """Return the errors, in sizes, below and above which half of a level lies each.
 
-        :param levels: share of labels outside, shape (labels,).
+        :param levels: fraction of labels outside, shape (labels,).
         """
         low, high = np.full(len(levels), -np.inf), np.full(len(levels), np.inf)
         for label, column in enumerate(self.errors.T):
@@ -102,14 +102,17 @@ def next_levels(levels: Numbers, missed: Numbers) -> Numbers:
 
 def levels_after(missed: Numbers) -> Numbers:
     """Return the levels after known intervals, oldest first, shape (labels,)."""
-    # Plain numbers: live, every candle of every pair waits for this, and small arrays are slow.
-    levels = []
-    for steps in np.nan_to_num(STEP * (1 - COVERAGE - missed[-NEWEST:])).T.tolist():
+    steps = np.nan_to_num(STEP * (1 - COVERAGE - missed[-NEWEST:]))  # (intervals, labels)
+    path = np.cumsum(np.vstack([np.full(steps.shape[1], 1 - COVERAGE), steps]), axis=0)
+    levels = path[-1].copy()
+    # Only where a level meets an end must it be followed step by step: live, every candle of every
+    # pair waits for this.
+    for label in np.flatnonzero((path.min(axis=0) < LOWEST) | (path.max(axis=0) > HIGHEST)):
         level = 1 - COVERAGE
-        for step in steps:
+        for step in steps[:, label].tolist():
             level = min(max(level + step, LOWEST), HIGHEST)
-        levels.append(level)
-    return np.array(levels)
+        levels[label] = level
+    return levels
 
 
 def intervals(
@@ -177,7 +180,6 @@ def known_misses(
     )
     kept = past["do_predict"].to_numpy()[rows] == 1
     rows, same = rows[kept][-NEWEST:], same[kept][-NEWEST:]
-
     bounds = past[ends].to_numpy(dtype=float)[rows]  # (intervals, 2 × labels): lower, upper, …
     actual = frame[labels].to_numpy(dtype=float)[same]
     known = same[:, None] + np.maximum(horizons, 1) < len(frame)

@@ -101,6 +101,7 @@ class LabelSpace:
         """
         close = frame["close"].to_numpy(dtype=float)
         follows = [_follows(column, close) for column in values.T]
+        _refuse_unknown(frame, feature)
         lowest, highest = _scale_range(frame, feature) if any(ahead) else (0.0, 0.0)
         space = cls(
             list(names),
@@ -188,15 +189,18 @@ def _bulk(values: Numbers) -> tuple[float, float]:
     return median + float(np.clip(deviations, -WIDEST * width, WIDEST * width).mean()), width
 
 
-def _scale_range(frame: pd.DataFrame, name: str) -> tuple[float, float]:
-    """Range of |feature| that labels may be divided by; zeros where they are learned as is."""
-    if not name or (name not in frame and name == LABEL_SCALE):  # the default need not be there
-        return 0.0, 0.0
-    if name not in frame:
+def _refuse_unknown(frame: pd.DataFrame, name: str) -> None:
+    if name not in frame and name not in ("", LABEL_SCALE):  # the default need not be there
         raise UnusableFeature(
             f"{KEY}.label_scale_feature must name a feature of the strategy. Got '{name}'."
             f"{nearest(name, map(str, frame))} Set it to '' to learn labels as they are."
         )
+
+
+def _scale_range(frame: pd.DataFrame, name: str) -> tuple[float, float]:
+    """Range of |feature| that labels may be divided by; zeros where they are learned as is."""
+    if name not in frame:
+        return 0.0, 0.0
     values = np.abs(frame[name].to_numpy(dtype=float))
     lowest, highest = np.nanquantile(values, (0.01, 0.8))
     if not highest > 0:
@@ -212,9 +216,9 @@ def warn_of(space: LabelSpace, told: int, limited: Numbers, pair: str) -> None:
     """Say once per training what of the labels a user should know.
 
     :param told: `feature_parameters.label_period_candles`.
-    :param limited: share of values beyond the widest range, one per label.
+    :param limited: fraction of values beyond the widest range, one per label.
     """
-    for name, ahead, follows, share in zip(
+    for name, ahead, follows, beyond in zip(
         space.names, space.horizons, space.follows_close, limited, strict=True
     ):
         if ahead > max(told, 0):
@@ -228,8 +232,8 @@ def warn_of(space: LabelSpace, told: int, limited: Numbers, pair: str) -> None:
                 f"{pair}: {name} follows the price; its relative difference to the close is "
                 "learned. A return is the better label: its predictions mean the same at any price."
             )
-        if share > 0:
+        if beyond > 0:
             logger.warning(
-                f"{pair}: {share:.2%} of the values of {name} lie beyond {WIDEST:g} times the "
+                f"{pair}: {beyond:.2%} of the values of {name} lie beyond {WIDEST:g} times the "
                 "range of its 5th to 95th percentile; they are learned as that limit."
             )

@@ -20,7 +20,7 @@ EXACT_PENALTY = 1e-9
 EXACT = 1e-5
 # The eigenvalues of more columns would take minutes; these many directions of them are kept.
 MOST_COLUMNS, DIRECTIONS = 1024, 256
-SHORTEST_BLOCK = 24  # rows, of `cautious_shares`
+SHORTEST_BLOCK = 24  # rows, of `cautious_factors`
 # Matrices so small take longer to share out over threads than that saves: beside other busy
 # processes, as bots and workers are, many times longer.
 _one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
@@ -125,7 +125,7 @@ def fit_exact(columns: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, NDAr
     return kernel, bias, exact
 
 
-def cautious_shares(
+def cautious_factors(
     actual: Numbers,
     predicted: Numbers,
     weights: Numbers,
@@ -133,7 +133,7 @@ def cautious_shares(
     *,
     errors: float = 1.0,
 ) -> Numbers:
-    """Return, label by label, how much of a prediction serves best, less standard errors.
+    """Return, label by label, the factor with which a prediction serves best, less standard errors.
 
     The factor is that of least squares, from 0 to 1. A label that can be foretold keeps nearly all
     of its prediction; one that luck alone seemed to foretell keeps little or nothing. Neighbouring
@@ -154,12 +154,12 @@ def cautious_shares(
         size = float((weight * other**2).sum())
         if not size > 0:
             continue
-        share = float((weight * one * other).sum()) / size
-        misfits = weight * other * (one - share * other)
+        factor = float((weight * one * other).sum()) / size
+        misfits = weight * other * (one - factor * other)
         count = max(2, len(misfits) // max(SHORTEST_BLOCK, 2 * horizon))
         sums = np.array([block.sum() for block in np.array_split(misfits, count)])
         error = np.sqrt(count / (count - 1) * np.square(sums).sum()) / size
-        found[label] = np.clip(share - errors * error, 0, 1)
+        found[label] = np.clip(factor - errors * error, 0, 1)
     return found
 
 

@@ -49,7 +49,7 @@ NETWORKS = "networks"  # folder of the shared networks, in that of the identifie
 IN_ARCHIVE = "freqai_lstm.npz"  # member of a Keras archive: weights and scales, as NumPy reads them
 ARRAYS = (
     *("column_scale", "lowest", "highest", "kernel", "bias", "exact_kernel", "exact_bias"),
-    *("exact", "shares", "levels"),
+    *("exact", "network_factors", "levels"),
 )
 
 

@@ -93,8 +93,8 @@ def test_labels_that_nothing_tells_are_flat(
     run = trained(frame)
     assert run.predictions["&-a"].std() < 0.1
     assert run.predictions["&-a"].mean() == pytest.approx(5, abs=0.15)
-    assert run.model.report["taken"][0] < 0.5
-    if run.model.report["taken"][0] == 0:
+    assert run.model.report["factors"][0] < 0.5
+    if run.model.report["factors"][0] == 0:
         assert "nothing predicts &-a better" in caplog.text
 
 
@@ -211,7 +211,7 @@ def test_the_network_serves_what_a_window_tells(served: Make) -> None:
     """It has a share in labels that no line finds, learned before the pair's own window."""
     model: PairModel = served(PAIR).model
     report = model.report
-    shares = dict(zip(report["labels"], report["shares"], strict=True))
+    shares = dict(zip(report["labels"], report["network_factors"], strict=True))
     assert shares["&-since"] > 0.3
     gain = np.subtract(report["selected_r2"], report["ridge_selected_r2"])
     assert gain[report["labels"].index("&-since")] > 0.1
@@ -228,7 +228,7 @@ def test_a_pair_without_history_of_its_own_is_served(served: Make) -> None:
     model: PairModel = run.model
     assert model.network is not None
     assert "SOL/USDT:USDT" not in model.network.scales
-    assert model.report["shares"][model.report["labels"].index("&-since")] > 0.3
+    assert model.report["network_factors"][model.report["labels"].index("&-since")] > 0.3
     predictions, said = run.freqai.predict(run.frame.tail(100), run.dk)
     assert said.sum() >= 95
     assert np.isfinite(predictions.to_numpy()[said == 1]).all()

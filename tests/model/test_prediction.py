@@ -44,7 +44,7 @@ def trained(regressor: Make, learnable: Make, kitchen: Make) -> Callable[..., Si
         dk = kitchen(freqai.config, frame)
         freqai.model = model = freqai.train(frame.iloc[:TRAINED], PAIR, dk)
         model.network = drawn_network(frame.iloc[:TRAINED].fillna(0), model.space, WIDTH)
-        model.scales, model.shares = model.network.scales[PAIR], np.array([0.5, 0.2])
+        model.scales, model.network_factors = model.network.scales[PAIR], np.array([0.5, 0.2])
         freqai.dd.save_data(model, PAIR, dk)
 
         def predict(asked: DataFrame) -> tuple[DataFrame, np.ndarray]:

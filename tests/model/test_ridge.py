@@ -12,7 +12,7 @@ from freqai_lstm.model.ridge import (
     MOST_COLUMNS,
     PENALTIES,
     Ridge,
-    cautious_shares,
+    cautious_factors,
     fit_exact,
     fit_ridge,
 )
@@ -157,15 +157,15 @@ def test_exact_labels_are_found() -> None:
 
 
 @pytest.mark.parametrize(("size", "least", "most"), [(0, 0, 0.15), (0.2, 0.2, 1), (3, 0.95, 1)])
-def test_cautious_shares(size: float, least: float, most: float) -> None:
+def test_cautious_factors(size: float, least: float, most: float) -> None:
     """Much of a prediction that is good, little of one that luck alone made, none of no rows."""
     predicted = noise(3000)
     actual = size * predicted + noise(3000, seed=3)
     predicted *= max(size, 0.2)
-    (found,) = cautious_shares(actual, predicted, np.ones(3000), [0])
+    (found,) = cautious_factors(actual, predicted, np.ones(3000), [0])
     assert least <= found <= most
-    assert cautious_shares(actual * np.nan, predicted, np.ones(3000), [0]).tolist() == [0]
-    assert cautious_shares(actual, -predicted, np.ones(3000), [0]).tolist() == [0] or size == 0
+    assert cautious_factors(actual * np.nan, predicted, np.ones(3000), [0]).tolist() == [0]
+    assert cautious_factors(actual, -predicted, np.ones(3000), [0]).tolist() == [0] or size == 0
 
 
 def test_overlapping_labels_make_shares_more_cautious() -> None:
@@ -173,8 +173,8 @@ def test_overlapping_labels_make_shares_more_cautious() -> None:
     rng = np.random.default_rng(6)
     slow = [np.convolve(rng.normal(size=2000 + 99), np.ones(100) / 10, "valid") for _ in range(40)]
     pairs = [(a[:, None], b[:, None]) for a, b in zip(slow[::2], slow[1::2], strict=True)]
-    told = [cautious_shares(a, b, np.ones(2000), [100])[0] for a, b in pairs]
-    naive = [cautious_shares(a, b, np.ones(2000), [0])[0] for a, b in pairs]
+    told = [cautious_factors(a, b, np.ones(2000), [100])[0] for a, b in pairs]
+    naive = [cautious_factors(a, b, np.ones(2000), [0])[0] for a, b in pairs]
     assert np.mean(told) < np.mean(naive) < 0.3
 
 

@@ -37,7 +37,7 @@ def saved(regressor: Make, learnable: Make, kitchen: Make) -> Callable[..., Simp
         model = instance.train(frame, PAIR, dk)
         model.network = drawn_network(frame, model.space, instance.CONV_WIDTH)
         model.scales = model.network.scales[PAIR]
-        model.shares = np.array([0.5, 0.2])
+        model.network_factors = np.array([0.5, 0.2])
         instance.model = model
         instance.dd.pair_dict[PAIR]["trained_timestamp"] = stamp
         instance.dd.save_data(model, PAIR, dk)
@@ -91,8 +91,8 @@ def test_fresh_process_predicts_without_tensorflow(saved: Make, tmp_path: Path) 
     backtest, live = (pd.read_pickle(tmp_path / f"{live}.pkl") for live in (False, True))
     assert backtest.equals(run.predictions)
     assert live[["&-a", "&-b"]].equals(run.predictions[["&-a", "&-b"]])
-    changed = run.freqai.model.shares * 0
-    run.freqai.model.shares = changed
+    changed = run.freqai.model.network_factors * 0
+    run.freqai.model.network_factors = changed
     without, _ = run.freqai.predict(run.frame, run.dk)
     assert (without["&-a"] - backtest["&-a"]).abs().max() > 1e-3, "the network takes part"
 

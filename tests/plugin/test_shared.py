@@ -87,7 +87,7 @@ def test_one_network_serves_both_pairs(shared: FreqtradeRun, workshop: Workshop)
     weights = [name for name in btc if name.startswith("weights.")]
     assert weights
     assert all(np.array_equal(btc[name], eth[name]) for name in weights)
-    assert not np.array_equal(btc["shares"], eth["shares"])
+    assert not np.array_equal(btc["network_factors"], eth["network_factors"])
 
 
 def test_the_strategy_gets_intervals(shared: FreqtradeRun, workshop: Workshop) -> None:

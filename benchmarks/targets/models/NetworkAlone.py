@@ -37,7 +37,10 @@ class NetworkAlone(LSTMRegressor):  # type: ignore[misc, valid-type]
             raise ValueError(f"Expected a shared network that has learned from {pair}.")
         model.network, model.scales = self._shared, self._shared.scales[pair]
         model.kernel, model.bias = np.zeros_like(model.kernel), np.zeros_like(model.bias)
-        model.exact, model.shares = np.zeros_like(model.exact), np.ones_like(model.shares)
+        model.exact, model.network_factors = (
+            np.zeros_like(model.exact),
+            np.ones_like(model.network_factors),
+        )
         return model
 
     def predict(
