@@ -15,6 +15,7 @@ from benchmarks.targets.contenders import CONTENDERS
 WIDTH, LEFT, RIGHT, TOP, STEP = 900, 290, 870, 64, 36
 LOWEST, HIGHEST = -0.2, 1.0  # of R²; what lies below is drawn as an arrow at the edge
 LEGEND_COLUMNS, LEGEND_STEP = 3, 24
+APART = 26  # over which the marks of a label are spread
 INK, PALE = "#1f2937", "#d1d5db"
 # Shape and colour tell a contender; shape alone tells its kind.
 STYLES = {
@@ -62,8 +63,8 @@ def draw(figures: Mapping[str, Any]) -> str:
             made = figures["labels"][label]["contenders"].get(name)
             if made and made["r2"] is not None:
                 position = list(contenders).index(name)
-                # A little apart, so that near marks do not cover each other.
-                apart = 0 if _ours(name) else 2 * (position - len(contenders) / 2)
+                # Apart, so that no mark covers another.
+                apart = APART * ((position + 0.5) / len(contenders) - 0.5)
                 parts.append(_placed(position, name, made["r2"], y + apart))
     for position, (name, contender) in enumerate(contenders.items()):
         x = 30 + (position % LEGEND_COLUMNS) * 285
@@ -96,10 +97,10 @@ def _mark(position: int, name: str, x: float, y: float) -> str:
     shape, colour = _style(position, name)
     style = f'fill="{colour}" stroke="white" stroke-width="1"'
     if shape == "square":
-        return f'<rect x="{x - 5:.1f}" y="{y - 5:g}" width="10" height="10" {style}/>'
+        return f'<rect x="{x - 4.5:.1f}" y="{y - 4.5:g}" width="9" height="9" {style}/>'
     if shape == "diamond":
-        return f'<path d="M{x:.1f} {y - 7:g} l7 7 l-7 7 l-7 -7 z" {style}/>'
-    return f'<circle cx="{x:.1f}" cy="{y:g}" r="8" {style}/>'
+        return f'<path d="M{x:.1f} {y - 5.5:g} l5.5 5.5 l-5.5 5.5 l-5.5 -5.5 z" {style}/>'
+    return f'<circle cx="{x:.1f}" cy="{y:g}" r="6" {style}/>'
 
 
 def _style(position: int, name: str) -> tuple[str, str]:
