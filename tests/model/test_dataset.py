@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import PAIR, make_frame
 from freqtrade.exceptions import OperationalException
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from freqai_lstm.model.dataset import Dataset, prepare
 from freqai_lstm.model.scaling import feature_pipeline
@@ -109,16 +109,6 @@ def test_horizons_of_each_label(
     assert "&-a is known after 12 candles" in warning
     cut = {"buffer_train_data_candles": 20, "label_period_candles": 7}
     assert prepared(learnable(260), features=cut).data.space.horizons == [7, 7]
-
-
-def test_dates_of_dtype_object(prepared: Make, learnable: Make) -> None:
-    """Live, dates can arrive as objects of mixed resolution."""
-    mixed = learnable(260)
-    stamps = [d.as_unit("ns" if i % 2 else "s") for i, d in enumerate(mixed["date"])]
-    mixed["date"] = Series(stamps, dtype=object)
-    first, second = prepared(mixed).data, prepared().data
-    np.testing.assert_array_equal(first.rows, second.rows)
-    np.testing.assert_array_equal(first.inputs.columns, second.inputs.columns)
 
 
 def test_few_windows(prepared: Make, learnable: Make, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,5 @@
 """Storage: what is saved is found again, whole or not at all, and without TensorFlow."""
 
-import json
 import os
 import subprocess
 import sys
@@ -163,18 +162,6 @@ def test_kill_while_writing(tmp_path: Path) -> None:
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(path.name, "new")]
 
 
-def test_pair_dictionary_is_replaced_whole(saved: Make) -> None:
-    """A pair dictionary that cannot be written leaves the old one readable."""
-    run = saved()
-    path = run.freqai.dd.pair_dictionary_path
-    before = path.read_bytes()
-    run.freqai.dd.pair_dict[PAIR]["odd"] = "x" * 5000
-    with full_disk(1000), pytest.raises(OSError, match="too large"):
-        run.freqai.dd.save_drawer_to_disk()
-    assert path.read_bytes() == before
-    assert json.loads(before)[PAIR]["model_filename"] == f"cb_btc_{STAMP}"
-
-
 # --- damage ---
 
 
@@ -281,19 +268,7 @@ def test_what_is_not_damage_is_raised(
     assert predictions.equals(run.predictions)
 
 
-# --- FreqAI's ways ---
-
-
-def test_purge(saved: Make) -> None:
-    """FreqAI's purge keeps the newest folders, and the newest model can still be loaded."""
-    first = saved()
-    for number in (1, 2):
-        last = saved(first.freqai, stamp=STAMP + number)
-    first.freqai.dd.purge_old_models()
-    assert not first.path.exists()
-    folders = sorted(path.name for path in first.freqai.full_path.glob("sub-train-*"))
-    assert folders == [f"sub-train-BTC_{STAMP + number}" for number in (1, 2)]
-    assert last.path.is_file()
+# --- a new model ---
 
 
 def test_a_model_in_use_is_swapped_whole(saved: Make, learnable: Make, kitchen: Make) -> None:

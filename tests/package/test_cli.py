@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from freqai_lstm import __version__
-from freqai_lstm.cli import COMMANDS, INSTALL
+from freqai_lstm.cli import COMMANDS, INSTALL, app
 
 
 HEAVY = ("tensorflow", "keras", "optuna", "plotly", "sklearn")
@@ -55,20 +56,15 @@ def test_init_imports_nothing_heavy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_its_help(name: str) -> None:
     """`--help` of a command is the command's own, with its options."""
-    shown = command(name, "--help")
-    assert shown.returncode == 0, shown.stderr
-    assert f"freqai-lstm {name} [OPTIONS]" in shown.stdout
-
-
-def test_version() -> None:
-    """`--version` prints the package's version."""
-    assert command("--version").stdout.splitlines()[0] == __version__
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"})
+    assert shown.exit_code == 0, shown.output
+    assert f"freqai-lstm {name} [OPTIONS]" in shown.output
 
 
 def test_unknown_option_fails() -> None:
     """A misspelt option of a command ends with the option's name and a code that is not 0."""
-    refused = command("init", "--user-dir", "x")
-    assert refused.returncode == 2
+    refused = CliRunner().invoke(app, ["init", "--user-dir", "x"])
+    assert refused.exit_code == 2
     assert "--user-dir" in refused.stderr
 
 
@@ -89,7 +85,7 @@ def test_a_missing_extra_is_named(name: str, library: str, tmp_path: Path) -> No
 
 
 def test_python_m_is_the_same_command() -> None:
-    """`python -m freqai_lstm` runs the command line."""
+    """`python -m freqai_lstm` runs the command line; `--version` is the package's."""
     shown = subprocess.run(
         [sys.executable, "-m", "freqai_lstm", "--version"],
         capture_output=True,

@@ -116,10 +116,10 @@ def test_command_that_succeeds(userdir: Path, capfd: pytest.CaptureFixture[str])
 
     log = userdir / "freqtrade.log"
     log.write_text("what was there\n")
-    again = run_freqtrade(args, echo=re.compile("^Timeframes"), output=log)
-    assert log.read_text() == "what was there\n" + again.output
+    version = run_freqtrade(["--version"], echo=re.compile("^Python"), output=log)
+    assert log.read_text() == "what was there\n" + version.output
     (shown,) = capfd.readouterr().out.splitlines()
-    assert shown.startswith("Timeframes available")
+    assert shown.startswith("Python Version")
 
 
 @pytest.mark.slow
@@ -134,10 +134,6 @@ def test_configuration_error_is_noticed_though_freqtrade_exits_0(userdir: Path) 
     assert caught.value.run.returncode == 0
     assert len(caught.value.run.errors) == 1
     assert "freqtrade backtesting -c config.json" in str(caught.value)
-
-    unchecked = run_freqtrade(args, cwd=userdir, check=False)
-    assert not unchecked.ok
-    assert unchecked.errors
 
 
 def test_wrong_option_is_noticed_though_freqtrade_exits_0() -> None:

@@ -69,16 +69,16 @@ def test_init_from_the_wheel(unpacked: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_freqtrade_loads_what_the_wheel_placed(unpacked: Path, tmp_path: Path) -> None:
-    """freqtrade lists model and strategy of the wheel as loadable, from the user's own folder."""
+    """freqtrade lists model and strategy of the wheel as loadable, the strategy as hyperoptable."""
     run("freqai_lstm", "init", package=unpacked, cwd=tmp_path)
-    for command, name in (
-        ("list-freqaimodels", "LSTMRegressor"),
-        ("list-strategies", "ScoreStrategy"),
+    for command, name, state in (
+        ("list-freqaimodels", "LSTMRegressor", r"\bOK\b"),
+        ("list-strategies", "ScoreStrategy", r"ScoreStrategy\.py │\s+OK │\s+Yes │"),
     ):
         config = ["-c", "config.example.json"]
         listed = run("freqtrade", command, *config, package=unpacked, cwd=tmp_path)
         row = next(line for line in listed.stdout.splitlines() if f" {name} " in line)
-        assert re.search(r"\bOK\b", row), listed.stdout
+        assert re.search(state, row), listed.stdout
 
 
 def listed_models(folder: Path, package: Path) -> str:

@@ -43,6 +43,12 @@ PREDICTED = re.compile(
     r"&-t_\w+|do_predict(_not_1)?|(asinh_)?T(_hat)?|(enter|exit)_(tag|long|short)"
 )
 
+# Both analyses train anew for each of many backtests.
+FEW = {
+    "train_period_days": 20,
+    "feature_parameters": {"include_timeframes": ["1h"], "include_corr_pairlist": []},
+}
+
 Tool = Callable[..., FreqtradeRun]
 
 
@@ -70,10 +76,10 @@ def configurations(workshop: Workshop) -> list[str]:
     ]
 
 
-def identifier(workshop: Workshop, name: str) -> str:
+def identifier(workshop: Workshop, name: str, **freqai: Any) -> str:
     """A configuration with an identifier of its own: both analyses delete all models of theirs."""
     file = workshop.folder / f"{name}.json"
-    file.write_text(json.dumps({"freqai": {"identifier": name}}))
+    file.write_text(json.dumps({"freqai": {"identifier": name, **freqai}}))
     return str(file)
 
 
@@ -87,15 +93,6 @@ def tool(workshop: Workshop) -> Tool:
         return run_freqtrade(args, cwd=workshop.folder, timeout=300)
 
     return run
-
-
-def test_lists_know_the_plugins(tool: Tool) -> None:
-    """list-strategies and list-freqaimodels show both files as OK, the strategy as hyperoptable."""
-    strategies = tool("list-strategies").output
-    assert re.search(r"ScoreStrategy │ ScoreStrategy\.py │\s+OK │\s+Yes │", strategies)
-    assert re.search(
-        r"LSTMRegressor │\s+\S*LSTMRegressor\.py │\s+OK", tool("list-freqaimodels").output
-    )
 
 
 def test_configuration_and_pairs(tool: Tool) -> None:
@@ -181,7 +178,7 @@ def test_lookahead_analysis(tool: Tool, workshop: Workshop) -> None:
     """lookahead-analysis finds no biased signal, and names only columns made of predictions."""
     table = workshop.folder / "lookahead.csv"
     options = [*PLUGINS, "--datadir", str(workshop.datadir), "--timerange", TIMERANGE]
-    options += ["-c", identifier(workshop, "lookahead")]
+    options += ["-c", identifier(workshop, "lookahead", **FEW), "-p", BTC]
     # The table holds strategies with more signals than the minimum.
     amounts = ["--minimum-trade-amount", "1", "--targeted-trade-amount", "2"]
     tool(
@@ -197,7 +194,7 @@ def test_lookahead_analysis(tool: Tool, workshop: Workshop) -> None:
 def test_recursive_analysis(tool: Tool, workshop: Workshop) -> None:
     """recursive-analysis: 200 start-up candles are enough for every indicator that is plotted."""
     options = [*PLUGINS, "--datadir", str(workshop.datadir), "--timerange", TIMERANGE]
-    options += ["-c", identifier(workshop, "recursive")]
+    options += ["-c", identifier(workshop, "recursive", **FEW)]
     output = tool("recursive-analysis", *options, "--startup-candle", "399", "-p", BTC).output
     for name in ("bb_upper", "bb_lower", "sma_100"):
         for row in re.findall(rf"│\s+{name} │(.*)│", output):

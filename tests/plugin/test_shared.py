@@ -40,6 +40,7 @@ class Seen(Base):
         (folder / f"modules-{coin}.txt").write_text(" ".join(sys.modules))
         return super().populate_entry_trend(dataframe, metadata)
 """
+SAME = SEEN.replace("class Seen", "# a comment\nclass Same")
 FREQAI = {
     "feature_parameters": {"label_period_candles": 6},
     "model_training_parameters": {"units": 8, "epochs": 4, "learning_rate": 0.02},
@@ -135,7 +136,11 @@ def test_no_later_candle_is_learned_from(
 def test_models_reload_alone_and_without_tensorflow(
     shared: FreqtradeRun, workshop: Workshop
 ) -> None:
-    """Without the other pair, its files and the networks a pair's models predict the same."""
+    """Without the other pair, its files and the networks a pair's models predict the same.
+
+    A comment in the strategy, or another name of its class, changes nothing.
+    """
+    (workshop.userdir / "strategies" / "Same.py").write_text(SAME)
     alone = workshop.models("alone")
     shutil.copytree(workshop.models("shared"), alone)
     for folder in ("backtesting_predictions", "networks"):
@@ -143,7 +148,7 @@ def test_models_reload_alone_and_without_tensorflow(
     for folder in alone.glob("sub-train-BTC_*"):
         shutil.rmtree(folder)
     root = {"exchange": {"pair_whitelist": ["ETH/USDT:USDT"]}, "max_open_trades": 1}
-    run = workshop.run("-s", "Seen", identifier="alone", root=root, **FREQAI)
+    run = workshop.run("-s", "Same", identifier="alone", root=root, **FREQAI)
     assert "Starting training" not in run.output
     pd.testing.assert_frame_equal(
         workshop.predictions("alone", "ETH"), workshop.predictions("shared", "ETH")
@@ -156,18 +161,9 @@ def test_models_reload_alone_and_without_tensorflow(
 def test_changed_strategy_under_the_same_identifier(
     shared: FreqtradeRun, workshop: Workshop
 ) -> None:
-    """A label that is made otherwise ends the command, naming candle, then and now.
-
-    A comment, or another name of the class, changes nothing.
-    """
-    strategies = workshop.userdir / "strategies"
-    same = SEEN.replace("class Seen", "# a comment\nclass Same")
-    (strategies / "Same.py").write_text(same)
-    run = workshop.run("-s", "Same", identifier="shared", **FREQAI)
-    assert "Starting training" not in run.output
-    (strategies / "Other.py").write_text(
-        same.replace("Same", "Other").replace("lling(6)", "lling(5)")
-    )
+    """A label that is made otherwise ends the command, naming candle, then and now."""
+    other = SAME.replace("Same", "Other").replace("rolling(6)", "rolling(5)")
+    (workshop.userdir / "strategies" / "Other.py").write_text(other)
     run = workshop.run("-s", "Other", identifier="shared", check=False, **FREQAI)
     assert run.returncode != 0
     assert len(run.errors) == 1

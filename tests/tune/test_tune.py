@@ -270,18 +270,18 @@ def work_at(folder: Path, trials: int, kill: bool = False) -> None:
 
 
 def test_several_processes_share_the_studys_total(tmp_path: Path) -> None:
-    """Three workers on one SQLite file: each trial once, the first with the configured values."""
+    """Two workers on one SQLite file: each trial once, the first with the configured values."""
     spawn = multiprocessing.get_context("spawn")
     search, study = search_at(tmp_path, 9)
     study.enqueue_trial(search.defaults)
-    workers = [spawn.Process(target=work_at, args=(tmp_path, 9)) for _ in range(3)]
+    workers = [spawn.Process(target=work_at, args=(tmp_path, 9)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert [worker.exitcode for worker in workers] == [0, 0]
     assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
-    assert 9 <= len(study.trials) <= 11
+    assert 9 <= len(study.trials) <= 10
     assert study.trials[0].params == search.defaults
     assert len({trial.params["learning_rate"] for trial in study.trials}) == len(study.trials)
 
@@ -533,7 +533,7 @@ def test_search_stopped_and_resumed(user: TuneUser, tmp_path: Path) -> None:
 
     The score is the Sharpe ratio, so that a backtest's trades are read too.
     """
-    options = ("--trials", "3", "--workers", "2", "--study", "again", "--metric", "sharpe")
+    options = ("--trials", "2", "--workers", "2", "--study", "again", "--metric", "sharpe")
     log, folder = tmp_path / "log", user.output / "again"
     process = start(user, *options, log=log)
     patience = time.monotonic() + 300
@@ -553,7 +553,7 @@ def test_search_stopped_and_resumed(user: TuneUser, tmp_path: Path) -> None:
 
     assert start(user, *options, log=log).wait(500) == 0, log.read_text()
     ended = [t for t in study.trials if t.state == TrialState.COMPLETE]
-    assert 3 <= len(ended) <= 4
+    assert 2 <= len(ended) <= 3
     assert any(t.params == study.trials[0].params for t in ended), "the stopped one was run"
     report = json.loads((folder / "report.json").read_text())
     assert report["best"]["score"] == pytest.approx(study.best_value)

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tune_user import TuneUser
 
 
-TRIALS = 3
+TRIALS = 2
 PATIENCE = 400
 pytestmark = pytest.mark.slow
 
