@@ -262,7 +262,10 @@ def test_no_network_where_nothing_is_left_to_learn(
 
 @pytest.mark.parametrize(
     ("labels", "training", "named"),
-    [({"&-word": "up"}, {}, "&-word"), ({}, {"label_scale_feature": "%-lable"}, "%-lable")],
+    [
+        ({"&-word": "up"}, {}, "&-word"),
+        ({"&-b": lambda f: f["&-b"].shift(-3)}, {"label_scale_feature": "%-lable"}, "%-lable"),
+    ],
 )
 def test_training_that_no_one_can_use_ends_a_backtest(
     regressor: Make, labels: dict, training: dict, named: str
