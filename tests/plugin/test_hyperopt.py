@@ -109,7 +109,8 @@ def test_best_epoch_is_reproduced_by_a_backtest(
 
     At once under the same identifier; under a new one the same seed trains the same models.
     """
-    beside = shutil.copy(searched.parameters, workshop.userdir / "strategies/ScoreStrategy.json")
+    beside = workshop.userdir / "strategies/ScoreStrategy.json"
+    shutil.copy(searched.parameters, beside)
     run = workshop.run(identifier=identifier)
     beside.unlink()
     assert ("Starting training" in run.output) == (identifier == "trained-anew")
