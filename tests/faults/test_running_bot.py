@@ -1,0 +1,137 @@
+"""Kinds of faults of a running bot: two threads, power cuts, pairs that come and go, nothing known.
+
+A new report is one more case of a test here.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import PAIR
+from freqtrade.enums import RunMode
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from livebot import FIRST, SECOND, LiveBot, candles
+
+from freqai_lstm.model.storage import replacing
+
+
+Make = Callable[..., dict]
+HOUR, DAY = 3600, 86400
+ROWS = (SECOND - 1706745600) // HOUR  # candles that end at SECOND
+NEW = "NEW/USDT:USDT"
+
+
+@pytest.fixture
+def start(lstm: ModuleType, freqai_config: Make) -> Callable[..., LiveBot]:
+    """Start a bot; a second start in a test finds what the first one left on disk."""
+    return lambda **freqai: LiveBot(lstm, freqai_config(**freqai))
+
+
+# ------------------------------------------------------------------------------- two threads
+
+
+class Meanwhile(dict):
+    """What is known of a pair's model; the other thread trains the pair after some looks at it."""
+
+    train: Callable[[], Any]
+    looks = 1
+
+    def __getitem__(self, key: str) -> Any:
+        found = super().__getitem__(key)
+        self.looks -= key == "model_filename"
+        if self.looks == 0:
+            self.looks = -1
+            self.train()
+        return found
+
+
+@pytest.mark.parametrize(("kept", "looks"), [(1, 1), (1, 2), (2, 2)])
+def test_training_that_ends_while_the_model_is_looked_up(
+    start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture, kept: int, looks: int
+) -> None:
+    """The candle gets one model whole, old or new; nothing is set aside, and none is forgotten."""
+    start(purge_old_models=kept).train(FIRST)
+    bot = start(purge_old_models=kept)
+    known = Meanwhile(bot.dd.pair_dict[PAIR])
+    known.train, known.looks = lambda: bot.train(SECOND), looks
+    bot.dd.pair_dict[PAIR] = known  # type: ignore[assignment]
+    bot.dd.models.clear()
+    dk = FreqaiDataKitchen(bot.config, True, PAIR)
+    assert bot.dd.load_data(PAIR, dk) is not None
+    assert dk.data_path.name.endswith(dk.model_filename.removeprefix("cb_btc"))
+    assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == SECOND
+    assert bot.dd.pair_dict[PAIR]["model_filename"].endswith(str(SECOND))
+    assert not list(bot.freqai.full_path.rglob("*.damaged"))
+    assert not [r for r in caplog.records if r.levelname == "ERROR"]
+
+
+# ---------------------------------------------------------------------------------- power cuts
+
+
+def test_a_file_is_on_the_disk_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content is synced before it is moved into place, and the folder's names after that."""
+    done: list[tuple[str, Any]] = []
+    sync, move = os.fsync, os.replace
+
+    def fsync(number: int) -> None:
+        done.append(("sync", os.fstat(number).st_ino))
+        sync(number)
+
+    def replace(source: Path, target: Path) -> None:
+        done.append(("move", source.stat().st_ino))
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    path = tmp_path / "pair_dictionary.json"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    file, folder = path.stat().st_ino, tmp_path.stat().st_ino
+    assert done == [("sync", file), ("move", file), ("sync", folder)]
+
+
+def test_folders_of_a_model_are_on_the_disk(
+    start: Callable[..., LiveBot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each folder that a training writes into is synced, and the one that holds a new folder."""
+    synced: set[int] = set()
+    sync = os.fsync
+
+    def fsync(number: int) -> None:
+        synced.add(os.fstat(number).st_ino)
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    bot = start()
+    bot.train(SECOND)
+    folder = bot.dd.models[PAIR].path.parent
+    assert {folder.stat().st_ino, folder.parent.stat().st_ino} <= synced
+
+
+# --------------------------------------------------------------------------- pairs that join
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_pair_that_freqai_did_not_know_at_the_start(
+    start: Callable[..., LiveBot], configured: bool
+) -> None:
+    """A pair of a dynamic pairlist joins with the candles that the exchange has given."""
+    bot = start()
+    if configured:
+        bot.config["exchange"]["pair_whitelist"].append(NEW)
+    fresh = candles(300, seed=5)
+    bot.strategy.dp = SimpleNamespace(
+        runmode=RunMode.DRY_RUN, get_pair_dataframe=lambda pair, timeframe: fresh
+    )
+    for rows in (300, 301):
+        fresh = candles(rows, seed=5)
+        dk = FreqaiDataKitchen(bot.config, True, NEW)
+        bot.dd.update_historic_data(bot.strategy, dk)
+        assert bot.dd.historic_data[NEW]["1h"]["date"].iloc[-1] == fresh["date"].iloc[-1]
+        assert bot.dd.current_candle == fresh["date"].iloc[-1]
+    assert len(bot.dd.historic_data[NEW]["1h"]) == 301
