@@ -9,11 +9,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import PAIR
 from freqtrade.enums import RunMode
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from livebot import FIRST, SECOND, LiveBot, candles
+from pandas import DataFrame
 
 from freqai_lstm.model.storage import replacing
 
@@ -135,3 +137,68 @@ def test_pair_that_freqai_did_not_know_at_the_start(
         assert bot.dd.historic_data[NEW]["1h"]["date"].iloc[-1] == fresh["date"].iloc[-1]
         assert bot.dd.current_candle == fresh["date"].iloc[-1]
     assert len(bot.dd.historic_data[NEW]["1h"]) == 301
+
+
+# --------------------------------------------------------------------- what is not predicted
+
+
+def candle(bot: LiveBot, rows: int, first: int = 0) -> DataFrame:
+    """What the strategy gets of a bot when its frame ends with candle `rows`."""
+    frame = candles(rows).iloc[first:].tail(300).reset_index(drop=True)
+    bot.freqai.scanning = True  # no thread that trains
+    bot.strategy.dp = SimpleNamespace(
+        runmode=RunMode.DRY_RUN, get_pair_dataframe=lambda pair, timeframe: frame
+    )
+    bot.dd.historic_data = {PAIR: {"1h": frame}}
+    return bot.freqai.start(frame, {"pair": PAIR}, bot.strategy)
+
+
+def down(start: Callable[..., LiveBot]) -> DataFrame:
+    """Three candles close while the bot is down."""
+    bot = start()
+    candle(bot, ROWS)
+    bot.dd.save_historic_predictions_to_disk()
+    return candle(start(), ROWS + 4)
+
+
+def skipped(start: Callable[..., LiveBot]) -> DataFrame:
+    """A pass takes longer than a candle."""
+    bot = start()
+    candle(bot, ROWS)
+    return candle(bot, ROWS + 3)
+
+
+def expired(start: Callable[..., LiveBot]) -> DataFrame:
+    """The model is older than it may be."""
+    bot = start(expiration_hours=1)
+    candle(bot, ROWS)
+    return candle(bot, ROWS + 1)
+
+
+def longer(start: Callable[..., LiveBot]) -> DataFrame:
+    """The strategy's frame begins before the prediction history."""
+    bot = start()
+    bot.dd.historic_predictions.clear()
+    candle(bot, ROWS, first=ROWS - 280)
+    return candle(bot, ROWS + 1)
+
+
+def no_model(start: Callable[..., LiveBot]) -> DataFrame:
+    """There is no model yet."""
+    return candle(start(identifier="another"), ROWS)
+
+
+@pytest.mark.parametrize("how", [down, skipped, expired, longer, no_model])
+def test_what_is_not_predicted_live(
+    start: Callable[..., LiveBot], how: Callable[..., DataFrame]
+) -> None:
+    """A filled candle has the prediction 0 in an interval without end, as in a backtest."""
+    start().train(SECOND)
+    frame = how(start)
+    assert not frame.filter(regex="^&|do_predict").isna().any(axis=None)
+    lower, upper = frame["&-return_lower"], frame["&-return_upper"]
+    filled = (frame["&-return"] == 0) & (frame["do_predict"] != 1)
+    assert filled.any()
+    assert np.isneginf(lower[filled]).all()
+    assert np.isposinf(upper[filled]).all()
+    assert (lower < upper).all()

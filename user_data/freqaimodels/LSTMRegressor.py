@@ -47,7 +47,11 @@ from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.interval import NEWEST, known_misses, levels_after  # noqa: E402
 from freqai_lstm.model.networks import SharedNetworks  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
-from freqai_lstm.model.prediction import empty_predictions, predict_candles  # noqa: E402
+from freqai_lstm.model.prediction import (  # noqa: E402
+    empty_predictions,
+    mark_unpredicted,
+    predict_candles,
+)
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
     ChangedSettings,
@@ -133,6 +137,7 @@ class LSTMRegressor(BaseRegressionModel):
         if not self.live and not self.config.get("freqai_backtest_live_models", False):
             self._compare_saved(dataframe, pair, strategy)
         dataframe = super().start(dataframe, metadata, strategy)
+        mark_unpredicted(dataframe)
         self.strategy_frame = None
         if self.live:
             self._unsaved = newest
