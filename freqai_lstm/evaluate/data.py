@@ -133,8 +133,9 @@ def read_predictions(setup: Setup) -> Predictions:
     look_ahead: dict[str, int | None] = {}
     for pair in setup.pairs:
         candles = load_candles(setup, pair)
-        labels = setup.labels(candles, pair)
-        look_ahead = look_ahead or _look_ahead(setup, candles, labels, pair)
+        frame = setup.label_frame(candles, pair)
+        labels = setup.labels(frame, pair)
+        look_ahead = look_ahead or _look_ahead(setup, frame, labels, pair)
         labels.index = pd.DatetimeIndex(pd.to_datetime(candles["date"], utc=True))
         stored[pair] = candles.set_index(labels.index)
         for start, path in prediction_files(setup.folder, pair).items():

@@ -56,10 +56,8 @@ class Features:
             for other in {pair, *wanted.get("include_corr_pairlist", [])}:
                 for timeframe in wanted["include_timeframes"]:
                     load_candles(self.setup, other, timeframe)  # says what is missing
-            setup, kitchen = self.setup, FreqaiDataKitchen(self.config, False, pair)
+            setup = self.setup
             candles = setup.strategy.dp.get_pair_dataframe(pair, setup.config["timeframe"])
-            self._frame = kitchen.use_strategy_to_populate_indicators(
-                setup.strategy, prediction_dataframe=candles, pair=pair
-            )
+            self._frame = setup.features(candles, pair, self.config)
             self._pair = pair
         return self._frame
