@@ -100,6 +100,7 @@ def evaluate(
     }
     args: dict[str, Any] = {name: str(value) for name, value in given.items() if value is not None}
     args["config"] = [str(path) for path in config]
+    console = Console(markup=False)  # names may have brackets
     try:
         with _quiet(), tempfile.TemporaryDirectory() as scratch:
             found = load_config(args)
@@ -113,7 +114,7 @@ def evaluate(
                 theirs["freqai"]["identifier"] = against
                 other = load_setup(theirs)
             data = json_file or output / "evaluation.json"
-            write_evaluation(setup, other, work, output, data, Console(), baselines)
+            write_evaluation(setup, other, work, output, data, console, baselines)
     except (EvaluationFailed, FreqtradeException) as error:
         typer.secho(f"The evaluation failed: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
