@@ -22,6 +22,7 @@ from freqai_lstm.model.labels import (
     horizons,
     numeric_labels,
     warn_of,
+    without_filled,
 )
 from freqai_lstm.model.windows import Numbers, Rows, window_ends
 
@@ -111,7 +112,8 @@ def prepare(
     ends, weights = ends[kept], weights[kept]
     check_windows(len(ends), int(kept.sum()), len(rows), frame, pair, freqai)
     told = settings.get("label_period_candles", 0)
-    ahead = horizons(values)
+    ahead = horizons(values, told)
+    values = without_filled(values, dk.label_list, pair)
     if freqai.get("feature_parameters", {}).get("buffer_train_data_candles", 0):
         ahead = [max(one, told) for one in ahead]  # FreqAI has cut the candles that would tell
     rows = rows[ends]

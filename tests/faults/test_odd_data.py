@@ -15,10 +15,11 @@ import psutil
 import pytest
 from conftest import make_config
 from freqtrade.exceptions import OperationalException
+from pandas import DataFrame
 
 from freqai_lstm.model import scaling
 from freqai_lstm.model.dataset import check_memory
-from freqai_lstm.model.labels import UnusableFeature
+from freqai_lstm.model.labels import UnusableFeature, horizons, without_filled
 from freqai_lstm.model.parameters import check_freqai, read_parameters
 from freqai_lstm.model.scaling import DissimilarityIndex
 
@@ -137,3 +138,44 @@ def test_a_name_of_ours_that_is_misspelt_is_refused(name: str) -> None:
     """In the model's own block nothing else can be meant; the name that is near is offered."""
     with pytest.raises(OperationalException, match="Did you mean"):
         read_parameters({name: 1})
+
+
+# ----------------------------------------------------- labels that are not missing at the end
+
+
+def ahead(horizon: int = 12, rows: int = 400) -> np.ndarray:
+    """A return of so many candles ahead, missing at the end."""
+    close = 100 + np.random.default_rng(1).normal(size=rows).cumsum()
+    return np.append(close[horizon:] / close[:-horizon] - 1, np.full(horizon, np.nan))
+
+
+def pivots(rows: int = 400) -> np.ndarray:
+    """1 on one candle in twenty, else 0."""
+    return (np.random.default_rng(2).random(rows) < 0.05).astype(float) * (np.arange(rows) < 380)
+
+
+FILLED = {
+    "missing": (ahead(), 12, 0),
+    "zero": (np.nan_to_num(ahead()), 12, 12),
+    "mean": (np.where(np.isnan(ahead()), np.nanmean(ahead()), ahead()), 12, 12),
+    "the last one": (DataFrame(ahead()).ffill()[0].to_numpy(), 13, 13),
+    "one candle ahead": (np.nan_to_num(ahead(1)), 0, 0),
+    "of the same candle": (np.random.default_rng(3).normal(size=400), 0, 0),
+    "mostly zero": (pivots(), 24, 0),
+    "constant": (np.zeros(400), 24, 0),
+    "gaps": (np.where(np.arange(400) % 7 == 3, np.nan, np.nan_to_num(ahead())), 12, 12),
+}
+
+
+@pytest.mark.parametrize("how", list(FILLED))
+def test_labels_that_are_filled_in(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Filled candles are found and left out; where labels repeat, the setting says the horizon."""
+    label, horizon, left_out = FILLED[how]
+    assert horizons(label[:, None], told=24) == [horizon]
+    kept = without_filled(label[:, None], ["&-x"], "A/B")[:, 0]
+    assert (
+        np.isfinite(label).sum() - np.isfinite(kept).sum()
+        == np.isfinite(label[400 - left_out :]).sum()
+    )
+    np.testing.assert_array_equal(kept[: 400 - left_out], label[: 400 - left_out])
+    assert caplog.text.count("filled in with one value on the newest") == bool(left_out)
