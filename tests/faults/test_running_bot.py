@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import PAIR
-from freqtrade.enums import RunMode
+from freqtrade.data.history import get_datahandler
+from freqtrade.enums import CandleType, RunMode
+from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from livebot import FIRST, SECOND, LiveBot, candles
 from pandas import DataFrame
 
+from freqai_lstm.model import networks
+from freqai_lstm.model.record import ChangedSettings
 from freqai_lstm.model.storage import replacing
 
 
@@ -202,3 +206,75 @@ def test_what_is_not_predicted_live(
     assert np.isneginf(lower[filled]).all()
     assert np.isposinf(upper[filled]).all()
     assert (lower < upper).all()
+
+
+# -------------------------------------------------------------------------- the shared network
+
+
+BOTH = (PAIR, "ETH/USDT:USDT")
+
+
+@pytest.fixture
+def networked(lstm: ModuleType, freqai_config: Make) -> Callable[..., LiveBot]:
+    """Start a bot of two pairs that has candles of four months before its own on disk."""
+
+    def make(**training: Any) -> LiveBot:
+        small = {"history_days": 1000, "units": 4, "epochs": 1}
+        config = freqai_config(training=small | training)
+        bot = LiveBot(lstm, config, BOTH)
+        config["datadir"].mkdir(exist_ok=True)
+        handler = get_datahandler(config["datadir"], "feather")
+        for number, pair in enumerate(BOTH):
+            whole = candles(123 * 24, "2023-10-01", seed=number)
+            handler.ohlcv_store(pair, "1h", whole, CandleType.SPOT)
+        return bot
+
+    return make
+
+
+@pytest.mark.parametrize("how", ["diverged", "no memory"])
+def test_failed_network_is_not_tried_again_for_every_pair(
+    networked: Callable[..., LiveBot],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    """One training, one ERROR; the pairs are served by their regressions, and each says so."""
+    caplog.set_level("INFO")
+    tried: list[int] = []
+
+    def failing(*_: Any, **__: Any) -> None:
+        tried.append(1)
+        if how == "no memory":
+            raise MemoryError("4 GB")
+        raise OperationalException("the training diverged.")
+
+    monkeypatch.setattr(networks, "train_network", failing)
+    bot = networked()
+    for pair in BOTH:
+        bot.train(SECOND, pair)
+    for stamp in (SECOND + HOUR, SECOND + 2 * HOUR):
+        for pair in BOTH:
+            assert bot.train(stamp, pair).network is None
+    assert tried == [1]
+    errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "The shared network is not there" in errors[0]
+    assert ("4 GB" in errors[0]) == (how == "no memory")
+    assert caplog.text.count("predicts with its regression, since the shared network") == 3
+
+
+def test_reload_keeps_no_network(networked: Callable[..., LiveBot]) -> None:
+    """`/reload_config` makes a new model in the same process; it reads what fits, or refuses it."""
+    bot = networked()
+    for stamp in (SECOND, SECOND + HOUR):
+        for pair in BOTH:
+            bot.train(stamp, pair)
+    assert bot.freqai.networks._known
+    again = networked()
+    assert again.freqai.networks._known == {}
+    assert again.dd.models == {}
+    changed = networked(units=5)
+    assert (changed.new_candle(ROWS)["do_predict"] == 0).all()
+    with pytest.raises(ChangedSettings, match="units: 4 -> 5"):
+        changed.train(SECOND + 2 * HOUR, BOTH[1])
