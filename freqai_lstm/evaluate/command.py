@@ -30,6 +30,7 @@ from freqai_lstm.evaluate.data import (
     RUN,
     Predictions,
     add_run,
+    leave_out_unknown,
     missing_windows,
     newest,
     read_predictions,
@@ -137,6 +138,7 @@ def write_evaluation(
     :raises EvaluationFailed: see the message.
     """
     found, features = read_predictions(setup), Features(setup, scratch)
+    unknown = leave_out_unknown(found)
     against = f"{RUN}{other.config['freqai']['identifier']}" if other else None
     if other and against:
         add_run(found, read_predictions(other), against)
@@ -149,7 +151,10 @@ def write_evaluation(
         )
         found.rows = found.rows.merge(pd.concat(windows), on=KEYS, how="left")
     trades, equities, opened = _trades(setup, other, found)
-    report = build_report(setup, found, _notes(setup, scratch), trades, against)
+    notes = _notes(setup, scratch)
+    if unknown:
+        notes.append(f"Left out, since no predicted candle has such a label: {', '.join(unknown)}.")
+    report = build_report(setup, found, notes, trades, against)
     output.mkdir(parents=True, exist_ok=True)
     data.parent.mkdir(parents=True, exist_ok=True)
     page = output / "evaluation.html"

@@ -217,3 +217,71 @@ def test_errors_show_no_password(url: str, tmp_path: Path) -> None:
     with pytest.raises(TuneFailed, match="Expected as --storage") as error:
         open_storage(url, tmp_path / "x", 60)
     assert "s3cret" not in str(error.value)
+
+
+# ----------------------------------------------------------------- labels that say nothing
+
+
+@pytest.mark.parametrize("label", ["0.0", "1.0", "float('nan')", "first only", "rare"])
+def test_labels_that_say_nothing(derived: Callable[..., User], label: str) -> None:
+    """A label that never moves, or is known nowhere in the range, leaves the others alone."""
+    user = derived("of a feature")
+    path = user.userdir / "strategies" / "Derived.py"
+    code = {
+        "first only": 'dataframe["&-range"].where(dataframe.index < 100)',
+        "rare": 'dataframe["&-range"].where(dataframe.index % 400 == 0)',
+    }.get(label, label)
+    added = f'dataframe["&-odd"] = {code}\n        return dataframe\n\n    def populate_indicators'
+    path.write_text(
+        path.read_text().replace("return dataframe\n\n    def populate_indicators", added)
+    )
+
+    def both(module: ModuleType, candles: DataFrame) -> DataFrame:
+        labels = labels_of("range")(module, candles)
+        same = {"first only": labels["&-range"], "rare": labels["&-range"]}
+        odd = same[label] if label in same else float(label.strip("float('')") or 0.0)
+        return labels.assign(**{"&-odd": odd})
+
+    user.save(make=both, change=lambda rows: rows.fillna({"&-odd": 0.0}))
+    assert user.evaluate(strategy="Derived", baselines=label in ("0.0", "rare")) == 0
+    report = user.report()
+    assert report["targets"]["&-range"]["mean"]["model"]["r2"]["value"] == pytest.approx(1)
+    left_out = [note for note in report["notes"] if "no predicted candle has such a label" in note]
+    assert bool(left_out) == (label in ("float('nan')", "first only"))
+    assert ("&-odd" in report["targets"]) != bool(left_out)
+    if label == "rare":
+        assert report["targets"]["&-odd"]["predictors"] == ["model", "flat", "persistence"]
+
+
+def test_one_label_alone_that_says_nothing(
+    derived: Callable[..., User], capsys: pytest.CaptureFixture
+) -> None:
+    """A constant has a page too; a label that is never known ends with an error."""
+    user = derived("of a feature")
+    path = user.userdir / "strategies" / "Derived.py"
+    code = path.read_text()
+    for label, ended, said in (
+        ("0.0", 0, ""),
+        ("float('nan')", 1, "labels that are always missing"),
+    ):
+        made = f'dataframe["&-range"] = {label}'
+        path.write_text(code.replace(LABELS["of a feature"].format(name="range"), made))
+        user.save(make=lambda _, candles: DataFrame({"&-range": candles["close"] * 0}))
+        assert user.evaluate(strategy="Derived") == ended
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reach", [6, 12])
+def test_pivots_look_ahead(derived: Callable[..., User], reach: int) -> None:
+    """A label that is 1 on a few candles and 0 elsewhere is no label of the same candle."""
+    user = derived("of a feature")
+    user.configure(label_period_candles=12)
+    path = user.userdir / "strategies" / "Derived.py"
+    made = f'(dataframe["high"] == dataframe["high"].rolling({2 * reach + 1}, center=True).max())'
+    old, new = LABELS["of a feature"].format(name="range"), f'dataframe["&-range"] = {made} * 1.0'
+    path.write_text(path.read_text().replace(old, new))
+    user.save(
+        make=lambda _, candles: DataFrame({"&-range": candles["close"].pct_change().fillna(0)})
+    )
+    assert user.evaluate(strategy="Derived") == 0
+    assert user.report()["targets"]["&-range"]["look_ahead"] == 12
