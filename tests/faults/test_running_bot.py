@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import PAIR
 from freqtrade.data.history import get_datahandler
@@ -206,6 +207,19 @@ def test_what_is_not_predicted_live(
     assert np.isneginf(lower[filled]).all()
     assert np.isposinf(upper[filled]).all()
     assert (lower < upper).all()
+
+
+def test_two_rows_of_one_candle(start: Callable[..., LiveBot]) -> None:
+    """A history that freqtrade up to 2026.7 left is mended at the start, the newest row kept."""
+    start().train(SECOND)
+    bot = start()
+    candle(bot, ROWS)
+    history = bot.dd.historic_predictions[PAIR]
+    bot.dd.historic_predictions[PAIR] = pd.concat([history, history.tail(2)], ignore_index=True)
+    bot.dd.save_historic_predictions_to_disk()
+    frame = candle(start(), ROWS + 1)
+    assert frame["do_predict"].tolist()[-2:] == [1, 1]
+    assert not frame["date"].duplicated().any()
 
 
 # -------------------------------------------------------------------------- the shared network

@@ -239,7 +239,7 @@ def test_labels_that_say_nothing(derived: Callable[..., User], label: str) -> No
     def both(module: ModuleType, candles: DataFrame) -> DataFrame:
         labels = labels_of("range")(module, candles)
         same = {"first only": labels["&-range"], "rare": labels["&-range"]}
-        odd = same[label] if label in same else float(label.strip("float('')") or 0.0)
+        odd = same[label] if label in same else {"1.0": 1.0}.get(label, 0.0)
         return labels.assign(**{"&-odd": odd})
 
     user.save(make=both, change=lambda rows: rows.fillna({"&-odd": 0.0}))
