@@ -6,6 +6,7 @@ A new report is one more case of a test here.
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import datasieve.transforms as ds
 import numpy as np
 import psutil
 import pytest
-from conftest import make_config
+from conftest import PAIR, make_config
 from freqtrade.exceptions import OperationalException
 from pandas import DataFrame
 
@@ -94,6 +95,28 @@ def test_dbscan_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     ) as error:
         check_memory(rows, "A/B")
     assert "GB are free. Lower train_period_days" in str(error.value)
+
+
+# --------------------------------------------------------------------------- labels that never move
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
+def test_labels_that_never_move(
+    regressor: Callable[..., Any],
+    learnable: Callable[..., DataFrame],
+    kitchen: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    value: float,
+) -> None:
+    """A constant is predicted as it is; the log line has no R² where there is none."""
+    caplog.set_level(logging.INFO)
+    freqai, frame = regressor(), learnable(260)
+    frame[["&-a", "&-b"]] = value
+    dk = kitchen(freqai.config, frame)
+    freqai.model = freqai.train(frame, PAIR, dk)
+    predictions, said = freqai.predict(frame, dk)
+    assert (predictions.loc[said == 1, ["&-a", "&-b"]] == np.nan_to_num(value)).all(axis=None)
+    assert "R² – (regression alone –) on windows held out" in caplog.text
 
 
 # -------------------------------------------------------------------- a strategy's own settings
