@@ -11,6 +11,8 @@ import cloudpickle
 import pandas as pd
 import rapidjson
 from freqtrade.configuration import TimeRange
+from freqtrade.data.history import load_pair_history
+from freqtrade.enums import CandleType
 from freqtrade.freqai.data_drawer import FreqaiDataDrawer
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
@@ -174,8 +176,28 @@ class KerasDataDrawer(FreqaiDataDrawer):
                 known = self.historic_data.setdefault(pair, {})
                 for timeframe in self.freqai_info["feature_parameters"]["include_timeframes"]:
                     if timeframe not in known or known[timeframe].empty:
-                        known[timeframe] = strategy.dp.get_pair_dataframe(pair, timeframe)
+                        new = strategy.dp.get_pair_dataframe(pair, timeframe)
+                        joins = timeframe not in known
+                        known[timeframe] = self._joined(new, pair, timeframe, dk) if joins else new
         super().update_historic_data(strategy, dk)
+
+    def _joined(
+        self, new: DataFrame, pair: str, timeframe: str, dk: FreqaiDataKitchen
+    ) -> DataFrame:
+        """Candles of a pair that joins: those on disk, where the exchange's follow on them."""
+        _, _, span = dk.check_if_new_training_required(0)
+        old = load_pair_history(
+            pair,
+            timeframe,
+            self.config["datadir"],
+            timerange=span,
+            data_format=self.config.get("dataformat_ohlcv", "feather"),
+            candle_type=self.config.get("candle_type_def", CandleType.SPOT),
+        )
+        if old.empty or (len(new) and old["date"].iloc[-1] < new["date"].iloc[0]):
+            return new
+        old["date"] = pd.to_datetime(old["date"], utc=True)
+        return old
 
     def load_all_pair_histories(self, timerange: TimeRange, dk: FreqaiDataKitchen) -> None:
         """Load candles from disk, with dates that new candles from the exchange can join.

@@ -144,6 +144,38 @@ def test_pair_that_freqai_did_not_know_at_the_start(
     assert len(bot.dd.historic_data[NEW]["1h"]) == 301
 
 
+@pytest.mark.parametrize(("ends", "kept"), [(24, 520), (290, 250)])
+def test_pair_that_joins_with_candles_on_disk(
+    start: Callable[..., LiveBot], ends: int, kept: int
+) -> None:
+    """Candles that were downloaded before serve its training, unless they end too early."""
+    bot = start()
+    whole = candles(600, str(pd.Timestamp.now("UTC").floor("h") - pd.Timedelta(hours=599)), seed=5)
+    handler = get_datahandler(bot.config["datadir"], "feather")
+    bot.config["datadir"].mkdir(exist_ok=True)
+    bot.config["exchange"]["pair_whitelist"] = []  # a volume pairlist names none
+    handler.ohlcv_store(NEW, "1h", whole.iloc[:-ends], CandleType.SPOT)
+    bot.strategy.dp = SimpleNamespace(
+        runmode=RunMode.DRY_RUN,
+        get_pair_dataframe=lambda pair, timeframe: whole.tail(250).reset_index(drop=True),
+    )
+    bot.dd.update_historic_data(bot.strategy, FreqaiDataKitchen(bot.config, True, NEW))
+    joined = bot.dd.historic_data[NEW]["1h"]
+    assert len(joined) >= kept
+    assert (len(joined) > 250) == (ends < 250)
+    assert (joined["date"].diff().dropna() == pd.Timedelta(hours=1)).all()
+
+
+def test_pair_that_joins_with_a_base_coin_that_is_there(start: Callable[..., LiveBot]) -> None:
+    """It would share the other's files, and is refused by name, though it came later."""
+    start().train(SECOND)
+    bot = start()
+    candle(bot, ROWS)
+    with pytest.raises(OperationalException, match=f"{PAIR} and BTC/USDC:USDC have one base coin"):
+        bot.freqai.start(candles(ROWS), {"pair": "BTC/USDC:USDC"}, bot.strategy)
+    assert candle(bot, ROWS + 1)["do_predict"].iloc[-1] == 1
+
+
 # --------------------------------------------------------------------- what is not predicted
 
 
