@@ -80,7 +80,7 @@ def demo(
     ] = Path("freqai-lstm-demo"),
 ) -> None:
     """Backtest LSTMRegressor and RangeStrategy on a generated market, and evaluate the result."""
-    console = Console()
+    console = Console(markup=False)  # paths may have brackets
     log = workdir / "freqtrade.log"
     console.print("A generated market, then freqtrade backtesting with four trainings.")
     console.print(f"freqtrade's output: {log}", soft_wrap=True)
@@ -94,7 +94,7 @@ def demo(
     except (DemoFailed, FreqtradeFailed) as error:
         console.print("The demo failed:", style="bold red")
         # As it is: a traceback's brackets are not rich's markup.
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(error), highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     console.print(f"All figures and charts: {workdir / 'evaluation.html'}", soft_wrap=True)
 
@@ -179,7 +179,7 @@ def show(console: Console, log: Path, figures: dict[str, Any], known: dict[str, 
     for title in TABLES:
         found = re.search(rf"^ *{title} *\n┏.*?^└.*?$", output, re.MULTILINE | re.DOTALL)
         if found:
-            console.print(found.group(), markup=False, highlight=False, soft_wrap=True)
+            console.print(found.group(), highlight=False, soft_wrap=True)
     title = f"R² of the range of the next {HORIZON} candles, on candles not trained on"
     table = Table("Pair", *PREDICTORS.values(), "Can be known", "Found", title=title)
     for pair, of_pair in figures["pairs"].items():

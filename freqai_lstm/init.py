@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from freqtrade.configuration.load_config import load_config_file
+from freqtrade.configuration.load_config import load_config_file, load_from_files
 from freqtrade.exceptions import OperationalException
 from freqtrade.misc import deep_merge_dicts
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from freqai_lstm.model.parameters import check_freqai, read_parameters
 from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, RANGE_FILE, SHIPPED, STRATEGY_FILE
@@ -71,13 +72,11 @@ def init(
 
     A file that you changed is kept as it is, and the exit code is then 1.
     """
-    console = Console()
+    console = Console(markup=False)  # names may have brackets
     placed = place(userdir)
     table = Table("File", "State")
     for file in placed:
-        table.add_row(
-            str(file.path), f"[red]{file.state}[/]" if file.state == "kept" else file.state
-        )
+        table.add_row(str(file.path), Text(file.state, "red" if file.state == "kept" else ""))
     console.print(table)
     kept = [file for file in placed if file.state == "kept"]
     for file in kept:
@@ -127,10 +126,12 @@ def _state(path: Path, source: Path, earlier: set[str | None]) -> State:
 def advise(path: Path) -> str:
     """Say what a user's configuration needs for the model.
 
+    Files that it names in `add_config_files` are read with it, as freqtrade does.
+
     :return: the `freqai` block to add where there is none; else the keys to change, if any.
     :raises OperationalException: the file is missing or is no valid JSON.
     """
-    freqai = load_config_file(str(path)).get("freqai")
+    freqai = load_from_files([str(path)]).get("freqai")
     if freqai is None:
         block = load_config_file(str(EXAMPLE_CONFIG))["freqai"]
         return f'{path} has no freqai block. Add:\n"freqai": {json.dumps(block, indent=4)}'
@@ -164,4 +165,4 @@ def _differences(where: str, given: Mapping[str, Any], needed: Mapping[str, Any]
 
 def _print(console: Console, text: str) -> None:
     # Commands and JSON are copied from the terminal: no markup, no line breaks of ours.
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True)

@@ -24,6 +24,7 @@ from freqai_lstm.evaluate.har import har_forecast, is_log_volatility, variances
 
 
 ALPHAS = (0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0)
+FEWEST_ROWS = 20  # with a label, to learn it from
 
 
 def learned_baselines(
@@ -53,7 +54,7 @@ def learned_baselines(
         )
         day = 86_400 // timeframe_to_seconds(features.setup.config["timeframe"])
         har = [
-            har_forecast(y[name], variance, dates, max(day, 1))
+            har_forecast(y[name].dropna(), variance, dates, max(day, 1))
             if volatile[name]
             else np.full(len(dates), np.nan)
             for name in targets
@@ -74,7 +75,12 @@ def _predict(x: pd.DataFrame, y: pd.Series, unseen: pd.DataFrame, gap: int) -> n
 
     The ridge penalty is chosen on the last fifth of the training rows, then all are learned.
     LightGBM sorts values into 63 bins in place of 255: the same skill in a third of the time.
+    Of a label that hardly any row has there is neither.
     """
+    known = np.isfinite(y.to_numpy())
+    x, y = x[known], y[known]
+    if len(x) < FEWEST_ROWS:
+        return np.full((2, len(unseen)), np.nan)
     cut = int(len(x) * 0.8)
     # Labels of the last rows before the cut are settled behind it.
     early, late = np.arange(max(cut - gap, 1)), np.arange(cut, len(x))

@@ -178,11 +178,14 @@ def thinned(rows: pd.DataFrame, points: int) -> pd.DataFrame:
     return frame.loc[sorted(kept)]
 
 
-def calibrated(of_target: dict[str, Any], rows: pd.DataFrame) -> go.Figure:
+def calibrated(of_target: dict[str, Any], rows: pd.DataFrame) -> go.Figure | None:
     """Realised values of similar predictions with their error, and the line of perfect calibration.
 
     :param rows: realised and model of one target, in standard deviations.
+    :return: None for a label that has none, a constant.
     """
+    if not of_target["calibration"]:
+        return None
     bins = pd.DataFrame(of_target["calibration"])
     cloud = rows.sample(min(len(rows), CLOUD_POINTS), random_state=1).astype("float32")
     # Heavy tails: a few candles must not squeeze all others into a dot.

@@ -30,6 +30,7 @@ from freqai_lstm.evaluate.data import (
     RUN,
     Predictions,
     add_run,
+    leave_out_unknown,
     missing_windows,
     newest,
     read_predictions,
@@ -100,6 +101,7 @@ def evaluate(
     }
     args: dict[str, Any] = {name: str(value) for name, value in given.items() if value is not None}
     args["config"] = [str(path) for path in config]
+    console = Console(markup=False)  # names may have brackets
     try:
         with _quiet(), tempfile.TemporaryDirectory() as scratch:
             found = load_config(args)
@@ -113,7 +115,7 @@ def evaluate(
                 theirs["freqai"]["identifier"] = against
                 other = load_setup(theirs)
             data = json_file or output / "evaluation.json"
-            write_evaluation(setup, other, work, output, data, Console(), baselines)
+            write_evaluation(setup, other, work, output, data, console, baselines)
     except (EvaluationFailed, FreqtradeException) as error:
         typer.secho(f"The evaluation failed: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
@@ -136,6 +138,7 @@ def write_evaluation(
     :raises EvaluationFailed: see the message.
     """
     found, features = read_predictions(setup), Features(setup, scratch)
+    unknown = leave_out_unknown(found)
     against = f"{RUN}{other.config['freqai']['identifier']}" if other else None
     if other and against:
         add_run(found, read_predictions(other), against)
@@ -148,7 +151,10 @@ def write_evaluation(
         )
         found.rows = found.rows.merge(pd.concat(windows), on=KEYS, how="left")
     trades, equities, opened = _trades(setup, other, found)
-    report = build_report(setup, found, _notes(setup, scratch), trades, against)
+    notes = _notes(setup, scratch)
+    if unknown:
+        notes.append(f"Left out, since no predicted candle has such a label: {', '.join(unknown)}.")
+    report = build_report(setup, found, notes, trades, against)
     output.mkdir(parents=True, exist_ok=True)
     data.parent.mkdir(parents=True, exist_ok=True)
     page = output / "evaluation.html"

@@ -27,6 +27,7 @@ RUN = "run "  # begins the column of another run's predictions
 KEYS = ["pair", "start", "date", "target"]
 # Places in the history at which it is tried how many candles later a label is settled.
 CUTS, FARTHEST = 6, 1_000
+RARELY = 0.05  # a label whose neighbours are equal more often repeats
 
 
 @dataclass
@@ -133,8 +134,9 @@ def read_predictions(setup: Setup) -> Predictions:
     look_ahead: dict[str, int | None] = {}
     for pair in setup.pairs:
         candles = load_candles(setup, pair)
-        labels = setup.labels(candles, pair)
-        look_ahead = look_ahead or _look_ahead(setup, candles, labels, pair)
+        frame = setup.label_frame(candles, pair)
+        labels = setup.labels(frame, pair)
+        look_ahead = look_ahead or _look_ahead(setup, frame, labels, pair)
         labels.index = pd.DatetimeIndex(pd.to_datetime(candles["date"], utc=True))
         stored[pair] = candles.set_index(labels.index)
         for start, path in prediction_files(setup.folder, pair).items():
@@ -194,15 +196,39 @@ def stacked(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def persistence(labels: pd.Series, look_ahead: int | None) -> pd.Series:
     """The last label that is settled when a prediction is made, as the forecast.
 
-    For a label of the same candle that would be the answer itself; there it is the one before.
+    For a label of the same candle that would be the answer itself; there it is the one before. A
+    label may be missing on candles, all but a few even.
     """
-    return labels.shift(max(look_ahead, 1)) if look_ahead is not None else labels * np.nan
+    if look_ahead is None:
+        return labels * np.nan
+    return labels.shift(max(look_ahead, 1)).ffill()
+
+
+def leave_out_unknown(found: Predictions) -> list[str]:
+    """Leave out targets that no predicted candle has a label of; return their names.
+
+    :raises EvaluationFailed: that are all of them.
+    """
+    known = found.rows[found.rows["valid"] & found.rows["realised"].notna()]["target"].unique()
+    unknown = [target for target in found.targets if target not in known]
+    if len(unknown) == len(found.targets):
+        raise EvaluationFailed(
+            "Expected candles with a prediction (do_predict 1) and a known label, got none. Look "
+            "for failed trainings in freqtrade's log, and for labels that are always missing."
+        )
+    found.rows = found.rows[~found.rows["target"].isin(unknown)].reset_index(drop=True)
+    found.look_ahead = {name: of for name, of in found.look_ahead.items() if name not in unknown}
+    return unknown
 
 
 def _look_ahead(
     setup: Setup, candles: pd.DataFrame, labels: pd.DataFrame, pair: str
 ) -> dict[str, int | None]:
-    """Candles after which each label no longer changes, from histories that end earlier."""
+    """Candles after which each label no longer changes, from histories that end earlier.
+
+    A label that mostly repeats (a pivot is 1 on a few candles) shows its horizon on few histories:
+    where it looks ahead at all, `label_period_candles` counts if it is larger.
+    """
     still_open = dict.fromkeys(labels, 0)
     for end in np.linspace(len(candles) // 2, len(candles), CUTS + 1, dtype=int)[:-1]:
         early = setup.labels(candles.iloc[:end], pair)
@@ -210,8 +236,14 @@ def _look_ahead(
             known = labels[name].to_numpy()[:end]
             close = 1e-9 * float(np.nanmax(np.abs(known), initial=0.0))
             same = np.isclose(early[name], known, rtol=1e-6, atol=close, equal_nan=True)
-            settled = int(np.flatnonzero(same)[-1]) if same.any() else -FARTHEST
-            still_open[name] = max(still_open[name], int(end) - 1 - settled)
+            changed = np.flatnonzero(~same[-FARTHEST:])
+            if len(changed):
+                never = changed[0] == 0
+                last = FARTHEST if never else min(end, FARTHEST) - int(changed[0])
+                still_open[name] = max(still_open[name], last)
+    for name, last in still_open.items():
+        if 0 < last < setup.horizon and (labels[name].diff() == 0).mean() > RARELY:
+            still_open[name] = setup.horizon
     return {str(name): last if last < FARTHEST else None for name, last in still_open.items()}
 
 

@@ -27,7 +27,7 @@ class Features:
     def training(self, window: Window) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Features and labels, by date, of the candles the window's model was trained on.
 
-        None is missing.
+        No feature is missing, but labels are where the strategy gives none.
         """
         kitchen = FreqaiDataKitchen(self.config, False, window.pair)
         begin = window.start - self.config["freqai"]["train_period_days"] * 86_400
@@ -39,7 +39,8 @@ class Features:
         frame = kitchen.slice_dataframe(span, frame.join(labels))
         frame = kitchen.remove_special_chars_from_feature_names(frame.copy())
         kitchen.find_features(frame)
-        x, y = kitchen.filter_features(frame, kitchen.training_features_list, list(labels))
+        x, _ = kitchen.filter_features(frame, kitchen.training_features_list, [])
+        y = frame.loc[x.index, list(labels)]
         dates = pd.DatetimeIndex(kitchen.train_dates)
         return x.set_index(dates), y.set_index(dates)
 
@@ -56,10 +57,8 @@ class Features:
             for other in {pair, *wanted.get("include_corr_pairlist", [])}:
                 for timeframe in wanted["include_timeframes"]:
                     load_candles(self.setup, other, timeframe)  # says what is missing
-            setup, kitchen = self.setup, FreqaiDataKitchen(self.config, False, pair)
+            setup = self.setup
             candles = setup.strategy.dp.get_pair_dataframe(pair, setup.config["timeframe"])
-            self._frame = kitchen.use_strategy_to_populate_indicators(
-                setup.strategy, prediction_dataframe=candles, pair=pair
-            )
+            self._frame = setup.features(candles, pair, self.config)
             self._pair = pair
         return self._frame

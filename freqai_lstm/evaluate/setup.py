@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from freqtrade.data.dataprovider import DataProvider
 from freqtrade.data.history import load_pair_history
 from freqtrade.enums import CandleType, RunMode
 from freqtrade.exceptions import OperationalException
+from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.resolvers import StrategyResolver
 
 from freqai_lstm.evaluate.scores import Score, find_score
@@ -58,10 +60,35 @@ class Setup:
             config["freqaimodel_path"] = str(self.config["user_data_dir"] / "freqaimodels")
         return config
 
+    def label_frame(self, candles: pd.DataFrame, pair: str) -> pd.DataFrame:
+        """The candles that `labels` can be made of: with features where labels need some.
+
+        FreqAI calls `feature_engineering_*` first, so a label may be made of what these add. It
+        takes long, so it is done only where the labels cannot be made of the candles alone.
+
+        :param candles: all of the pair's, with `date`.
+        """
+        try:
+            self.strategy.set_freqai_targets(candles.copy(), metadata={"pair": pair})
+        except (KeyError, AttributeError):
+            with tempfile.TemporaryDirectory() as folder:
+                return self.features(candles, pair, self.scratch(Path(folder)))
+        return candles
+
+    def features(self, candles: pd.DataFrame, pair: str, scratch: dict[str, Any]) -> pd.DataFrame:
+        """Candles with the features of the strategy, as FreqAI makes them.
+
+        :param scratch: a configuration from `scratch`.
+        """
+        kitchen = FreqaiDataKitchen(scratch, False, pair)
+        return kitchen.use_strategy_to_populate_indicators(
+            self.strategy, prediction_dataframe=candles, pair=pair
+        )
+
     def labels(self, candles: pd.DataFrame, pair: str) -> pd.DataFrame:
         """The strategy's labels of candles, one column each, and T where it has a score.
 
-        :param candles: with `date`; features may be among the columns.
+        :param candles: from `label_frame`, or with features.
         :return: same index; named as FreqAI names the predictions.
         :raises EvaluationFailed: the strategy makes no numeric label.
         """

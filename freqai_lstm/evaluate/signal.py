@@ -106,7 +106,7 @@ def decay(rows: pd.DataFrame) -> dict[str, Any]:
 
     :param rows: pair, date, model.
     :return: autocorrelation by candles; turnover, the share of candles in a pair's highest fifth
-        of predictions that the next candle leaves.
+        of predictions that the next candle leaves; NaN of single candles.
     """
     values = rows.assign(top=(_fifths(rows) == FIFTHS - 1).astype("float64"))
     pairs = [of.set_index("date").sort_index() for _, of in values.groupby("pair")]
@@ -117,6 +117,8 @@ def decay(rows: pd.DataFrame) -> dict[str, Any]:
         for of in pairs
         if len(of) > 1
     ]
+    if not regular:
+        return {"autocorrelation": dict.fromkeys(map(str, CANDLES_AHEAD), NAN), "turnover": NAN}
     stays = pd.concat([of["top"].shift(-1)[of["top"] == 1].dropna() for of in regular])
     return {
         "autocorrelation": {

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from freqai_lstm.evaluate.words import shown, titled
 
@@ -16,7 +17,10 @@ TONES = {"good": "green", "neutral": "white", "bad": "red"}
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:
-    """Print tables, notes and verdicts."""
+    """Print tables, notes and verdicts.
+
+    :param console: without markup, since names of labels and pairs may have brackets.
+    """
     table = Table("Out of sample", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("R²", "IC", "difference in R² from", ""):
         table.add_column(title, justify="left" if not title else "right")
@@ -43,14 +47,15 @@ def print_report(report: dict[str, Any], console: Console) -> None:
             table.add_section()
         console.print(table)
     for note in report["notes"]:
-        console.print(f"Note: {note}", markup=False, highlight=False)
+        console.print(f"Note: {note}", highlight=False)
     found, trades = report["headline"], report["trades"]
     text = f"{found['title']}\n{found['detail']}\n{found['doubt']}."
     console.print(Panel(text, title="The forecast", border_style=TONES[found["tone"]]))
     if found["against"]:
         beside = found["against"]
         text, tone = f"{beside['title']}\n{beside['detail']}", TONES[beside["tone"]]
-        console.print(Panel(text, title=f"Against {report['against']}", border_style=tone))
+        other = Text(f"Against {report['against']}")  # a plain title would be markup
+        console.print(Panel(text, title=other, border_style=tone))
     if not trades:
         console.print(Panel(report["without_trades"], title="The trades"))
         return

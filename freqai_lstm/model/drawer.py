@@ -11,6 +11,8 @@ import cloudpickle
 import pandas as pd
 import rapidjson
 from freqtrade.configuration import TimeRange
+from freqtrade.data.history import load_pair_history
+from freqtrade.enums import CandleType
 from freqtrade.freqai.data_drawer import FreqaiDataDrawer
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
@@ -60,7 +62,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
         dk.data["label_list"] = dk.label_list
         saved = write_model(model_path(dk), model, dk, self.np_encoder)
         self._use(coin, saved)
-        self.pair_dict[coin].update(model_filename=dk.model_filename, data_path=str(dk.data_path))
+        self._note(coin, model_filename=dk.model_filename, data_path=str(dk.data_path))
         self.save_drawer_to_disk()
 
     def load_data(self, coin: str, dk: FreqaiDataKitchen) -> PairModel | None:
@@ -71,18 +73,20 @@ class KerasDataDrawer(FreqaiDataDrawer):
 
         :return: None when there is none, or when it is damaged: FreqAI then trains the pair.
         """
+        known = self.pair_dict[coin]  # read once: the training thread puts another in its place
         if dk.live:
-            if not self.pair_dict[coin]["model_filename"]:
+            if not known["model_filename"]:
                 return None
-            dk.model_filename = self.pair_dict[coin]["model_filename"]
-            dk.data_path = Path(self.pair_dict[coin]["data_path"])
+            dk.model_filename, dk.data_path = known["model_filename"], Path(known["data_path"])
         path, saved = model_path(dk), self.models.get(coin)
         if saved is None or saved.path != path:
             try:
                 saved = read_model(path)
             except (Damaged, FileNotFoundError) as damage:
+                if dk.live and self.pair_dict[coin]["model_filename"] != known["model_filename"]:
+                    return self.load_data(coin, dk)  # a newer model is there, this one was purged
                 set_aside(path, damage)
-                self.pair_dict[coin].update(model_filename="", trained_timestamp=0)
+                self._note(coin, model_filename="", trained_timestamp=0)
                 return None
             self._use(coin, saved)
         return saved.hand_over(dk)
@@ -90,6 +94,11 @@ class KerasDataDrawer(FreqaiDataDrawer):
     def _use(self, coin: str, saved: SavedModel) -> None:
         self.models[coin] = saved
         self.model_dictionary[coin] = saved.model  # where FreqAI's get_init_model looks
+
+    def _note(self, coin: str, **changes: Any) -> None:
+        """Note something of a pair's model; what another thread has read of it stays as it is."""
+        with self.pair_dict_lock:
+            self.pair_dict[coin] = {**self.pair_dict[coin], **changes}  # type: ignore[typeddict-item]
 
     def return_null_values_to_strategy(self, dataframe: DataFrame, dk: FreqaiDataKitchen) -> None:
         """Give a frame without a model every column that a prediction will have."""
@@ -109,7 +118,10 @@ class KerasDataDrawer(FreqaiDataDrawer):
 
     def save_drawer_to_disk(self) -> None:
         """Save `pair_dictionary.json`, which says where each pair's model lies."""
-        self._save_json(self.pair_dict, self.pair_dictionary_path)
+        pairs = dict(self.pair_dict)  # the other thread may add a pair
+        self._save_json(
+            {pair: dict(known) for pair, known in pairs.items()}, self.pair_dictionary_path
+        )
 
     def save_global_metadata_to_disk(self, metadata: dict[str, Any]) -> None:
         """Save `global_metadata.json`, which says when live predictions began."""
@@ -152,17 +164,40 @@ class KerasDataDrawer(FreqaiDataDrawer):
             self.save_historic_predictions_to_disk()
 
     def update_historic_data(self, strategy: IStrategy, dk: FreqaiDataKitchen) -> None:
-        """Append new candles; a pair that had none at the start of the bot joins with its first.
+        """Append new candles; a pair that FreqAI did not know at the start joins with its first.
 
-        FreqAI looks at the last candle it has, and would fail for every pair if one has none.
+        FreqAI knows the pairs of the configuration, and a dynamic pairlist brings others. It looks
+        at the last candle it has, and would fail for every pair if one has none.
         """
+        if dk.pair not in dk.all_pairs:
+            dk.all_pairs.append(dk.pair)
         with self.history_lock:
             for pair in dk.all_pairs:
-                for timeframe, frame in self.historic_data[pair].items():
-                    if frame.empty:
-                        candles = strategy.dp.get_pair_dataframe(pair, timeframe)
-                        self.historic_data[pair][timeframe] = candles
+                known = self.historic_data.setdefault(pair, {})
+                for timeframe in self.freqai_info["feature_parameters"]["include_timeframes"]:
+                    if timeframe not in known or known[timeframe].empty:
+                        new = strategy.dp.get_pair_dataframe(pair, timeframe)
+                        joins = timeframe not in known
+                        known[timeframe] = self._joined(new, pair, timeframe, dk) if joins else new
         super().update_historic_data(strategy, dk)
+
+    def _joined(
+        self, new: DataFrame, pair: str, timeframe: str, dk: FreqaiDataKitchen
+    ) -> DataFrame:
+        """Candles of a pair that joins: those on disk, where the exchange's follow on them."""
+        _, _, span = dk.check_if_new_training_required(0)
+        old = load_pair_history(
+            pair,
+            timeframe,
+            self.config["datadir"],
+            timerange=span,
+            data_format=self.config.get("dataformat_ohlcv", "feather"),
+            candle_type=self.config.get("candle_type_def", CandleType.SPOT),
+        )
+        if old.empty or (len(new) and old["date"].iloc[-1] < new["date"].iloc[0]):
+            return new
+        old["date"] = pd.to_datetime(old["date"], utc=True)
+        return old
 
     def load_all_pair_histories(self, timerange: TimeRange, dk: FreqaiDataKitchen) -> None:
         """Load candles from disk, with dates that new candles from the exchange can join.

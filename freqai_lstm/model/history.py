@@ -16,7 +16,7 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
 
 from freqai_lstm.model.inputs import CandleInputs
-from freqai_lstm.model.labels import LabelSpace, horizons, numeric_labels
+from freqai_lstm.model.labels import LabelSpace, horizons, numeric_labels, without_filled
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.shared_network import (
     MOST_FEATURES,
@@ -202,6 +202,9 @@ class History:
         frame = self.frame(strategy, border, pair)
         labels = [str(name) for name in frame if str(name).startswith("&")]
         values = numeric_labels(frame, labels)
+        told = self.config["freqai"]["feature_parameters"].get("label_period_candles", 0)
+        ahead = horizons(values, told)
+        values = without_filled(values, labels, pair)
         features = feature_values(frame, pair, names).astype(np.float32)
         inputs = CandleInputs.of(frame, self.timeframe_seconds)
         valid = inputs.valid & np.isfinite(features).all(axis=1)
@@ -213,7 +216,7 @@ class History:
             frame.iloc[ends],
             values[ends],
             labels,
-            horizons(values),
+            ahead,
             self.parameters.label_scale_feature,
         )
         scales = PairScales.fit(inputs, features[ends], ends, space)

@@ -285,12 +285,13 @@ def log_summary(model: PairModel, pair: str, seconds: float) -> None:
             "is predicted."
         )
 
-    def mean(name: str) -> float:
-        return float(np.mean([value for value in report[name] if value is not None] or [0.0]))
+    def mean(name: str) -> str:
+        known = [value for value in report[name] if value is not None]
+        return f"{np.mean(known):.3f}" if known else "–"  # of constants there is none
 
     with_network = sum(factor > 0 for factor in report["network_factors"])
     logger.info(
-        f"{pair}: trained on {windows}; R² {mean('selected_r2'):.3f} (regression alone "
-        f"{mean('ridge_selected_r2'):.3f}) on windows held out, on which penalties were selected; "
+        f"{pair}: trained on {windows}; R² {mean('selected_r2')} (regression alone "
+        f"{mean('ridge_selected_r2')}) on windows held out, on which penalties were selected; "
         f"the network serves {with_network} of {len(report['labels'])} labels."
     )

@@ -17,6 +17,8 @@ from freqai_lstm.model.windows import Numbers
 
 logger = logging.getLogger(__name__)
 
+# Labels are filled in at the end where equal neighbours are rare, and so many there unlikely.
+RARELY, UNLIKELY = 0.05, 0.001
 WIDEST = 5.0  # ranges of the bulk: labels beyond count as these while learning
 FOLLOWS = 0.05  # of a label's spread is left by the close, in a label that follows it
 
@@ -44,17 +46,52 @@ def numeric_labels(frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def horizons(values: Numbers) -> list[int]:
+def horizons(values: Numbers, told: int = 0) -> list[int]:
     """Read off after how many candles each label is known: they are missing at the frame's end.
 
+    A strategy may have filled them in: one value stands there over and over, which elsewhere hardly
+    ever repeats. Where it does repeat (pivots, on and off), nothing can be read off.
+
     :param values: labels of a frame that ends with the newest candle, shape (rows, labels).
+    :param told: `label_period_candles`, for labels off which nothing can be read.
     :return: a number per label; 0 for one that is never known.
     """
     found = []
     for column in values.T:
         known = np.flatnonzero(np.isfinite(column))
-        found.append(int(len(column) - 1 - known[-1]) if len(known) else 0)
+        missing = int(len(column) - 1 - known[-1]) if len(known) else 0
+        run, certain = _filled(column)
+        found.append(run if certain else max(told, 0) if run else missing)
     return found
+
+
+def without_filled(values: Numbers, names: Sequence[str], pair: str) -> Numbers:
+    """Return labels without those that are filled in at the frame's end, and say so."""
+    found = values.copy()
+    for number, name in enumerate(names):
+        run, certain = _filled(values[:, number])
+        if certain:
+            logger.warning(
+                f"{pair}: {name} is filled in with one value on the newest {run} candles, on which "
+                "it is not known yet. They are left out; let set_freqai_targets leave missing "
+                "labels missing."
+            )
+            found[-run:, number] = np.nan
+    return found
+
+
+def _filled(label: Numbers) -> tuple[int, bool]:
+    """(how often the last value stands at the end, if more than once; whether it is filled in)."""
+    if len(label) == 0 or not np.isfinite(label[-1]):
+        return 0, False
+    known = np.isfinite(label)
+    other = np.flatnonzero(known & (label != label[-1]))
+    run = int(len(label) - 1 - other[-1]) if len(other) else len(label)
+    if run < 2:
+        return 0, False
+    before = label[: len(label) - run][known[: len(label) - run]]
+    repeats = float((np.diff(before) == 0).mean()) if len(before) > 1 else 1.0
+    return run, repeats < RARELY and repeats ** (run - 1) < UNLIKELY
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class SharedNetworks:
     settings: dict[str, Any]
     history: History = field(init=False)
     _known: dict[int, SharedNetwork | None] = field(default_factory=dict)
+    _failed: set[int] = field(default_factory=set)  # borders whose training was tried in vain
 
     def __post_init__(self) -> None:
         self.history = History(self.config, self.parameters, self.timeframe_seconds)
@@ -68,9 +69,15 @@ class SharedNetworks:
             )  # where it does not fit, it raises each time
             if network is None:
                 self._known[border] = None
+                self._failed.add(border)  # unless it comes back from the training
                 network = self._train(border, strategy, pairs, features, pair)
             self._known[border] = network
             self.history.forget()
+        elif border in self._failed:
+            logger.warning(
+                f"{pair}: predicts with its regression, since the shared network could not be "
+                "trained. A restart tries again."
+            )
         return self._known[border]
 
     def _read(self, border: int, strategy: IStrategy, pairs: list[str]) -> SharedNetwork | None:
@@ -105,6 +112,7 @@ class SharedNetworks:
         histories = self.history.of_pairs(strategy, border, pairs, names)
         windows = sum(len(history.ends) for history in histories)
         if windows < FEWEST_WINDOWS:
+            self._failed.discard(border)
             logger.info(
                 f"No shared network: {windows} windows of history, and at least {FEWEST_WINDOWS} "
                 "are needed. The pairs predict with their regressions. Download earlier candles "
@@ -139,11 +147,11 @@ class SharedNetworks:
                     start_from=start_from,
                     on_epoch=on_epoch,
                 )
-        except OperationalException as error:
-            logger.error(
-                f"The shared network is not there: {error} The pairs use their regressions."
-            )
+        except (OperationalException, MemoryError) as error:
+            why = f"no memory ({error})." if isinstance(error, MemoryError) else str(error)
+            logger.error(f"The shared network is not there: {why} The pairs use their regressions.")
             return None
+        self._failed.discard(border)
         network = SharedNetwork(
             border=border,
             forward=Forward(weights_of(model)),

@@ -211,8 +211,9 @@ def _check_keys(freqai: Mapping[str, Any]) -> None:
         for key in freqai.get(name, {}) if name else freqai:
             if key in known:
                 continue
-            near = nearest(key, known, cutoff=0.75)
             if key in LSTMParameters.model_fields:
-                raise OperationalException(f"{block} has no key '{key}': it belongs into {KEY}.")
-            # A strategy may have keys of its own there.
-            logger.warning(f"{block}.{key} is read by neither FreqAI nor LSTMRegressor.{near}")
+                meant = f" A parameter of the model belongs into {KEY}."
+            else:
+                meant = nearest(key, known, cutoff=0.75)
+            # A strategy may have keys of its own there, by whatever name.
+            logger.warning(f"{block}.{key} is read by neither FreqAI nor LSTMRegressor.{meant}")

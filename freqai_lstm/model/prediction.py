@@ -21,6 +21,7 @@ from freqai_lstm.model.windows import Numbers, candle_numbers, window_ends
 logger = logging.getLogger(__name__)
 
 ENDS = ("_lower", "_upper")
+STATISTICS = ("_mean", "_std")
 
 
 def empty_predictions(labels: list[str], count: int) -> DataFrame:
@@ -34,6 +35,29 @@ def empty_predictions(labels: list[str], count: int) -> DataFrame:
     values = np.repeat([0.0, -np.inf, np.inf], len(labels))
     columns = [f"{label}{end}" for end in ("", *ENDS) for label in labels]
     return DataFrame(np.tile(values, (count, 1)), columns=columns)
+
+
+def mark_unpredicted(frame: DataFrame) -> None:
+    """Put what stands for "not predicted" where FreqAI has filled in zeros, or nothing at all.
+
+    It fills candles before the first window, of a down time and of an expired model with zeros: an
+    interval from 0 to 0 looks certain. A candle that is not in its history is NaN.
+
+    :param frame: what the strategy gets; changed in place.
+    """
+    lost = frame["do_predict"].isna().to_numpy()
+    filled = (frame["do_predict"] != 1).to_numpy()
+    for lower in [str(name) for name in frame if str(name).startswith("&")]:
+        label = lower.removesuffix(ENDS[0])
+        if label == lower or f"{label}{ENDS[1]}" not in frame:
+            continue
+        ends = [lower, f"{label}{ENDS[1]}"]
+        rows = filled & (frame[label].fillna(0) == 0).to_numpy()
+        frame[ends] = frame[ends].astype(float)
+        frame.loc[rows, ends] = [-np.inf, np.inf]
+        beside = [f"{name}{statistic}" for name in (label, *ends) for statistic in STATISTICS]
+        frame.loc[lost, [label, *(name for name in beside if name in frame)]] = 0
+    frame.loc[lost, "do_predict"] = 0
 
 
 def predict_candles(

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from datasieve.pipeline import Pipeline
 from datasieve.transforms import SKLearnWrapper
+from datasieve.utils import remove_outliers
+from sklearn.metrics import pairwise_distances_argmin_min, pairwise_distances_chunked
 from sklearn.preprocessing import RobustScaler
+
+
+# Of distances between rows: memory for some at a time, and to how many rows each row's are taken.
+BLOCK_MB, MOST_ROWS = 256, 10_000
 
 
 class SparseRobustScaler(RobustScaler):
@@ -42,6 +48,61 @@ class SparseRobustScaler(RobustScaler):
         return self
 
 
+class DissimilarityIndex(ds.DissimilarityIndex):
+    """datasieve's dissimilarity index, with a block of distances in memory instead of all.
+
+    Half a year of candles of five minutes has 52,000 rows: their distances take 21 GB at once. Of
+    more than `MOST_ROWS` rows the mean distance is that to every second, third, … row.
+    """
+
+    def fit(
+        self,
+        X: npt.NDArray[np.float64],
+        y: Any = None,
+        sample_weight: Any = None,
+        feature_list: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Any, Any, Any, Any]:
+        """Keep the rows and their mean distance; parameters as in datasieve."""
+        others = X[:: -(-len(X) // MOST_ROWS)]
+        blocks = pairwise_distances_chunked(X, others, working_memory=BLOCK_MB)
+        total = sum(float(block.sum()) for block in blocks)
+        self.avg_mean_dist = total / max(1, len(others) * (len(X) - 1))  # none to itself
+        self.trained_data = X
+        return X, y, sample_weight, feature_list
+
+    def fit_transform(
+        self,
+        X: npt.NDArray[np.float64],
+        y: Any = None,
+        sample_weight: Any = None,
+        feature_list: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Any, Any, Any, Any]:
+        """Fit; no training row is an outlier, since each is at no distance from itself."""
+        self.di_values = np.zeros(len(X))
+        return self.fit(X, y, sample_weight, feature_list)
+
+    def transform(
+        self,
+        X: npt.NDArray[np.float64],
+        y: Any = None,
+        sample_weight: Any = None,
+        feature_list: Any = None,
+        outlier_check: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, Any, Any, Any]:
+        """Find rows that are far from every training row; parameters as in datasieve."""
+        _, nearest = pairwise_distances_argmin_min(X, self.trained_data)
+        self.di_values = nearest / self.avg_mean_dist
+        inliers = (self.di_values < self.di_threshold).astype(int)
+        if outlier_check:
+            y += inliers - 1
+        else:
+            X, y, sample_weight = remove_outliers(X, y, sample_weight, inliers)
+        return X, y, sample_weight, feature_list
+
+
 def feature_pipeline(settings: Mapping[str, Any], threads: int = -1) -> Pipeline:
     """Make the feature pipeline: scales first, then FreqAI's options in FreqAI's order.
 
@@ -59,9 +120,7 @@ def feature_pipeline(settings: Mapping[str, Any], threads: int = -1) -> Pipeline
         svm = settings.get("svm_params", {"shuffle": False, "nu": 0.01})
         steps.append(("svm", ds.SVMOutlierExtractor(**svm)))
     if settings.get("DI_threshold", 0):
-        steps.append(
-            ("di", ds.DissimilarityIndex(di_threshold=settings["DI_threshold"], n_jobs=threads))
-        )
+        steps.append(("di", DissimilarityIndex(di_threshold=settings["DI_threshold"])))
     if settings.get("use_DBSCAN_to_remove_outliers", False):
         steps.append(("dbscan", ds.DBSCAN(n_jobs=threads)))
     if settings.get("noise_standard_deviation", 0):

@@ -88,8 +88,20 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk: without it a power cut can bring back the old file."""
+    if os.name == "nt":  # Windows opens no folders
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _temporary(path: Path) -> Path:
@@ -119,6 +131,7 @@ def write_model(path: Path, model: PairModel, dk: FreqaiDataKitchen, encoder: An
     :raises OSError: nothing of the sub-train folder has changed then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sync_folder(path.parent.parent)
     saved = SavedModel(
         path, model, dk.data, dk.feature_pipeline, dk.label_pipeline, dk.data_dictionary[HISTORY]
     )
@@ -204,6 +217,7 @@ def write_network(
     :param record: what it learned from, see `record.py`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sync_folder(path.parent.parent)
     with replacing(path) as temporary:
         whole = temporary.with_name(f"~{path.name}.keras")
         try:

@@ -46,7 +46,7 @@ def rehearse(
     """Run `freqtrade trade --dry-run` on a generated market, replayed as one-minute candles."""
     # `timeout` and `kill` must not leave a bot behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    console = Console(log_path=False, record=True)
+    console = Console(log_path=False, record=True, markup=False)  # paths may have brackets
     rehearsal = Rehearsal(
         workdir.resolve(),
         minutes=minutes,

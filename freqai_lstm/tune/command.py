@@ -36,7 +36,7 @@ from freqai_lstm.tune.search import FAILURES, Search
 from freqai_lstm.tune.space import DEFAULT_GROUPS, GROUPS, TuneFailed, choose_space, fragment
 from freqai_lstm.tune.study import join_study, open_storage
 from freqai_lstm.tune.trial import WalkForward, check_candles, check_labels, split_windows
-from freqai_lstm.tune.workers import run_workers
+from freqai_lstm.tune.workers import STORAGE, run_workers
 
 
 FREQTRADE = ("datadir", "strategy", "strategy_path", "freqaimodel", "freqaimodel_path")
@@ -69,7 +69,8 @@ def tune(
     ] = list(DEFAULT_GROUPS),  # noqa: B006
     ranges: Annotated[Path | None, typer.Option(help="JSON file with ranges of your own.")] = None,
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Database; default: an SQLite file.")
+        str | None,
+        typer.Option(metavar="URL", envvar=STORAGE, help="Database; default: an SQLite file."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name; default: the identifier.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the sampler; repeats with 1 worker.")] = None,
@@ -83,7 +84,7 @@ def tune(
 ) -> None:
     """Search parameters of the model and of FreqAI with Optuna; more in docs/tuning.md."""
     options = SimpleNamespace(**locals())
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)  # names may have brackets
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _quiet(), tempfile.TemporaryDirectory() as scratch:
@@ -110,10 +111,9 @@ def _run(options: Any, scratch: Path, console: Console) -> None:
             f"{len(search.held_out)} windows held out, {len(search.setup.pairs)} pairs.\n"
             "To look into it while it runs: pip install optuna-dashboard, then\n"
             f"optuna-dashboard '{url.render_as_string(hide_password=True)}'",
-            markup=False,
         )
         if options.workers > 1:
-            run_workers(sys.argv[1:], options.workers, options.seed)
+            run_workers(sys.argv[1:], options.workers, options.seed, options.storage)
         best = search.run(study)
         other = best.params != search.defaults
         held_out = search.compare(best) if search.held_out and other else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def open_storage(given: str | None, file: Path, heartbeat: int) -> tuple[BaseSto
         put back into the queue.
     :raises TuneFailed: the database cannot be reached, or its driver is not installed.
     """
-    shown = given
+    shown = re.sub(r":.*@", ":***@", given or "")
     try:
         url = make_url(given) if given else URL.create("sqlite", database=str(file))
         shown = url.render_as_string(hide_password=True)
@@ -45,7 +46,7 @@ def open_storage(given: str | None, file: Path, heartbeat: int) -> tuple[BaseSto
         if sqlite:
             # SQLite has no FOR UPDATE, by which Optuna keeps two workers from taking one trial.
             event.listen(storage.engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
-    except (SQLAlchemyError, ImportError) as error:
+    except (SQLAlchemyError, ImportError, ValueError) as error:
         raise TuneFailed(
             "Expected as --storage the URL of a database that can be reached and whose driver is "
             "installed, such as postgresql+psycopg://user:password@host/name, got "

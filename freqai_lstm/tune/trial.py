@@ -163,7 +163,8 @@ def check_labels(setup: Setup, labels: Sequence[str]) -> None:
     :raises TuneFailed: it makes others; they are named.
     """
     pair = setup.pairs[0]
-    known = [str(name) for name in setup.labels(load_candles(setup, pair), pair)]
+    frame = setup.label_frame(load_candles(setup, pair), pair)
+    known = [str(name) for name in setup.labels(frame, pair)]
     if unknown := [label for label in labels if label not in known]:
         raise TuneFailed(
             f"Expected --label one of {', '.join(known)}, which {setup.config['strategy']} makes, "

@@ -13,6 +13,9 @@ from freqai_lstm.tune.space import TuneFailed
 
 
 POLL_SECONDS = 0.5
+STORAGE = (
+    "FREQAI_LSTM_STORAGE"  # its URL holds a password, and every user of a machine sees options
+)
 
 
 def visible_gpus() -> list[str]:
@@ -41,25 +44,42 @@ def environment(worker: int, workers: int, devices: Sequence[str]) -> dict[str, 
     return {name: threads for name in names if name not in os.environ}
 
 
-def run_workers(arguments: Sequence[str], count: int, seed: int | None) -> None:
+def without_option(arguments: Sequence[str], name: str) -> list[str]:
+    """Return a command line without an option and its value."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != name and not argument.startswith(f"{name}="):
+            kept.append(argument)
+        skip = not skip and argument == name
+    return kept
+
+
+def run_workers(
+    arguments: Sequence[str], count: int, seed: int | None, storage: str | None = None
+) -> None:
     """Run `freqai-lstm ARGUMENTS --worker` in several processes until all have ended.
 
     A worker that was killed is left to the others; where none is left, the caller goes on alone.
 
     :param seed: of the first worker; with the same all would try the same.
+    :param storage: the database's URL, which workers get by environment.
     :raises TuneFailed: a worker ended with an error; the others are stopped.
     """
     workers: list[subprocess.Popen[bytes]] = []
     devices = visible_gpus()
     try:
         for i in range(count):
-            command = [sys.executable, "-m", "freqai_lstm", *arguments, "--worker"]
+            command = [sys.executable, "-m", "freqai_lstm"]
+            command += [*without_option(arguments, "--storage"), "--worker"]
             command += [] if seed is None else ["--seed", str(seed + i)]
             variables = {**os.environ, **environment(i, count, devices)}
+            variables |= {STORAGE: storage} if storage else {}
             # Ctrl-C reaches this process alone, which then stops each of them once.
             workers.append(subprocess.Popen(command, env=variables, start_new_session=True))
-        while any(worker.poll() is None for worker in workers):
-            if any((worker.poll() or 0) > 0 for worker in workers):
+        codes: list[int | None] = [None]
+        while None in codes:
+            codes = [worker.poll() for worker in workers]
+            if any((code or 0) > 0 for code in codes):
                 raise TuneFailed("A worker ended with the error above; the others are stopped.")
             time.sleep(POLL_SECONDS)
     finally:

@@ -173,7 +173,6 @@ def test_good_block(config: dict[str, Any], caplog: pytest.LogCaptureFixture) ->
         ({"split": {"shuffle": True}}, ["data_split_parameters.shuffle must be false"]),
         ({"split": {"shuffle_after_split": True}}, ["data_split_parameters.shuffle_after_split"]),
         ({"features": {"shuffle_after_split": True}}, ["feature_parameters.shuffle_after_split"]),
-        ({"units": 64}, ["'units'", KEY]),
     ],
 )
 def test_settings_that_cannot_work(config: dict[str, Any], parts: list[str]) -> None:

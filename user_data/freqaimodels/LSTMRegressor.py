@@ -47,7 +47,11 @@ from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.interval import NEWEST, known_misses, levels_after  # noqa: E402
 from freqai_lstm.model.networks import SharedNetworks  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
-from freqai_lstm.model.prediction import empty_predictions, predict_candles  # noqa: E402
+from freqai_lstm.model.prediction import (  # noqa: E402
+    empty_predictions,
+    mark_unpredicted,
+    predict_candles,
+)
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
     ChangedSettings,
@@ -117,6 +121,7 @@ class LSTMRegressor(BaseRegressionModel):
         self._refused: dict[str, float] = {}  # when it was last said that a pair's does not
         self._waiting: set[str] = set()  # pairs that predict without the network for now
         self._failed: list[str] = []  # trainings of this backtest
+        self._coins: dict[str, str] = {}  # the pair of each base coin
         self._unusable: OperationalException | None = None
         self._unsaved: pd.Timestamp | None = None  # newest candle that is only in memory
 
@@ -125,14 +130,17 @@ class LSTMRegressor(BaseRegressionModel):
         pair, self.strategy_frame = metadata["pair"], dataframe
         self.live = strategy.dp.runmode in (RunMode.DRY_RUN, RunMode.LIVE)
         if self.strategy is None:
+            self.data_provider = strategy.dp
             self._before_first_pair(strategy)
         self.strategy = strategy
+        self._refuse_twin(pair)
         newest = dataframe["date"].iloc[-1] if len(dataframe) else None
         if self.live and self._unsaved is not None and newest != self._unsaved:
             self._save_predictions()  # the last pair of the whitelist had no new candle
         if not self.live and not self.config.get("freqai_backtest_live_models", False):
             self._compare_saved(dataframe, pair, strategy)
         dataframe = super().start(dataframe, metadata, strategy)
+        mark_unpredicted(dataframe)
         self.strategy_frame = None
         if self.live:
             self._unsaved = newest
@@ -147,15 +155,8 @@ class LSTMRegressor(BaseRegressionModel):
 
     def _before_first_pair(self, strategy: IStrategy) -> None:
         """Refuse what fails alike for every pair: pairs that share files, missing candles."""
-        coins: dict[str, str] = {}
         for pair in self._whitelist():
-            coin = pair.split("/")[0]
-            if coin in coins:
-                raise OperationalException(
-                    f"{coins[coin]} and {pair} have one base coin, and FreqAI keeps the models of "
-                    "both in the same files. Take one of them out of the whitelist."
-                )
-            coins[coin] = pair
+            self._refuse_twin(pair)
         if self.live or self.config.get("freqai_backtest_live_models", False):
             return
         for pair in self.corr_pairlist:
@@ -166,6 +167,15 @@ class LSTMRegressor(BaseRegressionModel):
                         f"at {timeframe}. Download them (freqtrade download-data -p {pair} -t "
                         f"{timeframe}), or take the pair out."
                     )
+
+    def _refuse_twin(self, pair: str) -> None:
+        """Refuse a pair whose base coin another one has; a dynamic pairlist may bring it later."""
+        other = self._coins.setdefault(pair.split("/")[0], pair)
+        if other != pair:
+            raise OperationalException(
+                f"{other} and {pair} have one base coin, and FreqAI keeps the models of both in "
+                "the same files. Take one of them out of the whitelist."
+            )
 
     def _whitelist(self) -> list[str]:
         """The pairs of the configuration, or of the pairlists where there are any."""

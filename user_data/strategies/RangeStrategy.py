@@ -70,7 +70,11 @@ class RangeStrategy(IStrategy):
     plot_config = {  # noqa: RUF012
         "main_plot": {"enter_above": {}, "enter_below": {}},
         "subplots": {
-            "Range": {"range": {}, "range_lower": {}, "range_upper": {}},
+            "Range": {
+                "range_upper": {"color": "#9fb4cc", "fill_to": "range_lower"},
+                "range_lower": {"color": "#9fb4cc"},
+                "range": {"color": "#2f6fde"},
+            },
             "Valid": {"do_predict": {}},
         },
     }
