@@ -16,6 +16,8 @@ COPY freqai_lstm /tmp/build/freqai_lstm
 COPY user_data /tmp/build/user_data
 RUN pip install --constraint /tmp/build/constraints.txt "/tmp/build[tools]" \
     && rm -rf /tmp/build
+# FreqUI, which freqtrade downloads from its own releases.
+RUN freqtrade install-ui
 
 # No root from here on; as in freqtrade's image the user has number 1000.
 USER ftuser

@@ -24,6 +24,8 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).resolve().parents[1]
 BASE = re.compile(r"python:(?P<python>3\.\d+)-slim-(?P<suite>[a-z]+)$")
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
+# Steps that ask servers other than the package indexes; they are named, and not run.
+ELSEWHERE = ("freqtrade install-ui",)
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -153,6 +155,9 @@ def build(folder: Path, log: Callable[[str], None] = print) -> Image:
     """
     image = Image(folder)
     for name, arguments in instructions((ROOT / "Dockerfile").read_text(encoding="utf-8")):
+        if name == "RUN" and arguments in ELSEWHERE:
+            log(f"not run  {name} {arguments}")
+            continue
         started = time.monotonic()
         image.apply(name, arguments)
         log(f"{time.monotonic() - started:5.0f} s  {name} {arguments[:80]}")
