@@ -368,3 +368,19 @@ def test_a_bot_without_tensorflow_waits_for_a_network(
     networks.with_name("elsewhere").rename(networks)
     assert bot.train(SECOND + 3 * HOUR).network is not None
     assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == SECOND + 3 * HOUR
+
+
+def test_a_new_bot_without_tensorflow_trains_nothing(
+    networked: Callable[..., LiveBot],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its regression alone does not serve either: it would wait for a network that never comes."""
+    for name in ("tensorflow", "keras"):
+        monkeypatch.setitem(sys.modules, name, None)
+    bot = networked()
+    monkeypatch.setattr(bot.freqai._stop_event, "wait", lambda seconds: None)
+    with pytest.raises(KeyError):  # the helper looks for the model that was trained
+        bot.train(SECOND)
+    assert "no tensorflow and no keras" in caplog.text
+    assert bot.new_candle(ROWS)["do_predict"].iloc[-1] == 0

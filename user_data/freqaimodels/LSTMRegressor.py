@@ -43,7 +43,6 @@ from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
 from freqai_lstm.model.devices import (  # noqa: E402
     NoTensorFlow,
     missing_libraries,
-    require_tensorflow,
     start_tensorflow,
 )
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
@@ -255,14 +254,17 @@ class LSTMRegressor(BaseRegressionModel):
         border = self.networks.border(start, stop, self._whitelist())
         if border is None:
             return None
-        if not self.networks.ready(border):
-            require_tensorflow()
-            if self.live and self._some_without_model():
-                logger.info(
-                    f"{pair}: predicts with its regression until the shared network is trained."
-                )
-                self._waiting.add(pair)
-                return None
+        if (
+            self.live
+            and not self.networks.ready(border)
+            and not missing_libraries()
+            and self._some_without_model()
+        ):
+            logger.info(
+                f"{pair}: predicts with its regression until the shared network is trained."
+            )
+            self._waiting.add(pair)
+            return None
         features = dk.training_features_list
         return self.networks.get(border, self.strategy, self._whitelist(), features, pair)
 
