@@ -1,8 +1,29 @@
-# freqtrade's own FreqAI image with this package in it. docs/install.md says how to build and run it.
-FROM freqtradeorg/freqtrade:stable_freqai
+# freqtrade with this package, in the versions of constraints.txt. docs/install.md says how to build
+# and run it. freqtrade's own image is on Python 3.14, for which no stable TensorFlow exists yet.
+FROM python:3.13-slim-trixie
 
-# As the image's own user: freqtrade's packages lie in its home folder too.
-COPY --chown=ftuser:ftuser . freqai-lstm/
-RUN pip install --user --no-cache-dir "./freqai-lstm[tools]" \
-    && rm -rf freqai-lstm \
-    && python -m freqai_lstm init --userdir /freqtrade/user_data
+ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# OpenMP, which LightGBM and scikit-learn load, and freqtrade imports both.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 1000 --create-home --shell /usr/sbin/nologin ftuser \
+    && mkdir /freqtrade \
+    && chown ftuser:ftuser /freqtrade
+
+COPY pyproject.toml constraints.txt README.md LICENSE config.example.json config.spot.json /tmp/build/
+COPY freqai_lstm /tmp/build/freqai_lstm
+COPY user_data /tmp/build/user_data
+RUN pip install --constraint /tmp/build/constraints.txt "/tmp/build[tools]" \
+    && rm -rf /tmp/build
+# FreqUI, which freqtrade downloads from its own releases.
+RUN freqtrade install-ui
+
+# No root from here on; as in freqtrade's image the user has number 1000.
+USER ftuser
+WORKDIR /freqtrade
+RUN freqtrade create-userdir --userdir user_data \
+    && freqai-lstm init --userdir user_data
+
+ENTRYPOINT ["freqtrade"]
+CMD ["trade"]

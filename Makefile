@@ -8,7 +8,8 @@ DEMO := -c build/demo/config.example.json -c build/demo/demo.json \
 	--userdir build/demo/user_data --datadir build/demo/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo evaluate rehearsal tune bench test test-fast lint format clean
+.PHONY: help setup demo evaluate rehearsal tune bench test test-fast lint format matrix release-check \
+	site clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +17,7 @@ help:  ## list the targets
 setup: $(READY)  ## create .venv with pinned dependencies
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed for the pinned versions, this is {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
@@ -51,6 +52,16 @@ lint: $(READY)  ## formatter, linter and type checker, read-only
 format: $(READY)  ## let ruff format and mend what it can
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+matrix: $(READY)  ## tests on several Pythons and freqtrades, hours; ARGS="newest-3.13"
+	$(RUN) -m tools.matrix $(ARGS)
+
+release-check: $(READY)  ## build, check and install the wheel as a user would
+	$(RUN) -m tools.release_check
+
+site: $(READY)  ## the pages of docs/ as a site, in build/site
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
+	$(RUN) -m mkdocs build --quiet --site-dir build/site
 
 clean:  ## remove what demo, tests and benchmarks built
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

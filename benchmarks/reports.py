@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ def environment() -> dict[str, Any]:
         lines = []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), cpu)
     packages = ("freqtrade", "tensorflow", "keras", "optuna", "pandas", "numpy")
+    installed = packages_distributions()  # a candidate of TensorFlow brings Keras as keras-nightly
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "system": platform.system(),
         "cpu": cpu,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **{package: version(installed[package][0]) for package in packages},
     }
 
 

@@ -34,6 +34,7 @@ FILES = (
     RANGE_FILE,
     EXAMPLE_CONFIG,
     SHIPPED / "config.spot.json",
+    SHIPPED / "config.range.json",
 )
 RELEASES = Path(__file__).with_name("releases.json")
 

@@ -1,6 +1,5 @@
 """A bot's LSTMRegressor in memory, for tests of what happens live between two candles."""
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
@@ -50,6 +49,8 @@ class Momentum(IStrategy):
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
     """Let no file grow above `size` bytes: writing more fails as on a full disk."""
+    import resource  # not on Windows, where the other tests run
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from freqtrade.exceptions import OperationalException
@@ -17,14 +18,40 @@ logger = logging.getLogger(__name__)
 
 
 SMALL_UNITS = 128
+LIBRARIES = ("tensorflow", "keras")
+
+
+class NoTensorFlow(OperationalException):
+    """A network has to be trained where TensorFlow or Keras is not installed."""
+
+
+def missing_libraries() -> list[str]:
+    """Return which of the libraries that a training needs are not installed; imports none."""
+    return [name for name in LIBRARIES if find_spec(name) is None]
+
+
+def require_tensorflow() -> None:
+    """Refuse a training that could not end, before it begins.
+
+    :raises NoTensorFlow: TensorFlow or Keras is not installed.
+    """
+    if missing := missing_libraries():
+        raise NoTensorFlow(
+            "The shared network has to be trained, and this environment has no "
+            f"{' and no '.join(missing)}. Install what a training needs (pip install "
+            '"freqai-lstm[train]"), or train elsewhere and copy the folder of the identifier in '
+            f"user_data/models to here. With {KEY}.history_days 0 no network is needed."
+        )
 
 
 def start_tensorflow(parameters: LSTMParameters) -> tuple[Any, Any]:
     """Import TensorFlow and Keras on first use, and choose the device with a line in the log.
 
     :return: (tensorflow, keras)
+    :raises NoTensorFlow: TensorFlow or Keras is not installed.
     :raises OperationalException: Keras is set up for another backend, or the device is not there.
     """
+    require_tensorflow()
     first = "tensorflow" not in sys.modules
     # TensorFlow's C++ parts write a dozen lines to stderr otherwise, and still two or three before
     # this level applies. Errors appear.
@@ -33,14 +60,9 @@ def start_tensorflow(parameters: LSTMParameters) -> tuple[Any, Any]:
         # Matrices so small take longer to share out over threads than that saves; independent
         # operations still run side by side.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    try:
-        import keras
-        import tensorflow as tf
-    except ModuleNotFoundError as missing:
-        raise OperationalException(
-            "Training the shared network needs TensorFlow and Keras, which are not installed here: "
-            "pip install tensorflow. Without them only saved models predict."
-        ) from missing
+    import keras
+    import tensorflow as tf
+
     if keras.backend.backend() != "tensorflow":
         raise OperationalException(
             "LSTMRegressor needs Keras on TensorFlow. Got the Keras backend "

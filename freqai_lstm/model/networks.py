@@ -11,6 +11,7 @@ from freqtrade.constants import Config
 from freqtrade.exceptions import OperationalException
 from freqtrade.strategy.interface import IStrategy
 
+from freqai_lstm.model.devices import require_tensorflow
 from freqai_lstm.model.forward import Forward, weights_of
 from freqai_lstm.model.history import FEWEST_WINDOWS, History, joined, read_features
 from freqai_lstm.model.parameters import LSTMParameters
@@ -62,12 +63,14 @@ class SharedNetworks:
         :param features: that FreqAI found in the frame of `pair`.
         :return: None where the history is too short, or the training failed; it is tried once.
         :raises ChangedSettings: the saved network was made with something else.
+        :raises NoTensorFlow: it has to be trained, and TensorFlow is not installed.
         """
         if border not in self._known:
             network = self._read(
                 border, strategy, pairs
             )  # where it does not fit, it raises each time
             if network is None:
+                require_tensorflow()
                 self._known[border] = None
                 self._failed.add(border)  # unless it comes back from the training
                 network = self._train(border, strategy, pairs, features, pair)

@@ -103,7 +103,7 @@ class Parameter:
 
 def _training(name: str, group: str, **tried: Any) -> Parameter:
     field = LSTMParameters.model_fields[name]
-    allowed = Annotated.__class_getitem__((field.annotation, *field.metadata))  # type: ignore
+    allowed = Annotated[(field.annotation, *field.metadata)]  # type: ignore
     block = "model_training_parameters"
     return Parameter(name, group, block, Range(**tried), allowed, field.default)
 

@@ -1,6 +1,7 @@
 """Live: which model predicts, from its first candle to its last, and what becomes of old ones."""
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from types import ModuleType
@@ -338,3 +339,48 @@ def test_pairs_of_one_base_coin(start: Callable[..., LiveBot]) -> None:
     bot.freqai.strategy = None  # as before the first pair
     with pytest.raises(OperationalException, match=f"{PAIR} and BTC/USDC:USDC have one base coin"):
         bot.freqai.start(candles(ROWS), {"pair": PAIR}, bot.strategy)
+
+
+def test_a_bot_without_tensorflow_waits_for_a_network(
+    networked: Callable[..., LiveBot],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It says once an hour what is missing and trains nothing; a network copied there serves."""
+    trainer = networked()
+    for stamp in (SECOND, SECOND + HOUR):
+        trainer.train(stamp)
+        trainer.train(stamp, BOTH[1])
+    networks = trainer.freqai.full_path / "networks"
+    networks.rename(networks.with_name("elsewhere"))
+    for name in ("tensorflow", "keras"):
+        monkeypatch.setitem(sys.modules, name, None)
+    bot, waited = networked(), []
+    monkeypatch.setattr(bot.freqai._stop_event, "wait", waited.append)
+    assert bot.new_candle(ROWS)["do_predict"].iloc[-1] == 1
+    before = bot.dd.pair_dict[PAIR]["trained_timestamp"]
+    for _ in range(2):
+        bot.train(SECOND + 2 * HOUR)
+    assert waited == [60, 60]
+    assert caplog.text.count("no tensorflow and no keras") == 1
+    assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == before, "it stays due"
+    assert bot.new_candle(ROWS + 1)["do_predict"].iloc[-1] == 1
+    networks.with_name("elsewhere").rename(networks)
+    assert bot.train(SECOND + 3 * HOUR).network is not None
+    assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == SECOND + 3 * HOUR
+
+
+def test_a_new_bot_without_tensorflow_trains_nothing(
+    networked: Callable[..., LiveBot],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its regression alone does not serve either: it would wait for a network that never comes."""
+    for name in ("tensorflow", "keras"):
+        monkeypatch.setitem(sys.modules, name, None)
+    bot = networked()
+    monkeypatch.setattr(bot.freqai._stop_event, "wait", lambda seconds: None)
+    with pytest.raises(KeyError):  # the helper looks for the model that was trained
+        bot.train(SECOND)
+    assert "no tensorflow and no keras" in caplog.text
+    assert bot.new_candle(ROWS)["do_predict"].iloc[-1] == 0

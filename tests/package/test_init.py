@@ -39,6 +39,7 @@ def test_fresh_folder(folder: Path) -> None:
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     assert sorted(files) == [
         "config.example.json",
+        "config.range.json",
         "config.spot.json",
         "user_data/freqaimodels/LSTMRegressor.py",
         "user_data/strategies/RangeStrategy.py",

@@ -40,7 +40,11 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
-from freqai_lstm.model.devices import start_tensorflow  # noqa: E402
+from freqai_lstm.model.devices import (  # noqa: E402
+    NoTensorFlow,
+    missing_libraries,
+    start_tensorflow,
+)
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
 from freqai_lstm.model.hybrid import PairModel, log_summary  # noqa: E402
 from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS  # noqa: E402
@@ -66,9 +70,9 @@ from freqai_lstm.model.storage import HISTORY, model_path  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
-HOUR = 3600
+HOUR, MINUTE = 3600, 60
 # What no training of the command can work with: a backtest ends at the first one.
-UNUSABLE = (labels.UnusableFeature, labels.TextLabels, ChangedSettings)
+UNUSABLE = (labels.UnusableFeature, labels.TextLabels, ChangedSettings, NoTensorFlow)
 # Candles of the strategy's frame that a sample of features is made anew from: indicators with a
 # memory need some.
 SAMPLE_CANDLES = 1500
@@ -114,11 +118,12 @@ class LSTMRegressor(BaseRegressionModel):
         self.strategy: IStrategy | None = None
         # Of the pair that is predicted: its candles, live with features and labels.
         self.strategy_frame: DataFrame | None = None
-        if self.parameters.device == "gpu":
+        if self.parameters.device == "gpu" and not missing_libraries():
             start_tensorflow(self.parameters)  # without one, end here and not in every training
         self.dd: KerasDataDrawer = KerasDataDrawer.adopt(self.dd)
         self._compared: set[Path] = set()  # saved models that fit what the strategy makes now
         self._refused: dict[str, float] = {}  # when it was last said that a pair's does not
+        self._said_missing = 0.0  # when it was last said that TensorFlow is not installed
         self._waiting: set[str] = set()  # pairs that predict without the network for now
         self._failed: list[str] = []  # trainings of this backtest
         self._coins: dict[str, str] = {}  # the pair of each base coin
@@ -259,7 +264,12 @@ class LSTMRegressor(BaseRegressionModel):
         border = self.networks.border(start, stop, self._whitelist())
         if border is None:
             return None
-        if self.live and not self.networks.ready(border) and self._some_without_model():
+        if (
+            self.live
+            and not self.networks.ready(border)
+            and not missing_libraries()
+            and self._some_without_model()
+        ):
             logger.info(
                 f"{pair}: predicts with its regression until the shared network is trained."
             )
@@ -414,6 +424,10 @@ class LSTMRegressor(BaseRegressionModel):
             super().extract_data_and_train_model(
                 new_trained_timerange, pair, strategy, dk, data_load_timerange
             )
+        except NoTensorFlow as error:
+            self.dd.pair_dict[pair]["trained_timestamp"] = before
+            self._wait_for_network(error)
+            return
         except BaseException:
             self.dd.pair_dict[pair]["trained_timestamp"] = before
             raise
@@ -422,6 +436,13 @@ class LSTMRegressor(BaseRegressionModel):
             self._waiting.discard(pair)
             again = int(self.freqai_info.get("live_retrain_hours", 0) * HOUR) + 1
             self.dd.pair_dict[pair]["trained_timestamp"] -= again
+
+    def _wait_for_network(self, missing: NoTensorFlow) -> None:
+        """Live: saved models go on; look every minute whether a network has been copied here."""
+        if time() - self._said_missing >= HOUR:
+            self._said_missing = time()
+            logger.error(f"{missing} Saved models predict until freqai.expiration_hours.")
+        self._stop_event.wait(MINUTE)
 
     def build_strategy_return_arrays(
         self, dataframe: DataFrame, dk: FreqaiDataKitchen, pair: str, trained_timestamp: int
