@@ -11,7 +11,7 @@ RUN apt-get update \
     && mkdir /freqtrade \
     && chown ftuser:ftuser /freqtrade
 
-COPY pyproject.toml constraints.txt README.md LICENSE config.example.json config.spot.json /tmp/build/
+COPY pyproject.toml constraints.txt README.md LICENSE config.example.json config.spot.json config.range.json /tmp/build/
 COPY freqai_lstm /tmp/build/freqai_lstm
 COPY user_data /tmp/build/user_data
 RUN pip install --constraint /tmp/build/constraints.txt "/tmp/build[tools]" \

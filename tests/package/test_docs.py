@@ -227,7 +227,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / name).exists() or (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("files", [[EXAMPLE], [EXAMPLE, SPOT]], ids=["futures", "spot"])
+@pytest.mark.parametrize(
+    "files", [[EXAMPLE], [EXAMPLE, SPOT], [EXAMPLE, RANGE]], ids=["futures", "spot", "range"]
+)
 @pytest.mark.parametrize("runmode", [RunMode.DRY_RUN, RunMode.BACKTEST])
 def test_configurations_are_valid(files: list[Path], runmode: RunMode) -> None:
     """The example configurations, as written and combined, are what freqtrade's schema wants."""

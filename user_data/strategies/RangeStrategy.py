@@ -13,8 +13,8 @@ The forecast decides three things:
   and its 80 % interval is narrow (MAX_WIDTH).
 
 RangeStrategyATR, below, is the same with the average true range in place of the forecast. It needs
-no model: `"freqai": {"enabled": false}`. What the difference is worth stands in
-benchmarks/range/judge.md; the numbers below were chosen on earlier candles (choose.md).
+no model: `"freqai": {"enabled": false}`. The numbers below were chosen on candles before September
+2024 with an earlier release (benchmarks/range/choose.md), which showed no difference to the ATR.
 
 Licence: GPLv3.
 """
@@ -124,13 +124,14 @@ class RangeStrategy(IStrategy):
         horizon = self.config["freqai"]["feature_parameters"]["label_period_candles"]
         if horizon < 1:
             raise OperationalException(
-                "RangeStrategy forecasts: freqai.feature_parameters.label_period_candles must be 1"
-                f" or more (12 was tested), got {horizon}."
+                "RangeStrategy forecasts: freqai.feature_parameters.label_period_candles must be 1 "
+                "or more, and is 12 with -c config.json -c config.range.json; "
+                f"got {horizon}."
             )
         return int(horizon)
 
     def forecast(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
-        """Add range, range_lower and range_upper, shares of the price; NaN where unknown."""
+        """Add range, range_lower and range_upper, fractions of the price; NaN where unknown."""
         dataframe = self.freqai.start(dataframe, metadata, self)
         if f"{LABEL}_upper" not in dataframe:
             logger.warning("No entries: the model gives no interval (LSTMRegressor does).")
