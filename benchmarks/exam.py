@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import typer
 from freqtrade.configuration.load_config import load_from_files
 from freqtrade.data.history import load_pair_history
 from freqtrade.enums import CandleType
+from freqtrade.exceptions import FreqtradeException
 from freqtrade.misc import deep_merge_dicts
 
 from benchmarks.places import CANDLES, PAIRS, ROOT, run_options
 from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.freqtrade_run import FreqtradeRun, load_newest_backtest, run_freqtrade
+from freqai_lstm.freqtrade_run import (
+    FreqtradeFailed,
+    FreqtradeRun,
+    load_newest_backtest,
+    run_freqtrade,
+)
 from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, SHIPPED
+
+
+class BenchmarkFailed(RuntimeError):
+    """A benchmark cannot go on; the message says what was expected, what was got, what to do."""
+
+
+@contextmanager
+def failures_in_words() -> Iterator[None]:
+    """End a command line with one message and exit code 1, and keep freqtrade's log to errors."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    except (BenchmarkFailed, FreqtradeFailed, FreqtradeException) as error:
+        typer.secho(f"The benchmark failed: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
 
 
 @dataclass(frozen=True)

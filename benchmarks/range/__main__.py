@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.exam import Exam
+from benchmarks.exam import Exam, failures_in_words
 from benchmarks.range.backtests import ATR, EXAMS, FORECAST, STRATEGY, backtest
 from benchmarks.range.figures import measure
 from benchmarks.reports import environment, render, valued, write
-from benchmarks.saved_run import failures_in_words
 
 
 HERE = Path(__file__).resolve().parent

@@ -12,9 +12,8 @@ import pandas as pd
 from freqtrade.data.btanalysis import load_backtest_analysis_data
 from freqtrade.misc import deep_merge_dicts
 
-from benchmarks.exam import Exam, run_exam
+from benchmarks.exam import BenchmarkFailed, Exam, run_exam
 from benchmarks.places import BUILD, CANDLES, PAIRS
-from benchmarks.saved_run import BenchmarkFailed
 from freqai_lstm.plugins import STRATEGY_FILE, load_plugin
 
 
