@@ -21,6 +21,7 @@ from livebot import FIRST, SECOND, LiveBot, candles
 from pandas import DataFrame
 
 from freqai_lstm.model import networks
+from freqai_lstm.model.prediction import mark_unpredicted
 from freqai_lstm.model.record import ChangedSettings
 from freqai_lstm.model.storage import replacing
 
@@ -239,6 +240,19 @@ def test_what_is_not_predicted_live(
     assert np.isneginf(lower[filled]).all()
     assert np.isposinf(upper[filled]).all()
     assert (lower < upper).all()
+
+
+def test_what_is_before_the_first_window_of_a_backtest(start: Callable[..., LiveBot]) -> None:
+    """FreqAI fills these candles with zeros; their intervals have no end."""
+    frame = candles(60)
+    dk = FreqaiDataKitchen(start().config, True, PAIR)
+    dk.full_df = frame[["date"]].tail(20).assign(do_predict=1)
+    dk.full_df[["&-x", "&-x_lower", "&-x_upper"]] = [0.0, -1.0, 1.0]
+    dk.fill_predictions(frame)
+    mark_unpredicted(dk.return_dataframe)
+    found = dk.return_dataframe[["&-x", "&-x_lower", "&-x_upper", "do_predict"]].to_numpy()
+    assert (found[:40] == [0, -np.inf, np.inf, 0]).all()
+    assert (found[40:] == [0, -1, 1, 1]).all()
 
 
 def test_two_rows_of_one_candle(start: Callable[..., LiveBot]) -> None:

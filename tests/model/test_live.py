@@ -153,7 +153,7 @@ def test_stale_last_pair_does_not_keep_the_history_from_being_saved(
     freqai = bot.freqai
     saved: list[float] = []
     # Of FreqAI's own part of `start` only the frame matters here.
-    monkeypatch.setattr(IFreqaiModel, "start", lambda self, frame, metadata, strategy: frame)
+    monkeypatch.setattr(IFreqaiModel, "start", lambda self, frame, *_: frame.assign(do_predict=1))
     monkeypatch.setattr(bot.dd, "save_new_predictions", saved.append)
     bot.config["exchange"]["pair_whitelist"] = [PAIR, "STALE/USDT:USDT"]
     for rows, saves in ((ROWS, 0), (ROWS, 0), (ROWS + 1, 1), (ROWS + 1, 1), (ROWS + 2, 2)):
