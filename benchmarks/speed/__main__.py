@@ -5,8 +5,8 @@
 `backtest` runs four pairs and six windows through freqtrade's command, in turns with FreqAI's
 LightGBM; `start` runs the same when the models exist; `network` trains the shared network on three
 years of twelve pairs; `live` predicts the newest candle as a bot does, and trains a pair a hundred
-times. `start` and `live` need what `backtest` left in `build/benchmarks/speed`. A finished job is merged
-into `speed.json`, and `speed.md` is written anew.
+times. `start` and `live` need what `backtest` left in `build/benchmarks/speed`. A finished job is
+merged into `speed.json`, and `speed.md` is written anew.
 """
 
 from __future__ import annotations

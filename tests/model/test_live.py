@@ -355,7 +355,8 @@ def test_a_bot_without_tensorflow_waits_for_a_network(
     networks.rename(networks.with_name("elsewhere"))
     for name in ("tensorflow", "keras"):
         monkeypatch.setitem(sys.modules, name, None)
-    bot, waited = networked(), []
+    waited: list[float] = []
+    bot = networked()
     monkeypatch.setattr(bot.freqai._stop_event, "wait", waited.append)
     assert bot.new_candle(ROWS)["do_predict"].iloc[-1] == 1
     before = bot.dd.pair_dict[PAIR]["trained_timestamp"]

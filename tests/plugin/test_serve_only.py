@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -26,7 +27,7 @@ import sys
 
 sys.modules["tensorflow"] = sys.modules["keras"] = None  # importing them raises ModuleNotFoundError
 """
-FREQAI = {
+FREQAI: dict[str, Any] = {
     "feature_parameters": {"label_period_candles": 3},
     "model_training_parameters": {"units": 8, "epochs": 2, "learning_rate": 0.02},
 }

@@ -53,7 +53,7 @@ def test_pins_lie_in_the_ranges() -> None:
 @pytest.mark.parametrize(("python", "taken"), [("3.13", "2.21.0"), ("3.14", "2.22.0rc0")])
 def test_a_candidate_of_tensorflow_is_for_new_pythons_only(python: str, taken: str) -> None:
     """Where both are to be had, Python 3.14 takes TensorFlow's candidate, others what is stable."""
-    environment = {**default_environment(), "python_version": python}
+    environment: dict[str, str] = {**default_environment(), "python_version": python}  # type: ignore[dict-item]
     ranges = [
         needed.specifier
         for needed in map(Requirement, PROJECT["optional-dependencies"]["train"])
