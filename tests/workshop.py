@@ -59,6 +59,7 @@ class Workshop:
                 **freqai,
                 "feature_parameters": {
                     "include_corr_pairlist": ["BTC/USDT:USDT"],
+                    "label_period_candles": 0,
                     **freqai.get("feature_parameters", {}),
                 },
             },

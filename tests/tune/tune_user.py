@@ -77,6 +77,7 @@ class TuneUser:
                         "include_timeframes": ["1h"],
                         "include_corr_pairlist": [],
                         "indicator_periods_candles": [10],
+                        "label_period_candles": 0,
                     },
                 },
             },
