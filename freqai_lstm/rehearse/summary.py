@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from freqai_lstm.rehearse.bot import Bot
-from freqai_lstm.rehearse.log import LogSummary
+from freqai_lstm.log import LogSummary
 from freqai_lstm.rehearse.parity import TOLERANCE, Parity
 
 

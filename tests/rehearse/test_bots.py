@@ -31,7 +31,7 @@ from faulty_run import (
 from rich.console import Console
 
 from freqai_lstm.model.storage import read_model
-from freqai_lstm.rehearse.log import LogSummary
+from freqai_lstm.log import LogSummary
 from freqai_lstm.rehearse.rehearsal import Rehearsal
 from freqai_lstm.rehearse.summary import read_history
 

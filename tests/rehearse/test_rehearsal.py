@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from freqai_lstm.rehearse.bot import Bot, BotFailed
 from freqai_lstm.rehearse.command import conclude, rehearse, verdict
-from freqai_lstm.rehearse.log import LogSummary
+from freqai_lstm.log import LogSummary
 from freqai_lstm.rehearse.narration import Narrator
 from freqai_lstm.rehearse.parity import Parity
 from freqai_lstm.rehearse.rehearsal import MARKER, Rehearsal, RehearsalFailed
