@@ -103,7 +103,7 @@ def evaluate(
     args["config"] = [str(path) for path in config]
     console = Console(markup=False)  # names may have brackets
     try:
-        with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        with quiet(), tempfile.TemporaryDirectory() as scratch:
             found = load_config(args)
             found["strategy"] = found.get("strategy") or "ScoreStrategy"
             found["freqaimodel"] = found.get("freqaimodel") or "LSTMRegressor"
@@ -222,7 +222,7 @@ def _result(setup: Setup, dates: pd.Series) -> Result | None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep freqtrade's log below a warning, and libraries' advice, out of the progress bars."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)

@@ -54,23 +54,14 @@ def own_doubt(rows: pd.DataFrame) -> dict[str, Any]:
         mean in standard deviations of the training labels. None where the model says nothing.
     """
     found: dict[str, Any] = {"coverage": None, "width": None}
-    known = rows[np.isfinite(rows[["lower", "upper"]]).all(axis=1)]
+    known = rows.loc[np.isfinite(rows[["lower", "upper"]].to_numpy("float64")).all(axis=1)]
     if len(known):
         inside = known["realised"].between(known["lower"], known["upper"])
         drawn = drawn_mean(np.asarray(inside, np.float64), *block_counts(known["date"]))
         found["coverage"] = interval(drawn)
-        found["width"] = scaled_interval(known)["width"]
+        values = known[["realised", "lower", "upper", "scale"]].to_numpy("float64").T
+        found["width"] = measure_interval(*values)["width"]
     return found
-
-
-def scaled_interval(rows: pd.DataFrame) -> dict[str, float]:
-    """`measure_interval` in standard deviations of the training labels.
-
-    :param rows: realised, lower, upper, scale.
-    """
-    scale = rows["scale"].where(rows["scale"] > 0)
-    scaled = rows[["realised", "lower", "upper"]].div(scale, axis=0).to_numpy("float64")
-    return measure_interval(*scaled.T)
 
 
 def later_returns(rows: pd.DataFrame, candles: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:

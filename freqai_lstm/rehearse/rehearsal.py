@@ -20,7 +20,8 @@ from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE
 from freqai_lstm.rehearse.bot import Bot, BotFailed
 from freqai_lstm.rehearse.narration import Narrator
 from freqai_lstm.rehearse.parity import check_parity
-from freqai_lstm.rehearse.summary import read_history, summarize
+from freqai_lstm.rehearse.summary import summarize
+from freqai_lstm.watch.history import read_history
 
 
 NAMES = ("BTC", "ETH", "SOL", "BNB", "XRP", "ADA", "DOGE", "LTC")
