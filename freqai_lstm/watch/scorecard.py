@@ -22,12 +22,12 @@ from freqai_lstm.model.alarm import Limits, against_intervals, against_skill, ev
 SPANS = {"day": 1, "week": 7, "month": 30}  # days; and all
 SPAN_WORDS = {name: f"the last {name}" for name in SPANS} | {"all": "all predictions"}
 COLUMNS = ("realised", "model", "flat", "persistence", "scale", "lower", "upper")
-# Figures of a card: whether more of it is better; None where neither end is.
+# Figures of a card: whether more of it is better; None where neither is.
 FIGURES: dict[str, bool | None] = {
     "r2": True,
     "rank_correlation": True,
     "bias": None,
-    "coverage": None,
+    "coverage": True,
     "width": None,
     "interval_score": False,
 }
@@ -59,7 +59,7 @@ def scorecard(live: Predictions, promised: Predictions | None) -> dict[str, Any]
     """Cards by span, label and pair, with the band that the backtest promised.
 
     :return: span → label → pair or "mean" → figure → value, low, high, word (inside, below,
-        above, or None without a promise). A span that is longer than all that was predicted has
+        above, or None without a promise), bad (on the bad side). A span that is longer than all that was predicted has
         no entry.
     """
     first, last = live.rows["date"].min(), live.rows["date"].max()
@@ -150,12 +150,13 @@ def _beside(found: dict[str, float], bands: Mapping[str, tuple[float, float]]) -
     beside: dict[str, Any] = {
         name: found[name] for name in ("candles", "flat_r2", "persistence_r2")
     }
-    for figure in FIGURES:
+    for figure, better in FIGURES.items():
         value, (low, high) = found[figure], bands.get(figure, (NAN, NAN))
         word = None
         if np.isfinite([value, low, high]).all():
             word = "below" if value < low else "above" if value > high else "inside"
-        beside[figure] = {"value": value, "low": low, "high": high, "word": word}
+        bad = word is not None and word == {True: "below", False: "above"}.get(better)
+        beside[figure] = {"value": value, "low": low, "high": high, "word": word, "bad": bad}
     return beside
 
 
@@ -171,18 +172,16 @@ def broken_promises(report: dict[str, Any], pairs: int) -> list[str]:
                 f"{of[figure]['low']:.3f} to {of[figure]['high']:.3f}"
                 for target, of in promised.items()
                 for figure in JUDGED
-                if _far(of[figure], better=bool(FIGURES[figure]))
+                if _far(of[figure])
             ]
     return []
 
 
-def _far(figure: Mapping[str, Any], *, better: bool) -> bool:
-    if figure["word"] is None:
-        return False
-    width = figure["high"] - figure["low"]
-    if better:
-        return bool(figure["value"] < figure["low"] - width)
-    return bool(figure["value"] > figure["high"] + width)
+def _far(figure: Mapping[str, Any]) -> bool:
+    """Whether it is further on its bad side than the band is wide."""
+    low, high = figure["low"], figure["high"]
+    away = max(low - figure["value"], figure["value"] - high)
+    return bool(figure["bad"] and away > high - low)
 
 
 def alarm(live: Predictions, limits: Limits, candle_seconds: int) -> dict[str, Any]:
