@@ -59,8 +59,8 @@ def scorecard(live: Predictions, promised: Predictions | None) -> dict[str, Any]
     """Cards by span, label and pair, with the band that the backtest promised.
 
     :return: span → label → pair or "mean" → figure → value, low, high, word (inside, below,
-        above, or None without a promise), bad (on the bad side). A span that is longer than all that was predicted has
-        no entry.
+        above, or None without a promise), bad (on the bad side). A span that is
+        longer than all that was predicted has no entry.
     """
     first, last = live.rows["date"].min(), live.rows["date"].max()
     spans = {
@@ -155,7 +155,7 @@ def _beside(found: dict[str, float], bands: Mapping[str, tuple[float, float]]) -
         word = None
         if np.isfinite([value, low, high]).all():
             word = "below" if value < low else "above" if value > high else "inside"
-        bad = word is not None and word == {True: "below", False: "above"}.get(better)
+        bad = better is not None and word == ("below" if better else "above")
         beside[figure] = {"value": value, "low": low, "high": high, "word": word, "bad": bad}
     return beside
 
