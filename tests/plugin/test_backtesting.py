@@ -15,6 +15,7 @@ from freqai_lstm.doctor.symptoms import read_records
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.freqtrade_run import FreqtradeRun, log_records
 from freqai_lstm.market import generate_market
+from freqai_lstm.model.quality import COLUMNS
 from freqai_lstm.plugins import EXAMPLE_CONFIG, STRATEGY_FILE, load_plugin
 from freqai_lstm.rehearse.parity import BacktestPath
 
@@ -187,6 +188,19 @@ def causes(run: FreqtradeRun) -> set[str]:
     """What `freqai-lstm doctor` reads in the command's log."""
     records = [" ".join(record.split()) for record in log_records(run.output)]
     return {finding.symptom.cause for finding in read_records(records, 3600) if finding.wrong}
+
+
+def test_the_alarm_in_a_backtest(workshop: Workshop) -> None:
+    """With limits that anything exceeds it stops, says when, and silences what it predicted."""
+    run = workshop.run(identifier="alarm", watch={"warn": 1e-4, "stop": 1e-3})
+    assert "alarm good -> stop" in run.output
+    found = workshop.predictions("alarm", "BTC")
+    assert set(COLUMNS) <= set(found)
+    assert found["lstm_coverage"].dropna().between(0, 1).all()
+    stopped = found[found["lstm_coverage"].notna()]
+    assert len(stopped) > 100
+    assert (stopped["do_predict"] == 0).all()
+    assert np.isfinite(stopped[[name for name in found if name.endswith("_lower")]]).all(axis=None)
 
 
 WORDS = """
