@@ -36,6 +36,7 @@ from freqai_lstm.evaluate.data import (
     read_predictions,
     saved_timerange,
 )
+from freqai_lstm.evaluate.explanation import explain
 from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.page import write_page
 from freqai_lstm.evaluate.report import build_report, headline_targets
@@ -155,6 +156,7 @@ def write_evaluation(
     if unknown:
         notes.append(f"Left out, since no predicted candle has such a label: {', '.join(unknown)}.")
     report = build_report(setup, found, notes, trades, against)
+    report["explanation"] = explain(setup, found, features)
     output.mkdir(parents=True, exist_ok=True)
     data.parent.mkdir(parents=True, exist_ok=True)
     page = output / "evaluation.html"
