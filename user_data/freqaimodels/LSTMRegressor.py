@@ -57,7 +57,7 @@ from freqai_lstm.model.prediction import (  # noqa: E402
     mark_unpredicted,
     predict_candles,
 )
-from freqai_lstm.model.quality import COLUMNS, Known, quality  # noqa: E402
+from freqai_lstm.model.quality import COLUMNS, REMEMBERED, Known, quality  # noqa: E402
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
     ChangedSettings,
@@ -321,7 +321,9 @@ class LSTMRegressor(BaseRegressionModel):
         horizons, seconds = self.model.space.horizons, self.base_tf_seconds
         at = frame["date"].to_numpy("datetime64[s]").astype(np.int64)
         if dk.live:
-            past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(NEWEST)
+            # Every candle of every pair waits for this.
+            newest = NEWEST if self.limits else REMEMBERED + max([1, *horizons]) + 1
+            past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(newest)
             past = past.rename(columns={"date_pred": "date"})
             frame, at = self.strategy_frame if self.strategy_frame is not None else frame, at[-1:]
             known = Known.of(past, frame, dk.label_list, horizons)
