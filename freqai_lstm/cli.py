@@ -19,6 +19,8 @@ COMMANDS = {
     "init": ("freqai_lstm.init", "Put the model, the strategy and a configuration in place."),
     "demo": ("freqai_lstm.demo", "Backtest on a generated market, from nothing."),
     "evaluate": ("freqai_lstm.evaluate.command", "Measure a backtest's predictions."),
+    "watch": ("freqai_lstm.watch.command", "Is a running bot still good?"),
+    "doctor": ("freqai_lstm.doctor.command", "Why are there no trades?"),
     "tune": ("freqai_lstm.tune.command", "Search parameters of model and FreqAI."),
     "rehearse": ("freqai_lstm.rehearse.command", "Run a dry-run on a replayed market."),
     "picture": ("freqai_lstm.picture", "Draw the parts of the score over a week."),

@@ -7,6 +7,7 @@ work and is left as it is.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shlex
@@ -136,9 +137,17 @@ def advise(path: Path) -> str:
     if freqai is None:
         block = load_config_file(str(EXAMPLE_CONFIG))["freqai"]
         return f'{path} has no freqai block. Add:\n"freqai": {json.dumps(block, indent=4)}'
+    lines = lacks(freqai)
+    if not lines:
+        return f"{path} has what the model needs."
+    return "\n".join([f"{path} differs from what the model needs:", *lines])
+
+
+def lacks(freqai: Mapping[str, Any]) -> list[str]:
+    """Say what of a `freqai` block differs from what the model needs, a line each."""
     lines = _differences("freqai", freqai, NEEDED)
     # The rest is checked as if these were mended, so that each fault is named once.
-    mended = deep_merge_dicts(NEEDED, freqai)
+    mended = deep_merge_dicts(NEEDED, copy.deepcopy(dict(freqai)))
     for check, block in (
         (check_freqai, mended),
         (read_parameters, mended.get("model_training_parameters", {})),
@@ -147,9 +156,7 @@ def advise(path: Path) -> str:
             check(block)
         except OperationalException as error:
             lines += str(error).splitlines()
-    if not lines:
-        return f"{path} has what the model needs."
-    return "\n".join([f"{path} differs from what the model needs:", *lines])
+    return lines
 
 
 def _differences(where: str, given: Mapping[str, Any], needed: Mapping[str, Any]) -> list[str]:

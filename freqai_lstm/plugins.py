@@ -15,6 +15,7 @@ SHIPPED = next(
 EXAMPLE_CONFIG = SHIPPED / "config.example.json"
 MODEL_FILE = SHIPPED / "user_data" / "freqaimodels" / "LSTMRegressor.py"
 STRATEGY_FILE = SHIPPED / "user_data" / "strategies" / "ScoreStrategy.py"
+SYMPTOMS_PAGE = SHIPPED / "docs" / "symptoms.md"
 RANGE_FILE = STRATEGY_FILE.with_name("RangeStrategy.py")
 
 

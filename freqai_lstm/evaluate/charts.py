@@ -30,6 +30,7 @@ PAIR_COLOURS = ["#3b82f6", "#d97706", "#16a34a", "#db2777", "#8b5cf6", "#0891b2"
 GREY, GREEN, RED, RUN_COLOUR = "#94a3b8", "#16a34a", "#dc2626", "#db2777"
 # Points of all curves together, and of one cloud: the page is to stay small enough to be sent.
 LINE_POINTS, CLOUD_POINTS, EQUITY_POINTS, MARKERS = 18_000, 600, 500, 200
+GROUPS = 20  # of inputs, the most important ones
 PIXELS = {"template": "none", "color_discrete_sequence": PAIR_COLOURS}
 PREDICTORS: dict[str, Any] = {
     "color_discrete_map": COLOURS,
@@ -276,6 +277,40 @@ def equity(equities: pd.DataFrame) -> go.Figure:
     found.update_yaxes(tickformat=".0%").update_xaxes(type="date")
     found.update_yaxes(title="profit", row=1)
     return found.update_yaxes(title="drawdown", row=2)
+
+
+def importance(explanation: dict[str, Any]) -> go.Figure:
+    """Loss of R² by group of inputs, the mean over the labels, with the labels as points."""
+    rows = pd.DataFrame(
+        [
+            (group, label, of["value"], of["error"])
+            for label, groups in explanation["importance"].items()
+            for group, of in groups.items()
+        ],
+        columns=["group", "label", "value", "error"],
+    )
+    order = rows.groupby("group")["value"].mean().sort_values().index[-GROUPS:]
+    rows = rows[rows["group"].isin(order)]
+    found = px.scatter(
+        rows,
+        x="value",
+        y="group",
+        error_x="error",
+        color="label",
+        category_orders={"group": list(order[::-1])},
+        labels={"value": "loss of R² when it is moved in time", "group": ""},
+        **PIXELS,
+    )
+    found.update_traces(marker_size=8)
+    return styled(found, 110 + 26 * len(order)).update_xaxes(zeroline=True)
+
+
+def attention(explanation: dict[str, Any]) -> go.Figure:
+    """Mean share of the network's attention by how many candles it looks back."""
+    shares = explanation["attention"]
+    found = px.bar(x=list(range(len(shares))), y=shares, color_discrete_sequence=PAIR_COLOURS)
+    styled(found, 260, xaxis_title="candles back", yaxis_title="share of the attention")
+    return found.update_yaxes(tickformat=".0%")
 
 
 def short(pair: str) -> str:

@@ -36,6 +36,7 @@ from freqai_lstm.evaluate.data import (
     read_predictions,
     saved_timerange,
 )
+from freqai_lstm.evaluate.explanation import explain
 from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.page import write_page
 from freqai_lstm.evaluate.report import build_report, headline_targets
@@ -103,7 +104,7 @@ def evaluate(
     args["config"] = [str(path) for path in config]
     console = Console(markup=False)  # names may have brackets
     try:
-        with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        with quiet(), tempfile.TemporaryDirectory() as scratch:
             found = load_config(args)
             found["strategy"] = found.get("strategy") or "ScoreStrategy"
             found["freqaimodel"] = found.get("freqaimodel") or "LSTMRegressor"
@@ -155,6 +156,7 @@ def write_evaluation(
     if unknown:
         notes.append(f"Left out, since no predicted candle has such a label: {', '.join(unknown)}.")
     report = build_report(setup, found, notes, trades, against)
+    report["explanation"] = explain(setup, found, features)
     output.mkdir(parents=True, exist_ok=True)
     data.parent.mkdir(parents=True, exist_ok=True)
     page = output / "evaluation.html"
@@ -222,7 +224,7 @@ def _result(setup: Setup, dates: pd.Series) -> Result | None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep freqtrade's log below a warning, and libraries' advice, out of the progress bars."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)

@@ -128,36 +128,60 @@ def read_predictions(setup: Setup) -> Predictions:
     :raises EvaluationFailed: no predictions, or predictions of something else.
     """
     limits = TimeRange.parse_timerange(setup.config["timerange"])
+    saved: dict[str, dict[int, pd.DataFrame]] = {}
+    for pair in setup.pairs:
+        saved[pair] = {}
+        for start, path in prediction_files(setup.folder, pair).items():
+            predicted = _read_file(path)
+            seconds = pd.DatetimeIndex(predicted["date"]).as_unit("s").asi8
+            inside = (seconds >= limits.startts) & (seconds < (limits.stopts or np.inf))
+            if inside.any():
+                saved[pair][start] = predicted[inside]
+    where = setup.folder / "backtesting_predictions"
+    if not any(saved.values()):
+        raise EvaluationFailed(
+            f"Expected predictions of {', '.join(setup.pairs)} in {where} for "
+            f"{setup.config['timerange']}, got none. Check --timerange, --userdir and "
+            "freqai.identifier."
+        )
+    candles = {pair: load_candles(setup, pair) for pair in setup.pairs}
+    found = beside_labels(setup, candles, saved, where)
+    for window in found.windows:
+        notes = setup.folder / window.folder / f"{window.name}_metadata.json"
+        if notes.is_file():
+            metadata = json.loads(notes.read_text(encoding="utf-8"))
+            window.report = metadata.get("training_report") or {}
+    return found
+
+
+def beside_labels(
+    setup: Setup,
+    candles: Mapping[str, pd.DataFrame],
+    saved: Mapping[str, Mapping[int, pd.DataFrame]],
+    where: Path,
+) -> Predictions:
+    """Put realised labels beside predictions.
+
+    :param candles: pair → all its candles, in time order.
+    :param saved: pair → start of a window, in seconds → FreqAI's predictions with `date`.
+    :param where: what they were read from, for the error.
+    :raises EvaluationFailed: they are predictions of something else.
+    """
     step = timeframe_to_seconds(setup.config["timeframe"])
     windows, frames = [], []
     stored: dict[str, pd.DataFrame] = {}
     look_ahead: dict[str, int | None] = {}
-    for pair in setup.pairs:
-        candles = load_candles(setup, pair)
-        frame = setup.label_frame(candles, pair)
+    for pair, of_pair in saved.items():
+        frame = setup.label_frame(candles[pair], pair)
         labels = setup.labels(frame, pair)
         look_ahead = look_ahead or _look_ahead(setup, frame, labels, pair)
-        labels.index = pd.DatetimeIndex(pd.to_datetime(candles["date"], utc=True))
-        stored[pair] = candles.set_index(labels.index)
-        for start, path in prediction_files(setup.folder, pair).items():
-            predicted = _read_file(path).set_index("date")
-            seconds = pd.DatetimeIndex(predicted.index).as_unit("s").asi8
-            inside = (seconds >= limits.startts) & (seconds < (limits.stopts or np.inf))
-            if inside.any():
-                window = Window(pair, start, int(seconds[inside][-1]) + step)
-                notes = setup.folder / window.folder / f"{window.name}_metadata.json"
-                if notes.is_file():
-                    metadata = json.loads(notes.read_text(encoding="utf-8"))
-                    window.report = metadata.get("training_report") or {}
-                rows = _rows(setup, predicted[inside], labels, look_ahead, path)
-                frames.append(rows.assign(pair=pair, start=start))
-                windows.append(window)
-    if not windows:
-        raise EvaluationFailed(
-            f"Expected predictions of {', '.join(setup.pairs)} in "
-            f"{setup.folder / 'backtesting_predictions'} for {setup.config['timerange']}, got none."
-            " Check --timerange, --userdir and freqai.identifier."
-        )
+        labels.index = pd.DatetimeIndex(pd.to_datetime(candles[pair]["date"], utc=True))
+        stored[pair] = candles[pair].set_index(labels.index)
+        for start, predicted in of_pair.items():
+            last = int(predicted["date"].iloc[-1].timestamp())
+            rows = _rows(setup, predicted.set_index("date"), labels, look_ahead, where)
+            frames.append(rows.assign(pair=pair, start=start))
+            windows.append(Window(pair, start, last + step))
     return Predictions(windows, pd.concat(frames, ignore_index=True), look_ahead, stored)
 
 

@@ -31,7 +31,7 @@ class Features:
         """
         kitchen = FreqaiDataKitchen(self.config, False, window.pair)
         begin = window.start - self.config["freqai"]["train_period_days"] * 86_400
-        frame = self._of(window.pair)
+        frame = self.of(window.pair)
         frame = frame[frame["date"] < pd.Timestamp(window.start, unit="s", tz="UTC")]
         # Labels that end after the training data are missing here, as they were for the model.
         labels = self.setup.labels(frame, window.pair)
@@ -48,10 +48,11 @@ class Features:
         """Candles of the window's predictions, with date and features."""
         kitchen = FreqaiDataKitchen(self.config, False, window.pair)
         span = TimeRange("date", "date", window.start, window.end)
-        frame = kitchen.slice_dataframe(span, self._of(window.pair)).reset_index(drop=True)
+        frame = kitchen.slice_dataframe(span, self.of(window.pair)).reset_index(drop=True)
         return kitchen.remove_special_chars_from_feature_names(frame)
 
-    def _of(self, pair: str) -> pd.DataFrame:
+    def of(self, pair: str) -> pd.DataFrame:
+        """Date, candles and features of all stored candles of a pair."""
         if pair != self._pair:
             wanted = self.config["freqai"]["feature_parameters"]
             for other in {pair, *wanted.get("include_corr_pairlist", [])}:

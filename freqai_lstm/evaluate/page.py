@@ -55,6 +55,10 @@ def figures(
         "differences": charts.differences(report),
         "equity": None if equities.empty else charts.equity(equities),
     }
+    if explanation := report["explanation"]:
+        drawn["importance"] = charts.importance(explanation)
+        if explanation["attention"]:
+            drawn["attention"] = charts.attention(explanation)
     series = dict(list(rows.groupby(["target", "pair"], sort=False)))
     for target, of_target in report["targets"].items():
         drawn[f"pairs|{target}"] = charts.by_pair(of_target)

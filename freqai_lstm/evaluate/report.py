@@ -17,6 +17,7 @@
 * windows: pair, start, end (ISO dates), predicted (share of candles with a prediction), skill:
   target → predictor → figures; training: what the model noted of it, with unseen_r2, the R² of
   the labels in standard deviations on the predicted candles.
+* explanation: as in explanation.py, or null; added by the command.
 * notes: what the reader should know.
 
 Differences are the model's figure minus the other's. Figures that are not defined are null.

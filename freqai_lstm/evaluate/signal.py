@@ -20,7 +20,7 @@ from freqai_lstm.evaluate.intervals import (
     drawn_skills,
     interval,
 )
-from freqai_lstm.evaluate.metrics import NAN, share
+from freqai_lstm.evaluate.metrics import NAN, measure_interval, share
 from freqai_lstm.evaluate.scores import entry_figures
 
 
@@ -54,13 +54,13 @@ def own_doubt(rows: pd.DataFrame) -> dict[str, Any]:
         mean in standard deviations of the training labels. None where the model says nothing.
     """
     found: dict[str, Any] = {"coverage": None, "width": None}
-    known = rows.dropna(subset=["lower", "upper"])
+    known = rows.loc[np.isfinite(rows[["lower", "upper"]].to_numpy("float64")).all(axis=1)]
     if len(known):
         inside = known["realised"].between(known["lower"], known["upper"])
         drawn = drawn_mean(np.asarray(inside, np.float64), *block_counts(known["date"]))
         found["coverage"] = interval(drawn)
-        wide = (known["upper"] - known["lower"]) / known["scale"].where(known["scale"] > 0)
-        found["width"] = float(wide.mean())
+        values = known[["realised", "lower", "upper", "scale"]].to_numpy("float64").T
+        found["width"] = measure_interval(*values)["width"]
     return found
 
 

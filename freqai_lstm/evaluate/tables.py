@@ -13,6 +13,7 @@ from rich.text import Text
 from freqai_lstm.evaluate.words import shown, titled
 
 
+LISTED = 5  # groups of a label
 TONES = {"good": "green", "neutral": "white", "bad": "red"}
 
 
@@ -46,6 +47,11 @@ def print_report(report: dict[str, Any], console: Console) -> None:
                 table.add_row(label, *(shown(of[name][figure]) for figure in forms.values()))
             table.add_section()
         console.print(table)
+    if explanation := report["explanation"]:
+        table = Table("Rests on (loss of R²)", "", box=box.SIMPLE_HEAD, pad_edge=False)
+        for target, groups in explanation["importance"].items():
+            table.add_row(target, resting_on(groups))
+        console.print(table)
     for note in report["notes"]:
         console.print(f"Note: {note}", highlight=False)
     found, trades = report["headline"], report["trades"]
@@ -68,3 +74,13 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     verdict = trades["verdict"]
     text = "\n".join([verdict["title"], verdict["detail"], *verdict["caveats"]])
     console.print(Panel(text, title="The trades", border_style=TONES[verdict["tone"]]))
+
+
+def resting_on(groups: dict[str, Any]) -> str:
+    """The most important groups with their loss of R²; those within two errors of zero are not."""
+    found = [
+        f"{group} {shown(of['value'], '{:.2f}')}"
+        for group, of in groups.items()
+        if of["value"] > 2 * of["error"]
+    ]
+    return ", ".join(found[:LISTED]) or "nothing that these candles can show"

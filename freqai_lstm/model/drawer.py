@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pandas as pd
 import rapidjson
 from freqtrade.configuration import TimeRange
@@ -20,6 +21,7 @@ from pandas import DataFrame
 
 from freqai_lstm.model.hybrid import PairModel
 from freqai_lstm.model.prediction import empty_predictions
+from freqai_lstm.model.quality import COLUMNS
 from freqai_lstm.model.storage import (
     Damaged,
     SavedModel,
@@ -108,6 +110,8 @@ class KerasDataDrawer(FreqaiDataDrawer):
             dataframe[column] = nothing[column].to_numpy()
             for statistic in ("_mean", "_std"):
                 dataframe[f"{column}{statistic}"] = 0.0
+        for column in COLUMNS:
+            dataframe[column] = np.nan
 
     def purge_old_models(self) -> None:
         """Remove old models; one that cannot be removed is no reason to train again."""

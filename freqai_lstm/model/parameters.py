@@ -146,6 +146,7 @@ _MORE_KEYS = {
         "allow_changed_fingerprint",
         "override_exchange_checks",
         "live_trained_timestamp",
+        "watch",
     },
     "freqai.feature_parameters": {
         "use_DBSCAN_to_remove_outliers",

@@ -7,6 +7,9 @@ trains the models first, and the bot is to predict with them from its first cand
 none itself. SIGINT ends it. Then its history, log and trades are read, and its predictions are
 compared with those of the backtest path.
 
+With `--fault` the market's regime, or the features, change after half the time, and it is told
+after how many candles the alarm warned and stopped.
+
 The exit code is not 0 when a training failed, an ERROR or a traceback was logged, candles were
 missed or the comparison did not hold. In the work folder `summary.json` holds all figures, and
 `rehearsal.html` what the terminal showed.
@@ -27,6 +30,7 @@ from rich.text import Text
 
 from freqai_lstm.freqtrade_run import FreqtradeFailed
 from freqai_lstm.rehearse.bot import BotFailed
+from freqai_lstm.rehearse.fault import FaultName
 from freqai_lstm.rehearse.parity import ParityFailed
 from freqai_lstm.rehearse.rehearsal import NAMES, Moment, Rehearsal, RehearsalFailed
 
@@ -41,6 +45,9 @@ def rehearse(
     from_backtest: Annotated[
         bool, typer.Option("--from-backtest", help="predict with models of a backtest")
     ] = False,
+    fault: Annotated[
+        FaultName | None, typer.Option(help="break this after half the time, with the alarm on")
+    ] = None,
     workdir: Annotated[Path, typer.Option(help="is emptied first")] = Path("build/rehearsal"),
 ) -> None:
     """Run `freqtrade trade --dry-run` on a generated market, replayed as one-minute candles."""
@@ -53,6 +60,7 @@ def rehearse(
         pairs=pairs,
         kill=kill_at or ("between" if kill else None),
         from_backtest=from_backtest,
+        fault=fault,
         console=console,
     )
     try:
@@ -63,6 +71,10 @@ def rehearse(
     except KeyboardInterrupt as interrupt:
         typer.secho("Interrupted; the bot was killed.", fg="red", err=True)
         raise typer.Exit(130) from interrupt
+    if fault:
+        for pair, found in summary["candles"].items():
+            console.print(f"{pair}: {found}", markup=False, highlight=False)
+        raise typer.Exit(0)
     conclude(console, summary, rehearsal.workdir)
     raise typer.Exit(1 if summary["problems"] else 0)
 

@@ -8,8 +8,8 @@ import time
 from rich.console import Console
 
 from freqai_lstm.freqtrade_run import log_records
+from freqai_lstm.log import LogSummary
 from freqai_lstm.rehearse.bot import Bot
-from freqai_lstm.rehearse.log import LogSummary
 
 
 class Narrator:

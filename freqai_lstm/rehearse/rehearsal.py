@@ -14,13 +14,22 @@ from freqtrade.misc import deep_merge_dicts
 from rich.console import Console
 
 from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.freqtrade_run import run_freqtrade
+from freqai_lstm.freqtrade_run import log_records, run_freqtrade
 from freqai_lstm.market import generate_market
 from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE
 from freqai_lstm.rehearse.bot import Bot, BotFailed
+from freqai_lstm.rehearse.fault import (
+    LIMITS,
+    STRATEGY,
+    FaultName,
+    alarms,
+    break_features,
+    change_regime,
+)
 from freqai_lstm.rehearse.narration import Narrator
 from freqai_lstm.rehearse.parity import check_parity
-from freqai_lstm.rehearse.summary import read_history, summarize
+from freqai_lstm.rehearse.summary import summarize
+from freqai_lstm.watch.history import read_history
 
 
 NAMES = ("BTC", "ETH", "SOL", "BNB", "XRP", "ADA", "DOGE", "LTC")
@@ -85,6 +94,7 @@ class Rehearsal:
     :param pairs: how many pairs, 1 to 8.
     :param kill: None, or when kill -9 comes, after half the time.
     :param from_backtest: train by a backtest under the same identifier, then only predict.
+    :param fault: what breaks after half the time, see `fault.py`; nothing is compared then.
     :param overrides: merged into `SETTINGS`, block by block.
     :param console: where it tells what happens.
     """
@@ -97,11 +107,13 @@ class Rehearsal:
         pairs: int = 2,
         kill: Moment | None = None,
         from_backtest: bool = False,
+        fault: FaultName | None = None,
         overrides: dict[str, Any] | None = None,
         console: Console | None = None,
     ) -> None:
         self.workdir, self.minutes, self.kill = workdir, minutes, kill
-        self.from_backtest = from_backtest
+        self.from_backtest, self.fault = from_backtest, fault
+        self.strategy = STRATEGY if fault == "feature" else "ScoreStrategy"
         self.pairs = [f"{name}/USDT:USDT" for name in NAMES[:pairs]]
         self.bots: list[Bot] = []
         self.settings: dict[str, Any] = {
@@ -109,7 +121,9 @@ class Rehearsal:
             "exchange": {"pair_whitelist": self.pairs},
             "freqai": {"feature_parameters": {"include_corr_pairlist": self.pairs[:2]}},
         }
-        for changes in (SETTINGS, FROM_BACKTEST if from_backtest else {}, overrides or {}):
+        alarm = {"freqai": {"watch": LIMITS}} if fault else {}
+        back = FROM_BACKTEST if from_backtest else {}
+        for changes in (SETTINGS, back, alarm, overrides or {}):
             deep_merge_dicts(changes, self.settings)
         self.configs = [EXAMPLE_CONFIG, workdir / "rehearsal.json"]
         self.userdir = workdir / "user_data"
@@ -133,7 +147,14 @@ class Rehearsal:
                 self._narrator.tell("Downloading candles, then training by a backtest")
                 self.download()
                 self.backtest()
+            since = (int(time.time() + self.minutes * 30) // 60 + 1) * 60
+            if self.fault == "feature":
+                break_features(self.userdir / "strategies", since)
             self.trade()
+            if self.fault:
+                records = [record for bot in self.bots for record in log_records(bot.output())]
+                summary = {"fault": self.fault, "candles": alarms(records, self.pairs, since)}
+                return self._write(summary)
             self._narrator.tell("Downloading candles, then predicting again as a backtest does")
             self.download()
         parity = check_parity(self.configs, self.userdir, self.workdir / "served", self.models)
@@ -146,6 +167,9 @@ class Rehearsal:
             retrain_hours=self.settings["freqai"]["live_retrain_hours"],
             from_backtest=self.from_backtest,
         )
+        return self._write(summary)
+
+    def _write(self, summary: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps(summary, indent=2, default=str) + "\n"
         (self.workdir / "summary.json").write_text(text, encoding="utf-8")
         return summary
@@ -175,6 +199,8 @@ class Rehearsal:
         end = start + timedelta(hours=PAST_CANDLES + self._ahead)
         market = self.workdir / "market"
         generate_market(market, self.pairs, start=start, end=end, timeframes=["1h"])
+        if self.fault == "regime":
+            change_regime(market, self._ahead - int(self.minutes / 2) - 1)
 
     def trade(self) -> None:
         """Let the bot run, kill it where that is wanted, and end it by SIGINT."""
@@ -195,7 +221,7 @@ class Rehearsal:
         """The next life of the bot, not started yet; `env` is added to its environment."""
         args = ["trade", "--dry-run", *self._config_args(), "--datadir", str(self.workdir / "data")]
         args += ["--db-url", f"sqlite:///{self.database}"]
-        args += ["--freqaimodel", "LSTMRegressor", "-s", "ScoreStrategy"]
+        args += ["--freqaimodel", "LSTMRegressor", "-s", self.strategy]
         log = self.workdir / f"bot-{len(self.bots) + 1}.log"
         follow = self._narrator.follow
         self.bots.append(Bot(args, log=log, cwd=self.workdir, env=env, observer=follow))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,27 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from freqai_lstm.log import LogSummary
 from freqai_lstm.rehearse.bot import Bot
-from freqai_lstm.rehearse.log import LogSummary
 from freqai_lstm.rehearse.parity import TOLERANCE, Parity
+from freqai_lstm.watch.history import History, read_history
 
 
-History = dict[str, pd.DataFrame]
 STEP = 60  # seconds per candle
 _NOTHING = pd.DataFrame({"date_pred": pd.DatetimeIndex([], tz="UTC"), "do_predict": []})
-
-
-def read_history(models: Path) -> History:
-    """FreqAI's saved predictions by pair; its backup where the file was cut off while written."""
-    for name in ("historic_predictions.pkl", "historic_predictions.backup.pkl"):
-        path = models / name
-        if path.exists():
-            try:
-                history: History = pd.read_pickle(path)
-            except (EOFError, pickle.UnpicklingError):
-                continue
-            return history
-    return {}
 
 
 def summarize(

@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from freqai_lstm import __version__
 from freqai_lstm.init import FILES, place
-from freqai_lstm.plugins import SHIPPED
+from freqai_lstm.plugins import SHIPPED, SYMPTOMS_PAGE
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,10 @@ def test_the_wheel_has_every_file_of_the_package(unpacked: Path) -> None:
         check=True,
     ).stdout.splitlines()
     expected = {name for name in tracked if (ROOT / name).exists()}
-    shipped = {f"freqai_lstm/shipped/{file.relative_to(SHIPPED).as_posix()}" for file in FILES}
+    shipped = {
+        f"freqai_lstm/shipped/{file.relative_to(SHIPPED).as_posix()}"
+        for file in (*FILES, SYMPTOMS_PAGE)
+    }
     package = unpacked / "freqai_lstm"
     found = {p.relative_to(unpacked).as_posix() for p in package.rglob("*") if p.is_file()}
     assert found == expected | shipped

@@ -11,9 +11,11 @@ import pytest
 from pandas import Series
 from workshop import END, PAIRS, START, Workshop, open_workshop
 
+from freqai_lstm.doctor.symptoms import read_records
 from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.freqtrade_run import FreqtradeRun
+from freqai_lstm.freqtrade_run import FreqtradeRun, log_records
 from freqai_lstm.market import generate_market
+from freqai_lstm.model.quality import COLUMNS
 from freqai_lstm.plugins import EXAMPLE_CONFIG, STRATEGY_FILE, load_plugin
 from freqai_lstm.rehearse.parity import BacktestPath
 
@@ -182,6 +184,25 @@ def test_a_window_begins_with_its_past(delisted: Workshop) -> None:
     np.testing.assert_allclose(found[labels], expected[labels], rtol=1e-4, atol=1e-5)
 
 
+def causes(run: FreqtradeRun) -> set[str]:
+    """What `freqai-lstm doctor` reads in the command's log."""
+    records = [" ".join(record.split()) for record in log_records(run.output)]
+    return {finding.symptom.cause for finding in read_records(records, 3600) if finding.wrong}
+
+
+def test_the_alarm_in_a_backtest(workshop: Workshop) -> None:
+    """With limits that anything exceeds it stops, says when, and silences what it predicted."""
+    run = workshop.run(identifier="alarm", watch={"warn": 1e-4, "stop": 1e-3})
+    assert "alarm good -> stop" in run.output
+    found = workshop.predictions("alarm", "BTC")
+    assert set(COLUMNS) <= set(found)
+    assert found["lstm_coverage"].dropna().between(0, 1).all()
+    stopped = found[found["lstm_coverage"].notna()]
+    assert len(stopped) > 100
+    assert (stopped["do_predict"] == 0).all()
+    assert np.isfinite(stopped[[name for name in found if name.endswith("_lower")]]).all(axis=None)
+
+
 WORDS = """
 from ScoreStrategy import ScoreStrategy as Base
 
@@ -201,6 +222,7 @@ def test_what_no_training_can_work_with_ends_the_backtest(workshop: Workshop) ->
     assert run.returncode != 0
     assert len(run.errors) == 1
     assert "&-word" in run.errors[0]
+    assert "its training fails" in causes(run)
     assert run.output.count("Starting training") == 1
 
 
@@ -216,6 +238,7 @@ def test_failed_trainings_are_counted_and_named_at_the_end(workshop: Workshop) -
     assert failed == 4
     last = run.errors[-1]
     assert f"{failed} trainings failed" in last
+    assert {"a training failed", "a window's training failed"} <= causes(run)
     for folder in workshop.models("failed").glob("sub-train-*"):
         if not list(folder.glob("*_model.npz")):
             assert folder.name.removeprefix("sub-train-") in last

@@ -28,7 +28,7 @@ from freqai_lstm.freqtrade_run import log_records
 from freqai_lstm.market import generate_market
 from freqai_lstm.rehearse.bot import Bot
 from freqai_lstm.rehearse.rehearsal import PAST_CANDLES, Rehearsal
-from freqai_lstm.rehearse.summary import read_history
+from freqai_lstm.watch.history import read_history
 
 
 BTC, ETH, SOL, BNB, XRP, ADA, DOGE = (

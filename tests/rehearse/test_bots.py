@@ -12,7 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import typer
 from faulty_run import (
     ADA,
     BNB,
@@ -28,12 +30,14 @@ from faulty_run import (
     FaultyRun,
     live_run,
 )
+from independent import assert_figures
 from rich.console import Console
 
+from freqai_lstm.log import LogSummary
 from freqai_lstm.model.storage import read_model
-from freqai_lstm.rehearse.log import LogSummary
 from freqai_lstm.rehearse.rehearsal import Rehearsal
-from freqai_lstm.rehearse.summary import read_history
+from freqai_lstm.watch.command import watch
+from freqai_lstm.watch.history import read_history
 
 
 LABELS = [f"&-t_{t}" for t in ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "atr", "stoch")]
@@ -151,6 +155,30 @@ def test_summary_is_written(rehearsal: tuple[Rehearsal, dict]) -> None:
     assert stored["candles_predicted"] == summary["candles_predicted"]
     assert len(stored["memory"]) == 2
     assert all(life["peak"] >= life["end"] > 0 for life in stored["memory"])
+
+
+@pytest.mark.slow
+def test_watch_measures_what_the_bot_left(rehearsal: tuple[Rehearsal, dict]) -> None:
+    """Its figures equal an independent calculation, after kill -9 and restart; trades are read."""
+    run, summary = rehearsal
+    output = run.workdir / "watch.json"
+    with pytest.raises(typer.Exit):
+        watch(
+            config=run.configs,
+            userdir=run.userdir,
+            datadir=run.workdir / "served",
+            db_url=f"sqlite:///{run.database}",
+            log=run.bots[-1].log,
+            json_file=output,
+        )
+    report = json.loads(output.read_text())
+    assert report["trades"]["all"] == summary["trades"]["all"]
+    assert report["health"]["log"]["failed_trainings"] == []
+    for pair, history in read_history(run.models).items():
+        coin = pair.split("/")[0]
+        folder = run.workdir / "served" / "futures"
+        candles = pd.read_feather(folder / f"{coin}_USDT_USDT-1m-futures.feather")
+        assert assert_figures(report, "all", pair, history, candles, 1) >= 3
 
 
 @pytest.mark.slow

@@ -16,13 +16,14 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from freqai_lstm.log import LogSummary
 from freqai_lstm.rehearse.bot import Bot, BotFailed
 from freqai_lstm.rehearse.command import conclude, rehearse, verdict
-from freqai_lstm.rehearse.log import LogSummary
 from freqai_lstm.rehearse.narration import Narrator
 from freqai_lstm.rehearse.parity import Parity
 from freqai_lstm.rehearse.rehearsal import MARKER, Rehearsal, RehearsalFailed
-from freqai_lstm.rehearse.summary import candles_of, read_history, summarize
+from freqai_lstm.rehearse.summary import candles_of, summarize
+from freqai_lstm.watch.history import read_history
 
 
 def told_by(console: Console) -> str:

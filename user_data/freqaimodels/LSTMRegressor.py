@@ -40,6 +40,7 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
+from freqai_lstm.model.alarm import Limits  # noqa: E402
 from freqai_lstm.model.devices import (  # noqa: E402
     NoTensorFlow,
     missing_libraries,
@@ -56,6 +57,7 @@ from freqai_lstm.model.prediction import (  # noqa: E402
     mark_unpredicted,
     predict_candles,
 )
+from freqai_lstm.model.quality import COLUMNS, REMEMBERED, Known, quality  # noqa: E402
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
     ChangedSettings,
@@ -101,6 +103,7 @@ class LSTMRegressor(BaseRegressionModel):
         freqai = config.get("freqai", {})
         check_freqai(freqai)
         self.parameters = read_parameters(freqai.get("model_training_parameters", {}))
+        self.limits = Limits.read(freqai["watch"]) if "watch" in freqai else None
         # FreqAI switches DI_threshold off for Keras models, in the user's own configuration. Ours
         # supports it: hide the value from that check, then put it back and record it.
         feature_parameters = freqai.get("feature_parameters", {})
@@ -125,6 +128,8 @@ class LSTMRegressor(BaseRegressionModel):
         self._refused: dict[str, float] = {}  # when it was last said that a pair's does not
         self._said_missing = 0.0  # when it was last said that TensorFlow is not installed
         self._waiting: set[str] = set()  # pairs that predict without the network for now
+        self._known: dict[str, Known] = {}  # by pair, of this backtest
+        self._alarms: dict[str, str] = {}  # state of the alarm, by pair
         self._failed: list[str] = []  # trainings of this backtest
         self._coins: dict[str, str] = {}  # the pair of each base coin
         self._unusable: OperationalException | None = None
@@ -213,6 +218,7 @@ class LSTMRegressor(BaseRegressionModel):
         :param unfiltered_df: candles with features and labels, in time order.
         """
         started = perf_counter()
+        dk.data["extra_returns_per_train"] = {}  # those of the window before are no part of a model
         logger.info(f"-------------------- Starting training {pair} --------------------")
         try:
             data = dataset.prepare(
@@ -294,6 +300,7 @@ class LSTMRegressor(BaseRegressionModel):
         """
         if len(unfiltered_df) == 0:
             dk.do_predict, dk.DI_values = np.zeros(0, dtype=np.int_), np.zeros(0)
+            dk.data["extra_returns_per_train"] = dict.fromkeys(COLUMNS, np.nan)
             return empty_predictions(dk.label_list, 0), dk.do_predict
         dk.find_features(unfiltered_df)
         dataset.check_columns(dk)
@@ -306,7 +313,53 @@ class LSTMRegressor(BaseRegressionModel):
             conv_width=self.CONV_WIDTH,
             timeframe_seconds=self.base_tf_seconds,
         )
+        self._judge(columns, dk, unfiltered_df)
         return columns, dk.do_predict
+
+    def _judge(self, columns: DataFrame, dk: FreqaiDataKitchen, frame: DataFrame) -> None:
+        """Add the columns of `quality.py`, and silence candles on which the alarm stands."""
+        horizons, seconds = self.model.space.horizons, self.base_tf_seconds
+        at = frame["date"].to_numpy("datetime64[s]").astype(np.int64)
+        if dk.live:
+            # Every candle of every pair waits for this.
+            newest = NEWEST if self.limits else REMEMBERED + max([1, *horizons]) + 1
+            past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(newest)
+            past = past.rename(columns={"date_pred": "date"})
+            frame, at = self.strategy_frame if self.strategy_frame is not None else frame, at[-1:]
+            known = Known.of(past, frame, dk.label_list, horizons)
+        else:
+            past = dk.get_predictions_to_append(columns, dk.do_predict, frame)
+            known = Known.of(past, frame, dk.label_list, horizons)
+            known = self._known[dk.pair] = self._known.get(dk.pair, Known()).then(known)
+        found = quality(self.model, known, at, seconds)
+        dk.data["extra_returns_per_train"] = self.freqai_info.get("extra_returns_per_train", {}) | {
+            name: float(values[-1]) if dk.live else values for name, values in found.items()
+        }
+        if self.limits is None or not len(known.seconds):
+            return
+        pairs = max(len(self._whitelist()), 1)
+        states = known.alarm(at, seconds, max([1, *horizons]), self.limits, pairs)
+        stopped = np.array([state == "stop" for state in states])
+        dk.do_predict[-len(stopped) :][stopped & (dk.do_predict[-len(stopped) :] == 1)] = 0
+        for when, state in zip(at, states, strict=True):
+            before = self._alarms.get(dk.pair, "good")
+            if state != before:
+                self._alarms[dk.pair] = state
+                self._tell_alarm(dk, pd.Timestamp(when, unit="s"), state, before)
+
+    def _tell_alarm(
+        self, dk: FreqaiDataKitchen, when: pd.Timestamp, state: str, before: str
+    ) -> None:
+        what = {
+            "stop": "the model is worse than the mean of its labels, or its intervals miss: "
+            "do_predict is 0 until that is over",
+            "warn": "the model may be worse than the mean of its labels, or its intervals miss",
+            "good": "the model's predictions are as they should be again",
+        }[state]
+        line = f"{dk.pair}: alarm {before} -> {state} at {when:%Y-%m-%d %H:%M}: {what}."
+        logger.warning(line)
+        if dk.live and "stop" in (state, before) and self.data_provider is not None:
+            self.data_provider.send_msg(line, always_send=True)
 
     def _levels(self, dk: FreqaiDataKitchen) -> npt.NDArray[np.float64]:
         """The interval's levels of now, by which past intervals missed, see interval.py."""
@@ -518,6 +571,7 @@ class LSTMRegressor(BaseRegressionModel):
         do_predict, dk.DI_values = np.zeros(count, dtype=np.int_), np.zeros(count)
         for statistic in ("labels_mean", "labels_std"):
             dk.data[statistic] = dict.fromkeys(dk.label_list, 0.0)
+        dk.data["extra_returns_per_train"] = dict.fromkeys(COLUMNS, np.nan)
         columns = empty_predictions(dk.label_list, count)
         dk.append_predictions(dk.get_predictions_to_append(columns, do_predict, dataframe_backtest))
         self._failed.append(dk.data_path.name.removeprefix("sub-train-"))

@@ -75,6 +75,7 @@ class RangeStrategy(IStrategy):
                 "range_lower": {"color": "#9fb4cc"},
                 "range": {"color": "#2f6fde"},
             },
+            "Model": {"lstm_r2": {}, "lstm_coverage": {}},
             "Valid": {"do_predict": {}},
         },
     }

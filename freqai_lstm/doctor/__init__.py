@@ -1,0 +1,1 @@
+"""Which row of the page of symptoms applies?"""

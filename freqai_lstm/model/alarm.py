@@ -1,0 +1,121 @@
+"""Are predictions still worth something? A sequential test with few false alarms.
+
+Two claims are tested while labels become known: that the model is closer to the label than the mean
+of its training labels is, and that at most a quarter of the labels lie outside of intervals meant
+for four of five. Each is an expectation of a bounded number that is at most 0 while the claim
+holds. Evidence against it grows as the fortune of one who bets against it (Waudby-Smith and Ramdas
+2024, arXiv:2010.09686), begun anew whenever it is lost: an e-detector (Shin, Ramdas and Rinaldo
+2024, arXiv:2203.03532). While both claims hold, the mean number of bets until the evidence
+reaches c is at least c, whatever else the market does. So a threshold is a number of days.
+
+Labels that look several candles ahead overlap, and are no news to each other. So there is one bet
+per longest horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from freqtrade.exceptions import OperationalException
+
+from freqai_lstm.model.windows import Numbers
+
+
+TOLERATED = 0.25  # share of labels outside of intervals that are meant for 80 %
+STAKES = (0.2, 0.4, 0.8)  # of the fortune, at each bet; the evidence is the mean over them
+DAY = 86_400
+State = Literal["good", "warn", "stop"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hold days between false alarms, at least, of a market and model that do not change."""
+
+    warn: float = 30
+    stop: float = 365
+
+    @classmethod
+    def read(cls, block: object) -> Limits:
+        """Read `watch` of the configuration's `freqai` block.
+
+        :raises OperationalException: it is not what is allowed.
+        """
+        if not isinstance(block, dict) or set(block) - {"warn", "stop"}:
+            raise OperationalException(
+                'freqai.watch: expected {"warn": DAYS, "stop": DAYS}, the least mean number of '
+                f"days between false alarms; got {block!r}."
+            )
+        limits = cls(**block)
+        for name, days in (("warn", limits.warn), ("stop", limits.stop)):
+            if isinstance(days, bool) or not isinstance(days, int | float) or not days > 0:
+                raise OperationalException(
+                    f"freqai.watch.{name}: expected a number of days above 0, got {days!r}."
+                )
+        if limits.warn > limits.stop:
+            raise OperationalException(
+                f"freqai.watch: expected warn to be at most stop, got {limits.warn} and "
+                f"{limits.stop}. More days are stronger evidence."
+            )
+        return limits
+
+    def bets(self, candle_seconds: int, horizon: int, tests: int = 1) -> tuple[float, float]:
+        """Return the evidence of warn and stop, for `tests` tests that run side by side."""
+        daily = DAY / (candle_seconds * max(horizon, 1))
+        return self.warn * daily * tests, self.stop * daily * tests
+
+
+def against_skill(actual: Numbers, predicted: Numbers, flat: Numbers, scale: Numbers) -> Numbers:
+    """Bets on the claim that the prediction is closer to the label than the flat mean is.
+
+    :param scale: deviation of the training labels; below it no error counts as large.
+    :return: -1 to 1, above 0 where the flat mean was closer; NaN where a value is missing.
+    """
+    ours, theirs = (actual - predicted) ** 2, (actual - flat) ** 2
+    size = ours + theirs + scale**2
+    return (ours - theirs) / np.where(size > 0, size, np.nan)
+
+
+def against_intervals(missed: Numbers) -> Numbers:
+    """Bets on the claim that at most `TOLERATED` of the labels lie outside of their intervals.
+
+    :param missed: 1 outside, 0 inside, NaN where label or interval is missing.
+    """
+    return (missed - TOLERATED) / (1 - TOLERATED)
+
+
+def evidence(skill: Numbers, intervals: Numbers, most: float = np.inf) -> Numbers:
+    """Return the evidence after each bet, oldest first.
+
+    :param skill, intervals: bets in -1 to 1, shape (bets,); NaN is no bet.
+    :param most: no fortune grows beyond it, so that a recovery is seen.
+    :return: shape (bets,), 1 where nothing speaks against the claims.
+    """
+    # Plain numbers: live, every candle of every pair waits for this, and small arrays are slow.
+    fortunes = [[1.0] * len(STAKES), [1.0] * len(STAKES)]
+    found = []
+    for bets in zip(skill.tolist(), intervals.tolist(), strict=True):
+        for number, bet in enumerate(bets):
+            if bet == bet:
+                fortunes[number] = [
+                    min(max(fortune, 1.0) * (1 + stake * bet), most)
+                    for fortune, stake in zip(fortunes[number], STAKES, strict=True)
+                ]
+        found.append(max(1.0, sum(map(sum, fortunes)) / (2 * len(STAKES))))
+    return np.array(found)
+
+
+def states(found: Numbers, warn: float, stop: float) -> list[State]:
+    """Return the state after each bet: stop stays until the evidence is below warn again."""
+    state: State = "good"
+    every = []
+    for value in found:
+        if value >= stop:
+            state = "stop"
+        elif value < warn:
+            state = "good"
+        elif state == "good":
+            state = "warn"
+        every.append(state)
+    return every

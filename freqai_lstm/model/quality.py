@@ -1,0 +1,147 @@
+"""Columns that say how good the serving model is, and the alarm that can silence it.
+
+Everything here comes from labels that are known at the candle, so a backtest shows what a bot would
+have shown. In a backtest the last labels of a window become known in the next one, whose frame does
+not have them: these few are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from freqai_lstm.model.alarm import (
+    Limits,
+    State,
+    against_intervals,
+    against_skill,
+    evidence,
+    states,
+)
+from freqai_lstm.model.hybrid import PairModel
+from freqai_lstm.model.interval import NEWEST, missed_of
+from freqai_lstm.model.windows import Numbers, seconds_of
+
+
+# FreqUI draws them; live FreqAI keeps them in its history. R² on windows held out, of the training;
+# share of the last labels inside of their intervals; hours since what the network learned from.
+R2, COVERAGE, AGE = COLUMNS = ("lstm_r2", "lstm_coverage", "lstm_network_hours")
+REMEMBERED = 200  # labels that the coverage is of
+HOUR = 3600
+# A restart computes the alarm's state again from so much evidence at most, in limits of stop.
+MOST = 4
+
+
+@dataclass
+class Known:
+    """Hold predictions whose labels are known, oldest first.
+
+    `seconds` of shape (rows,) is when a candle opened; `missed` and `skill` of shape (rows,
+    labels), see `interval.missed_of` and `alarm.against_skill`, NaN where a label is not known.
+    """
+
+    seconds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    missed: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
+    skill: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @classmethod
+    def of(
+        cls, past: pd.DataFrame, frame: pd.DataFrame, labels: list[str], horizons: list[int]
+    ) -> Known:
+        """Compare predictions with the labels that are known at the end of a frame.
+
+        :param past: predictions as FreqAI keeps them, with `date`; may be empty.
+        :param frame: candles with `date` and labels, in time order.
+        """
+        ends = ("", "_lower", "_upper", "_mean", "_std")
+        columns = [f"{label}{end}" for end in ends for label in labels]
+        if not {"do_predict", *columns} <= {*past} or not {*labels} <= {*frame}:
+            return cls()
+        _, rows, same = np.intersect1d(
+            seconds_of(past["date"]), seconds_of(frame["date"]), return_indices=True
+        )
+        values = past[columns].to_numpy(dtype=float)[rows]
+        model, lower, upper, mean, std = np.split(values, len(ends), axis=1)
+        # A candle that the alarm silenced was predicted all the same.
+        made = past["do_predict"].to_numpy()[rows] == 1
+        made |= ((std > 0) & np.isfinite(lower) & np.isfinite(upper) & (upper > lower)).any(axis=1)
+        actual = frame[labels].to_numpy(dtype=float)[same]
+        known = made[:, None] & (same[:, None] + np.maximum(horizons, 1) < len(frame))
+        actual = np.where(known & np.isfinite(actual), actual, np.nan)
+        kept = np.isfinite(actual).any(axis=1)
+        return cls(
+            seconds_of(past["date"])[rows][kept],
+            missed_of(actual, lower, upper)[kept],
+            against_skill(actual, model, mean, std)[kept],
+        )
+
+    def then(self, later: Known) -> Known:
+        """Return these and later ones, the newest that are remembered."""
+        if not len(self.seconds) or self.missed.shape[1] != later.missed.shape[1]:
+            return later if len(later.seconds) else self
+        new = later.seconds > self.seconds[-1]
+        joined = (
+            np.concatenate([getattr(self, name), getattr(later, name)[new]])[-NEWEST:]
+            for name in ("seconds", "missed", "skill")
+        )
+        return Known(*joined)
+
+    def coverage(self, at: NDArray[np.int64], wait: int) -> Numbers:
+        """Return the coverage of the last known labels at candles.
+
+        :param at: when the candles opened, in order.
+        :param wait: seconds after which a label is known.
+        :return: shape (candles,); NaN where none is known.
+        """
+        inside = 1 - self.missed
+        total = np.concatenate([[0.0], np.cumsum(np.nansum(inside, axis=1))])
+        count = np.concatenate([[0], np.cumsum(np.isfinite(inside).sum(axis=1))])
+        ends = np.searchsorted(self.seconds, at - wait, side="right")
+        starts = np.maximum(ends - REMEMBERED, 0)
+        size = count[ends] - count[starts]
+        return np.where(size > 0, (total[ends] - total[starts]) / np.maximum(size, 1), np.nan)
+
+    def alarm(
+        self, at: NDArray[np.int64], candle_seconds: int, horizon: int, limits: Limits, tests: int
+    ) -> list[State]:
+        """Return the alarm's state at candles.
+
+        :param horizon: candles that the farthest label looks ahead.
+        :param tests: tests that run side by side: the pairs of the bot.
+        """
+        bets = (self.seconds // candle_seconds) % horizon == 0
+        known = self.seconds[bets] + horizon * candle_seconds
+        warn, stop = limits.bets(candle_seconds, horizon, tests)
+        found = evidence(
+            _row_means(self.skill[bets]),
+            _row_means(against_intervals(self.missed[bets])),
+            MOST * stop,
+        )
+        reached: list[State] = ["good", *states(found, warn, stop)]
+        return [reached[place] for place in np.searchsorted(known, at, side="right")]
+
+
+def _row_means(values: Numbers) -> Numbers:
+    count = np.isfinite(values).sum(axis=1)
+    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
+
+
+def quality(
+    model: PairModel, known: Known, at: NDArray[np.int64], candle_seconds: int
+) -> dict[str, Numbers]:
+    """Return the columns at candles, each of shape (candles,), NaN where it is not known.
+
+    :param at: when the candles opened, in order.
+    """
+    held_out = [value for value in model.report.get("selected_r2", []) if value is not None]
+    wait = max([1, *model.space.horizons]) * candle_seconds
+    border = model.network.border if model.network is not None else None
+    hours = (at + candle_seconds - border) / HOUR if border is not None else np.nan
+    return {
+        R2: np.full(len(at), float(np.mean(held_out)) if held_out else np.nan),
+        COVERAGE: known.coverage(at, wait) if len(known.seconds) else np.full(len(at), np.nan),
+        AGE: np.broadcast_to(hours, len(at)),
+    }

@@ -1,0 +1,1 @@
+"""Is a bot still good? Its predictions, drift and trades, beside what its backtest promised."""
