@@ -1,4 +1,4 @@
-"""Command line of the exam: run, report."""
+"""Command line of the exam: run, report, alarm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmarks.reports import write
+from benchmarks.targets.alarm import as_markdown, measure_alarm
 from benchmarks.targets.contenders import CONTENDERS, Contender
 from benchmarks.targets.report import write_report
 from benchmarks.targets.results import Results
@@ -70,6 +72,21 @@ def report(
         raise typer.Exit(1)
     for file in write_report(exam, measure(exam, found), output):
         console.print(str(file))
+
+
+@app.command()
+def alarm(
+    exam_name: RangeName,
+    output: Annotated[Path, typer.Option(help="folder for alarm.json and .md")] = HERE,
+) -> None:
+    """What the alarm would have done with the predictions of LSTMRegressor, seed 1."""
+    exam = _exam(exam_name)
+    result = Results(exam).get(CONTENDERS["lstm"], 1)
+    if result is None:
+        console.print(f"First: python -m benchmarks.targets run {exam_name} --only lstm --seeds 1")
+        raise typer.Exit(1)
+    figures = measure_alarm(exam, result)
+    write(output, "alarm", figures, as_markdown(figures))
 
 
 def _exam(name: str) -> Exam:
