@@ -1,11 +1,12 @@
 """Columns of quality and the alarm: only known labels count, and a stop ends."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import PAIR
+from conftest import PAIR, make_frame, make_kitchen
 from livebot import SECOND, LiveBot
 
 from freqai_lstm.model.alarm import Limits
@@ -95,6 +96,20 @@ def test_columns_are_there_before_the_first_model_and_after(bot: Callable[..., L
     assert newest[R2] == pytest.approx(np.mean(known))
     assert 0 <= newest[COVERAGE] <= 1
     assert np.isnan(newest[AGE])  # this bot has no network
+
+
+def test_frames_of_different_lengths(regressor: Callable[..., Any]) -> None:
+    """One model predicts two frames of a backtest, and each gets columns of its own length."""
+    frame = make_frame(700)
+    freqai = regressor(conv_width=6)
+    dk = make_kitchen(freqai.config, frame)
+    freqai.model = freqai.train(frame.iloc[:500], PAIR, dk)
+    for rows in (150, 90):
+        window = frame.iloc[500 : 500 + rows].reset_index(drop=True)
+        predictions, do_predict = freqai.predict(window, dk)
+        found = dk.get_predictions_to_append(predictions, do_predict, window)
+        assert len(found) == rows
+        assert found[COVERAGE].notna().sum() > rows - 10
 
 
 def test_a_bot_stops_and_says_so_once(bot: Callable[..., LiveBot]) -> None:

@@ -328,6 +328,7 @@ class LSTMRegressor(BaseRegressionModel):
             frame, at = self.strategy_frame if self.strategy_frame is not None else frame, at[-1:]
             known = Known.of(past, frame, dk.label_list, horizons)
         else:
+            dk.data["extra_returns_per_train"] = {}  # of the frame that was predicted before
             past = dk.get_predictions_to_append(columns, dk.do_predict, frame)
             known = Known.of(past, frame, dk.label_list, horizons)
             known = self._known[dk.pair] = self._known.get(dk.pair, Known()).then(known)
