@@ -138,8 +138,8 @@ def as_markdown(figures: dict[str, Any]) -> str:
         f"{figures['range']}, ten pairs at 1h; `freqai.watch` with its defaults, warn "
         f"{LIMITS.warn:g} and stop {LIMITS.stop:g} days. A bot has one alarm for all its labels, "
         "the last row; the others are bots that learn this label alone. R² is against the mean "
-        "of the training labels. A stuck model repeats one prediction from the middle of the range on. "
-        "The last column is of years in which nothing changes: for a label "
+        "of the training labels. A stuck model repeats one prediction from the middle of the range "
+        "on. The last column is of years in which nothing changes: for a label "
         "that can be forecast every alarm there is a false one, for one that cannot none is.",
         markdown_table(rows),
     ]
