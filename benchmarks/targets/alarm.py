@@ -63,8 +63,10 @@ def _days_until_stop(
 ) -> float | None:
     """Days from a fault to the stop: from the middle of the range on the model repeats itself."""
     half, names = len(past) // 2, [name for name in past if str(name).startswith("&")]
-    stuck = past.copy()
-    stuck.iloc[half:, stuck.columns.get_indexer(names)] = past[names].iloc[half].to_numpy()
+    later = np.arange(len(past)) >= half
+    stuck = past.assign(
+        **{str(name): np.where(later, past[name].iloc[half], past[name]) for name in names}
+    )
     known = Known.of(stuck, frame, columns, horizons)
     at = past["date"].to_numpy("datetime64[s]").astype(np.int64)
     states = np.array(known.alarm(at, HOUR, max(horizons), LIMITS, tests))
