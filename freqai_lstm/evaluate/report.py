@@ -11,7 +11,7 @@
   value, low, high, word); mean: predictor → skill → value, low, high over the pairs; differences:
   baseline → skill → value, low, high, word; verdict: tone, title, detail; calibration: bins in
   standard deviations of the training labels; stability, doubt, returns, decay, thresholds: as in
-  signal.py.
+  signal.py; regimes: as in regimes.py.
 * trades: as in trades.py, or null; without_trades: why.
 * score: for ScoreStrategy threshold_buy, weights, and pair → predictor → `scores.compare`; or null.
 * windows: pair, start, end (ISO dates), predicted (share of candles with a prediction), skill:
@@ -44,6 +44,7 @@ from freqai_lstm.evaluate.intervals import (
     interval,
 )
 from freqai_lstm.evaluate.metrics import calibration, measure
+from freqai_lstm.evaluate.regimes import by_regime
 from freqai_lstm.evaluate.scores import TARGET, score_figures
 from freqai_lstm.evaluate.setup import Setup
 from freqai_lstm.evaluate.signal import (
@@ -184,6 +185,7 @@ def _target(
         "calibration": calibration(*scaled.dropna().to_numpy("float64").T).to_dict("records"),
         "stability": stability(rows),
         "doubt": own_doubt(rows),
+        "regimes": by_regime(rows, found.candles),
         "returns": later_returns(rows, found.candles),
         "decay": decay(rows),
         "thresholds": along_threshold(rows),

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from sklearn.metrics import r2_score
 
 from freqai_lstm.evaluate.har import har_forecast, is_log_volatility, variances
+from freqai_lstm.evaluate.regimes import by_regime
 from freqai_lstm.evaluate.signal import (
     along_threshold,
     decay,
@@ -50,6 +52,32 @@ def rows(market: dict[str, pd.DataFrame]) -> pd.DataFrame:
         limits = {"lower": model - 2, "upper": model + 2, "scale": 2.0}
         frames.append(pd.DataFrame(frame | limits))
     return pd.concat(frames, ignore_index=True)
+
+
+def test_regimes_are_those_of_the_pair(rows: pd.DataFrame, market: dict[str, pd.DataFrame]) -> None:
+    """Terciles, trend, weekend and month, with scikit-learn's R² and intervals counted by hand."""
+    found = {(of["kind"], of["regime"]): of for of in by_regime(rows, market)}
+    assert [name for kind, name in found if kind == "volatility"] == ["quiet", "middle", "wild"]
+    assert [name for kind, name in found if kind == "month"] == ["2024-01", "2024-02", "2024-03"]
+    for kind in ("week", "month"):
+        assert sum(of["share"] for (k, _), of in found.items() if k == kind) == pytest.approx(1)
+    saturday = rows[rows["date"].dt.day_name().isin(["Saturday", "Sunday"])]
+    skills = [r2_score(of["realised"], of["model"]) for _, of in saturday.groupby("pair")]
+    inside = (saturday["realised"] - saturday["model"]).abs() <= 2
+    assert found["week", "weekend"]["r2"] == pytest.approx(np.mean(skills))
+    assert found["week", "weekend"]["coverage"] == pytest.approx(inside.mean())
+    moves = market["A/B"]["close"].pct_change().abs().rolling(24).mean().to_numpy()
+    rising = (market["A/B"]["close"] > market["A/B"]["close"].rolling(168).mean()).to_numpy()
+    of_pair = rows[rows["pair"] == "A/B"]
+    few = {(of["kind"], of["regime"]): of for of in by_regime(of_pair, market)}
+    wild = of_pair[moves > np.nanquantile(moves, 2 / 3)]
+    assert few["volatility", "wild"]["r2"] == pytest.approx(
+        r2_score(wild["realised"], wild["model"])
+    )
+    up = of_pair[rising]
+    assert few["trend", "up"]["r2"] == pytest.approx(r2_score(up["realised"], up["model"]))
+    without = rows.assign(lower=np.nan, upper=np.nan)
+    assert all(np.isnan(of["coverage"]) for of in by_regime(without, market))
 
 
 def test_icir_is_that_of_weeks(rows: pd.DataFrame) -> None:
