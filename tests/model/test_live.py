@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -224,9 +225,15 @@ class Longer(Momentum):
 
 
 def test_refused_model_is_neither_used_nor_replaced(
-    lstm: ModuleType, freqai_config: Make, caplog: pytest.LogCaptureFixture
+    lstm: ModuleType,
+    freqai_config: Make,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After a change of the strategy its candles have do_predict 0, said once, with a way out."""
+    """After a change of the strategy its candles have do_predict 0, said once, with a way out.
+
+    FreqAI asks for its training again every second: that adds no line, and waits.
+    """
     LiveBot(lstm, freqai_config()).train(SECOND)
     bot = LiveBot(lstm, freqai_config(), strategy=Longer)
     for step in range(3):
@@ -235,8 +242,12 @@ def test_refused_model_is_neither_used_nor_replaced(
         assert np.isinf(frame["&-return_upper"]).all()
     path = bot.dd.models[PAIR].path
     before = {file: file.read_bytes() for file in path.parent.iterdir()}
-    with pytest.raises(OperationalException, match="not replaced"):
+    waited: list[float] = []
+    monkeypatch.setattr(bot.freqai._stop_event, "wait", waited.append)
+    bot.freqai.train_queue = deque([PAIR])
+    for _ in range(3):
         bot.train(SECOND + DAY)
+    assert waited == [60] * 3
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
     assert len(list(bot.freqai.full_path.glob("sub-train-*"))) == 1
     (said,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]

@@ -471,8 +471,10 @@ class LSTMRegressor(BaseRegressionModel):
         FreqAI notes the time of training before it saves. Were it kept after a full disk, say, the
         old model would pass for a fresh one, would not expire, and would not be retrained in time.
         """
-        if pair in self._refused:
-            raise OperationalException(f"{pair}: its saved model is not replaced, see above.")
+        if pair in self._refused:  # it stays due, and FreqAI asks again within a second
+            if {*self.train_queue} <= {*self._refused}:
+                self._stop_event.wait(MINUTE)
+            return
         before = self.dd.get_pair_dict_info(pair)[1]
         try:
             super().extract_data_and_train_model(
