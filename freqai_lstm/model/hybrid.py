@@ -292,6 +292,6 @@ def log_summary(model: PairModel, pair: str, seconds: float) -> None:
     with_network = sum(factor > 0 for factor in report["network_factors"])
     logger.info(
         f"{pair}: trained on {windows}; R² {mean('selected_r2')} (regression alone "
-        f"{mean('ridge_selected_r2')}) on windows held out, on which penalties were selected; "
-        f"the network serves {with_network} of {len(report['labels'])} labels."
+        f"{mean('ridge_selected_r2')}), held out to select penalties; the network serves "
+        f"{with_network} of {len(report['labels'])} labels."
     )

@@ -41,6 +41,7 @@ BTC = "BTC/USDT:USDT"
 # What depends on the newest prediction, which FreqAI leaves out on the last candle of a time range.
 PREDICTED = re.compile(
     r"&-t_\w+|do_predict(_not_1)?|(asinh_)?T(_hat)?|(enter|exit)_(tag|long|short)"
+    r"|lstm_(r2|coverage|network_hours)"
 )
 
 # Both analyses train anew for each of many backtests.

@@ -107,7 +107,7 @@ def test_saved_models_serve_a_dry_run(tmp_path: Path, hiding: dict[str, str]) ->
         rehearsal.backtest()
         assert list((rehearsal.models / "networks").glob("*.keras"))
         with rehearsal.bot(hiding) as bot:
-            bot.watch(130)
+            bot.watch(75)
             said = bot.output()  # freqtrade may log an error when SIGINT comes in a commit
             bot.interrupt()
     assert "Starting training" not in said

@@ -77,7 +77,7 @@ def test_one_network_serves_both_pairs(shared: FreqtradeRun, workshop: Workshop)
     assert shared.output.count("Starting training") == 4
     networks = sorted((workshop.models("shared") / "networks").glob("*.keras"))
     assert shared.output.count("Training the shared network on") == len(networks) in (1, 2)
-    assert "the network serves" in shared.output
+    assert "the network serves" in " ".join(shared.output.split())  # freqtrade wraps lines
     model = keras.saving.load_model(networks[0])
     assert [tensor.name for tensor in model.inputs] == ["windows", "columns"]
     for network in networks:

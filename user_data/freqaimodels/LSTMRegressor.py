@@ -329,7 +329,8 @@ class LSTMRegressor(BaseRegressionModel):
             known = Known.of(past, frame, dk.label_list, horizons)
         else:
             dk.data["extra_returns_per_train"] = {}  # of the frame that was predicted before
-            past = dk.get_predictions_to_append(columns, dk.do_predict, frame)
+            # FreqAI numbers the rows of the frame it is given anew, in place.
+            past = dk.get_predictions_to_append(columns, dk.do_predict, frame.copy())
             known = Known.of(past, frame, dk.label_list, horizons)
             known = self._known[dk.pair] = self._known.get(dk.pair, Known()).then(known)
         found = quality(self.model, known, at, seconds)
