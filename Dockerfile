@@ -11,11 +11,12 @@ RUN apt-get update \
     && mkdir /freqtrade \
     && chown ftuser:ftuser /freqtrade
 
-COPY pyproject.toml constraints.txt README.md LICENSE config.example.json config.spot.json config.range.json /tmp/build/
-COPY freqai_lstm /tmp/build/freqai_lstm
-COPY user_data /tmp/build/user_data
-RUN pip install --constraint /tmp/build/constraints.txt "/tmp/build[tools]" \
-    && rm -rf /tmp/build
+COPY pyproject.toml constraints.txt README.md LICENSE config.example.json config.spot.json config.range.json /build/
+COPY freqai_lstm /build/freqai_lstm
+COPY user_data /build/user_data
+COPY docs/symptoms.md /build/docs/symptoms.md
+RUN pip install --constraint /build/constraints.txt "/build[tools]" \
+    && rm -rf /build
 # FreqUI, which freqtrade downloads from its own releases.
 RUN freqtrade install-ui
 

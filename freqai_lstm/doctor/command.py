@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from freqtrade.exceptions import FreqtradeException
 from freqtrade.exchange import timeframe_to_seconds
 from rich.console import Console
 
 from freqai_lstm.doctor.checks import NEVER, STOPS, TOGETHER, TRADES, examine
 from freqai_lstm.doctor.symptoms import Finding, read_log
 from freqai_lstm.evaluate.command import quiet
+from freqai_lstm.evaluate.options import Configs, Datadir, Userdir
 from freqai_lstm.evaluate.setup import EvaluationFailed, load_config
 
 
@@ -24,13 +26,9 @@ ORDER = (STOPS, TOGETHER, "The training diverged", NEVER, "A pair is stuck", TRA
 
 
 def doctor(
-    config: Annotated[
-        list[Path], typer.Option("-c", "--config", help="As for freqtrade; may be repeated.")
-    ],
-    userdir: Annotated[Path, typer.Option(help="freqtrade's user folder.")] = Path("user_data"),
-    datadir: Annotated[
-        Path | None, typer.Option(help="Folder with candles; default: that of the userdir.")
-    ] = None,
+    config: Configs,
+    userdir: Userdir = Path("user_data"),
+    datadir: Datadir = None,
     log: Annotated[
         Path | None, typer.Option(help="Log of a bot or backtest; default: the one configured.")
     ] = None,
@@ -50,7 +48,7 @@ def doctor(
                 raise EvaluationFailed(f"Expected a log file at {log}, there is none.")
             found = examine(read)
             found += read_log(log, timeframe_to_seconds(read["timeframe"])) if log else []
-    except EvaluationFailed as error:
+    except (EvaluationFailed, FreqtradeException) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
     tell(found, Console())

@@ -38,6 +38,7 @@ from freqai_lstm.evaluate.data import (
 )
 from freqai_lstm.evaluate.explanation import explain
 from freqai_lstm.evaluate.features import Features
+from freqai_lstm.evaluate.options import Configs, Datadir, StrategyName, StrategyPath, Userdir
 from freqai_lstm.evaluate.page import write_page
 from freqai_lstm.evaluate.report import build_report, headline_targets
 from freqai_lstm.evaluate.setup import (
@@ -56,21 +57,14 @@ TALKATIVE = ("datasieve.pipeline", "freqtrade.data.history.datahandlers.idatahan
 
 
 def evaluate(
-    config: Annotated[
-        list[Path], typer.Option("-c", "--config", help="As for freqtrade; may be repeated.")
-    ],
-    userdir: Annotated[Path, typer.Option(help="freqtrade's user folder.")] = Path("user_data"),
-    datadir: Annotated[
-        Path | None, typer.Option(help="Folder with candles; default: that of the userdir.")
-    ] = None,
+    config: Configs,
+    userdir: Userdir = Path("user_data"),
+    datadir: Datadir = None,
     timerange: Annotated[
         str | None, typer.Option(help="YYYYMMDD-YYYYMMDD; default: all that was predicted.")
     ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option("-s", "--strategy", help="Default: the configuration's, or ScoreStrategy."),
-    ] = None,
-    strategy_path: Annotated[Path | None, typer.Option()] = None,
+    strategy: StrategyName = None,
+    strategy_path: StrategyPath = None,
     freqaimodel: Annotated[
         str | None, typer.Option(help="Default: the configuration's, or LSTMRegressor.")
     ] = None,
@@ -156,7 +150,7 @@ def write_evaluation(
     if unknown:
         notes.append(f"Left out, since no predicted candle has such a label: {', '.join(unknown)}.")
     report = build_report(setup, found, notes, trades, against)
-    report["explanation"] = explain(setup, found, features)
+    report["explanation"] = explain(setup, found, features, report["notes"])
     output.mkdir(parents=True, exist_ok=True)
     data.parent.mkdir(parents=True, exist_ok=True)
     page = output / "evaluation.html"

@@ -35,9 +35,12 @@ CANDLES, CALENDAR, NETWORK = "candles", "calendar", "the network"
 _FEATURE = re.compile(r"^%+-?(.+?)(?:-period_\d+)?(?:_shift-\d+)?(?:_[^_]+/\S+_\w+)?$")
 
 
-def explain(setup: Setup, found: Predictions, features: Features) -> dict[str, Any] | None:
+def explain(
+    setup: Setup, found: Predictions, features: Features, notes: list[str]
+) -> dict[str, Any] | None:
     """Importance by label and group, and attention by lag, mean over the newest windows.
 
+    :param notes: what the reader should know is added.
     :return: importance: label → group → value and error, in R², largest first; attention: share of
         the network's attention by lag, the newest candle first, or null; windows. None where no
         model of this package is on disk.
@@ -50,8 +53,9 @@ def explain(setup: Setup, found: Predictions, features: Features) -> dict[str, A
             continue
         try:
             saved = read_model(path)
-        except Damaged:
-            continue  # `freqtrade backtesting` says so, and trains it anew
+        except Damaged as damage:
+            notes.append(f"Nothing is said of what {path.name} rests on, it is damaged: {damage}.")
+            continue
         table, attention = _window(setup, window, saved, found, features)
         tables.append(table)
         if attention is not None:

@@ -17,10 +17,11 @@ import pandas as pd
 from freqtrade.configuration import Configuration
 from freqtrade.configuration.config_validation import validate_config_consistency
 from freqtrade.data.dataprovider import DataProvider
-from freqtrade.data.history import load_pair_history
-from freqtrade.enums import CandleType, RunMode
+from freqtrade.data.history import get_datahandler, load_pair_history
+from freqtrade.enums import CandleType, RunMode, TradingMode
 from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
+from freqtrade.plugins.pairlist.pairlist_helpers import expand_pairlist
 from freqtrade.resolvers import StrategyResolver
 
 from freqai_lstm.evaluate.scores import Score, find_score
@@ -130,7 +131,20 @@ def load_config(args: dict[str, Any]) -> dict[str, Any]:
             f"{', '.join(map(str, args['config']))}. Add the block (see config.example.json) or "
             "name the file that has it with another -c."
         )
+    _expand_whitelist(config)
     return config
+
+
+def _expand_whitelist(config: dict[str, Any]) -> None:
+    """Put the pairs that lie on disk in place of patterns, as freqtrade takes the exchange's."""
+    handler = get_datahandler(config["datadir"], config.get("dataformat_ohlcv", "feather"))
+    kind = config.get("candle_type_def", CandleType.SPOT)
+    stored = handler.ohlcv_get_available_data(
+        config["datadir"], config.get("trading_mode", TradingMode.SPOT)
+    )
+    pairs = sorted({pair for pair, _, candle_type in stored if candle_type == kind})
+    exchange = config["exchange"]
+    exchange["pair_whitelist"] = expand_pairlist(exchange["pair_whitelist"], pairs, True)
 
 
 def load_setup(config: dict[str, Any]) -> Setup:

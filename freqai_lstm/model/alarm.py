@@ -23,7 +23,7 @@ from freqtrade.exceptions import OperationalException
 from freqai_lstm.model.windows import Numbers
 
 
-TOLERATED = 0.25  # share of labels outside of intervals that are meant for 80 %
+TOLERATED = 0.25  # fraction of labels outside of intervals that are meant for 80 %
 STAKES = (0.2, 0.4, 0.8)  # of the fortune, at each bet; the evidence is the mean over them
 DAY = 86_400
 State = Literal["good", "warn", "stop"]

@@ -27,7 +27,7 @@ from freqai_lstm.model.windows import Numbers, seconds_of
 
 
 # FreqUI draws them; live FreqAI keeps them in its history. R² on windows held out, of the training;
-# share of the last labels inside of their intervals; hours since what the network learned from.
+# fraction of the last labels inside of their intervals; hours since what the network learned from.
 R2, COVERAGE, AGE = COLUMNS = ("lstm_r2", "lstm_coverage", "lstm_network_hours")
 REMEMBERED = 200  # labels that the coverage is of
 HOUR = 3600

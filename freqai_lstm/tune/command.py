@@ -27,6 +27,7 @@ from freqtrade.exceptions import FreqtradeException
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
+from freqai_lstm.evaluate.options import Userdir
 from freqai_lstm.evaluate.setup import load_config, load_setup, models_folder
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.tune.page import write_page
@@ -47,7 +48,7 @@ def tune(
     timerange: Annotated[
         str, typer.Option(metavar="YYYYMMDD-YYYYMMDD", help="Its last part is held out.")
     ],
-    userdir: Annotated[Path, typer.Option(help="freqtrade's user folder.")] = Path("user_data"),
+    userdir: Userdir = Path("user_data"),
     datadir: Annotated[Path | None, typer.Option(help="Candles; default: the userdir's.")] = None,
     strategy: Annotated[str, typer.Option("-s", "--strategy")] = "ScoreStrategy",
     strategy_path: Annotated[Path | None, typer.Option()] = None,

@@ -20,6 +20,7 @@ from plotly.utils import PlotlyJSONEncoder
 from rich.console import Console
 
 from freqai_lstm.evaluate.command import quiet
+from freqai_lstm.evaluate.options import Configs, Datadir, StrategyName, StrategyPath, Userdir
 from freqai_lstm.evaluate.setup import EvaluationFailed, load_config
 from freqai_lstm.watch.page import write_page
 from freqai_lstm.watch.report import LEVELS, watch_once
@@ -31,18 +32,11 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def watch(
-    config: Annotated[
-        list[Path], typer.Option("-c", "--config", help="As for freqtrade; may be repeated.")
-    ],
-    userdir: Annotated[Path, typer.Option(help="freqtrade's user folder.")] = Path("user_data"),
-    datadir: Annotated[
-        Path | None, typer.Option(help="Folder with candles; default: that of the userdir.")
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option("-s", "--strategy", help="Default: the configuration's, or ScoreStrategy."),
-    ] = None,
-    strategy_path: Annotated[Path | None, typer.Option()] = None,
+    config: Configs,
+    userdir: Userdir = Path("user_data"),
+    datadir: Datadir = None,
+    strategy: StrategyName = None,
+    strategy_path: StrategyPath = None,
     backtest: Annotated[
         str | None,
         typer.Option(
@@ -84,12 +78,13 @@ def watch(
                 write_page(html, report)
             if not pause:
                 break
-            time.sleep(pause)
+            try:
+                time.sleep(pause)
+            except KeyboardInterrupt:
+                break
     except (EvaluationFailed, FreqtradeException) as error:
         typer.secho(f"The bot could not be measured: {error}", fg="red", err=True)
         raise typer.Exit(FAILED) from None
-    except KeyboardInterrupt:
-        pass  # the end of --every
     raise typer.Exit(LEVELS[report["level"]])
 
 

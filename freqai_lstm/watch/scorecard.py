@@ -17,6 +17,8 @@ from freqai_lstm.evaluate.metrics import NAN, Values, measure, measure_interval,
 from freqai_lstm.evaluate.report import comparable
 from freqai_lstm.evaluate.scores import TARGET
 from freqai_lstm.model.alarm import Limits, against_intervals, against_skill, evidence, states
+from freqai_lstm.model.interval import missed_of
+from freqai_lstm.model.quality import MOST
 
 
 SPANS = {"day": 1, "week": 7, "month": 30}  # days; and all
@@ -198,18 +200,16 @@ def alarm(live: Predictions, limits: Limits, candle_seconds: int) -> dict[str, A
     rows = rows[numbers % horizon == 0]
     values = rows[["realised", "model", "flat", "scale", "lower", "upper"]].to_numpy("float64").T
     actual, model, flat, scale, lower, upper = values
-    inside = np.where((actual >= lower) & (actual <= upper), 0.0, 1.0)
-    missed = np.where(np.isfinite(lower) & np.isfinite(upper), inside, np.nan)
     bets = pd.DataFrame(
         {
             "date": rows["date"],
             "skill": against_skill(actual, model, flat, scale),
-            "intervals": against_intervals(missed),
+            "intervals": against_intervals(missed_of(actual, lower, upper)),
         }
     )
     bets = bets.groupby("date").mean().sort_index()
     warn, stop = limits.bets(candle_seconds, horizon)
-    found = evidence(bets["skill"].to_numpy(), bets["intervals"].to_numpy(), 4 * stop)
+    found = evidence(bets["skill"].to_numpy(), bets["intervals"].to_numpy(), MOST * stop)
     return {
         "dates": [date.isoformat() for date in bets.index],
         "evidence": found.tolist(),

@@ -159,6 +159,13 @@ def test_nothing_is_wrong(ask: Callable[..., Any]) -> None:
     assert "download-data --prepend --days 1115" in text
 
 
+def test_patterns_in_the_whitelist(ask: Callable[..., Any]) -> None:
+    """A pattern stands for the pairs that lie on disk, and is no pair without candles."""
+    code, text = ask({"exchange": {"pair_whitelist": [".*/USDT:USDT"]}})
+    assert code == 0, text
+    assert "there are no candles" not in text
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
+from freqai_lstm.model import ridge
 from freqai_lstm.model.devices import start_tensorflow
 from freqai_lstm.model.forward import AT_ONCE, Forward, weights_of
 from freqai_lstm.model.network import MAX_UNROLLED, build_network
@@ -95,3 +98,31 @@ def test_archive_opens_in_keras_and_in_numpy(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.forward(*given), shared.forward(*given))
     np.testing.assert_allclose(np.load(files[2]), read.forward(*given), rtol=1e-5, atol=1e-5)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_one_thread_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the forward pass and the regression BLAS has one thread, and its own ones after it."""
+    before, seen = blas_threads(), []
+
+    def spied(call: Callable[..., Any]) -> Callable[..., Any]:
+        def spy(*given: Any) -> Any:
+            seen.append(blas_threads())
+            return call(*given)
+
+        return spy
+
+    monkeypatch.setattr(Forward, "_predict", spied(Forward._predict))
+    monkeypatch.setattr(ridge, "_path", spied(ridge._path))
+    Forward(weights_of(network(1, 4, 3, 11)))(*inputs(5, 3, 11))
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(100, 3)), rng.normal(size=(100, 1))
+    ridge.fit_ridge(x, y, np.ones(100), np.arange(100), [0])
+    assert len(seen) > 2
+    assert {threads for one in seen for threads in one} <= {1}
+    assert blas_threads() == before
+
+
+def blas_threads() -> list[int]:
+    """Threads of NumPy's BLAS; none where it is not one that threadpoolctl knows."""
+    libraries = [one for one in threadpool_info() if one["user_api"] == "blas"]
+    return [one["num_threads"] for one in libraries if "numpy" in one["filepath"]]

@@ -19,7 +19,8 @@ from tools.matrix import COLUMNS, PAGE, ROWS, outcome, with_row
 from tools.release_check import first_commands, versions
 
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, TARGETS = PYPROJECT["project"], PYPROJECT["tool"]["hatch"]["build"]["targets"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -81,6 +82,12 @@ def test_the_image_is_built_from_what_the_wheel_needs() -> None:
     seen = context(ignore, [*files.splitlines(), *private])
     for file in FILES:
         assert file.relative_to(SHIPPED).as_posix() in seen
+    steps = instructions((ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    copied = [source for name, text in steps if name == "COPY" for source in text.split()[:-1]]
+    for source in TARGETS["wheel"]["force-include"]:  # the wheel is not built without one of them
+        assert source in seen
+        assert any(source == one or source.startswith(f"{one}/") for one in copied), source
+        assert any(source == o or source.startswith(f"{o}/") for o in TARGETS["sdist"]["include"])
     assert {"pyproject.toml", "constraints.txt", "freqai_lstm/cli.py"} <= set(seen)
     assert not set(private) & set(seen)
 
