@@ -1,6 +1,8 @@
 """Importance: planted features are found, noise is at zero; attention says where it looks."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from freqai_lstm.evaluate.explanation import (
     CALENDAR,
     CANDLES,
     attention_by_lag,
+    explain,
     feature_groups,
     importance,
 )
@@ -64,6 +67,21 @@ def test_planted_features_are_found_and_noise_is_not(regressor: Callable[..., An
             else:
                 assert abs(value) < 3 * error + 1e-3, (label, group)
                 assert abs(value) < 0.02, (label, group)
+
+
+def test_a_damaged_model_is_said(tmp_path: Path) -> None:
+    """Its window is left out, and a note names the file."""
+    window: Any = SimpleNamespace(pair=PAIR, folder="sub-train", name="cb_btc_1")
+    (tmp_path / "sub-train").mkdir()
+    (tmp_path / "sub-train" / "cb_btc_1_model.npz").write_bytes(b"half a file")
+    setup: Any = SimpleNamespace(folder=tmp_path)
+    found: Any = SimpleNamespace(windows=[window])
+    features: Any = None
+    notes: list[str] = []
+    assert explain(setup, found, features, notes) is None
+    (note,) = notes
+    assert "cb_btc_1_model.npz" in note
+    assert "damaged" in note
 
 
 def test_attention_is_a_share_of_each_lag(regressor: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasieve.transforms as ds
@@ -85,7 +86,12 @@ def test_dissimilarity_of_many_rows_in_little_memory() -> None:
     subprocess.run([sys.executable, "-c", LIMITED, "8000"], check=True, timeout=300)
 
 
-def test_dbscan_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dbscan_that_does_not_fit_is_refused(
+    regressor: Callable[..., Any],
+    learnable: Callable[..., DataFrame],
+    kitchen: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The message says how much memory is needed, how much is free, and what to do."""
     check_memory(5000, "A/B")
     free = psutil.virtual_memory().available
@@ -95,6 +101,10 @@ def test_dbscan_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     ) as error:
         check_memory(rows, "A/B")
     assert "GB are free. Lower train_period_days" in str(error.value)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    freqai, frame = regressor(features={"use_DBSCAN_to_remove_outliers": True}), learnable(260)
+    with pytest.raises(UnusableFeature, match="260 training rows need"):
+        freqai.train(frame, PAIR, kitchen(freqai.config, frame))
 
 
 # --------------------------------------------------------------------------- labels that never move
