@@ -6,13 +6,16 @@ that Ctrl-C ended is put back here. Either becomes a new trial with the same par
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import optuna
@@ -33,6 +36,51 @@ MOST_FAILURES = 3
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FAILURES = (FreqtradeFailed, EvaluationFailed)
 retries = RetryHeartbeatStaleTrialCallback.retry_history
+
+
+class Interrupts:
+    """Hold Ctrl-C back while Optuna begins or ends a trial.
+
+    A trial that is interrupted there stays RUNNING in the study, and every worker waits for it
+    until its heartbeat is overdue.
+    """
+
+    def __init__(self) -> None:
+        self._held = self._pending = False
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Answer the signals that raise KeyboardInterrupt now; the old handlers come back."""
+        self._pending = False
+        both = (signal.SIGINT, signal.SIGTERM)
+        ours = [s for s in both if signal.getsignal(s) is signal.default_int_handler]
+        for number in ours:
+            signal.signal(number, self._came)
+        try:
+            yield
+        finally:
+            for number in ours:
+                signal.signal(number, signal.default_int_handler)
+
+    @contextlib.contextmanager
+    def held(self, hold: bool) -> Iterator[None]:
+        """Hold them back in this block, or let them through; one that was held is raised then."""
+        before, self._held = self._held, hold
+        try:
+            self._raise_pending()
+            yield
+        finally:
+            self._held = before
+        self._raise_pending()
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        self._pending = True
+        self._raise_pending()
+
+    def _raise_pending(self) -> None:
+        if self._pending and not self._held:
+            self._pending = False
+            raise KeyboardInterrupt
 
 
 @dataclass
@@ -57,6 +105,7 @@ class Search:
     current: int = -1  # number of the trial
     windows_done: int = 0  # by this process
     started: float = field(default_factory=time.monotonic)
+    interrupts: Interrupts = field(default_factory=Interrupts)
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -90,6 +139,10 @@ class Search:
 
         :raises TuneFailed: nothing works.
         """
+        with self.interrupts.installed():
+            return self._run_trials(study)
+
+    def _run_trials(self, study: optuna.Study) -> FrozenTrial:
         study.enqueue_trial(self.defaults, skip_if_exists=True)
         counted = (*ENDED, TrialState.RUNNING)
         enough = MaxTrialsCallback(self.trials, counted)
@@ -98,7 +151,8 @@ class Search:
             optuna.storages.fail_stale_trials(study)
             if len(study.get_trials(deepcopy=False, states=counted)) < self.trials:
                 try:
-                    study.optimize(self.objective, catch=FAILURES, callbacks=callbacks)
+                    with self.interrupts.held(True):
+                        study.optimize(self.objective, catch=FAILURES, callbacks=callbacks)
                 except (UpdateFinishedTrialError, ValueError):
                     # Optuna's answers to a trial that ended before: this worker was taken for
                     # dead, its heartbeat held up, and another one has the trial now.
@@ -124,7 +178,8 @@ class Search:
             self.walk.remove(identifier)  # of a deleted study by the same name
         keep = False
         try:
-            return self._run(trial, values, identifier)
+            with self.interrupts.held(False):
+                return self._run(trial, values, identifier)
         except KeyboardInterrupt:
             keep = True
             trial.study.enqueue_trial(trial.params, {"stopped": identifier})

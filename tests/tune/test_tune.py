@@ -322,6 +322,43 @@ def test_a_stopped_trial_goes_on_with_the_next_start(tmp_path: Path) -> None:
     }
 
 
+class Interrupting(optuna.samplers.RandomSampler):
+    """A sampler during which Ctrl-C comes, before or after a trial."""
+
+    def __init__(self, moment: str) -> None:
+        super().__init__(1)
+        self.moment = moment
+
+    def before_trial(self, study: optuna.Study, trial: Any) -> None:
+        if self.moment == "before":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def after_trial(self, study: optuna.Study, trial: Any, state: Any, values: Any) -> None:
+        if self.moment == "after":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_ctrl_c_while_optuna_writes_leaves_no_trial_running(tmp_path: Path, moment: str) -> None:
+    """Ctrl-C while a trial is asked for, or told, waits until the trial is whole in the study."""
+    search, study = search_at(tmp_path, 2)
+    study.sampler = Interrupting(moment)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            search.run(study)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    states = [trial.state for trial in study.trials]
+    assert TrialState.RUNNING not in states
+    study.sampler = optuna.samplers.RandomSampler(1)
+    search.run(study)
+    ended = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert len(ended) == 2
+    assert ended[0].params == search.defaults
+
+
 def test_a_worker_taken_for_dead_lets_its_trial_go(tmp_path: Path) -> None:
     """Another worker put its trial back meanwhile: it is run once more, not twice more."""
     search, study = search_at(tmp_path, 2)
