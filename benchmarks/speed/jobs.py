@@ -159,13 +159,18 @@ def live(size: Size, folder: Path) -> Figures:
         "data_path": str(model.parent),
     }
 
-    def predict(rows: pd.DataFrame) -> pd.DataFrame:
+    def predict(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         dk = FreqaiDataKitchen(bot.config, True, pair)
         bot.model = bot.dd.load_data(pair, dk)
-        found, do_predict = bot.predict(rows, dk)
-        return found.assign(do_predict=do_predict, date_pred=rows["date"].to_numpy())
+        found: tuple[pd.DataFrame, np.ndarray] = bot.predict(rows, dk)
+        return found
 
-    bot.dd.historic_predictions[pair] = predict(bot.strategy_frame)
+    # The history of a bot, from which coverage and level of the intervals come.
+    history, do_predict = predict(bot.strategy_frame)
+    for label in bot.model.space.names:
+        history[f"{label}_mean"], history[f"{label}_std"] = 0.0, 1.0
+    dates = bot.strategy_frame["date"].to_numpy()
+    bot.dd.historic_predictions[pair] = history.assign(do_predict=do_predict, date_pred=dates)
     newest = bot.strategy_frame.tail(bot.CONV_WIDTH)
 
     def quantiles(call: Callable[[], Any]) -> tuple[float, float]:
@@ -177,7 +182,7 @@ def live(size: Size, folder: Path) -> Figures:
         return float(np.percentile(seconds, 50)), float(np.percentile(seconds, 99))
 
     quantiles(lambda: predict(newest))
-    if predict(newest)["do_predict"].iloc[-1] != 1:
+    if predict(newest)[1][-1] != 1:
         raise RuntimeError(f"Expected a valid prediction of {pair}'s newest candle.")
     figures: Figures = {}
     figures["newest_p50_ms"], figures["newest_p99_ms"] = quantiles(lambda: predict(newest))

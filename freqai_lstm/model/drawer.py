@@ -20,7 +20,7 @@ from freqtrade.strategy.interface import IStrategy
 from pandas import DataFrame
 
 from freqai_lstm.model.hybrid import PairModel
-from freqai_lstm.model.prediction import empty_predictions
+from freqai_lstm.model.prediction import prediction_frame
 from freqai_lstm.model.quality import COLUMNS
 from freqai_lstm.model.storage import (
     Damaged,
@@ -105,7 +105,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
     def return_null_values_to_strategy(self, dataframe: DataFrame, dk: FreqaiDataKitchen) -> None:
         """Give a frame without a model every column that a prediction will have."""
         super().return_null_values_to_strategy(dataframe, dk)
-        nothing = empty_predictions(dk.label_list, len(dataframe))
+        nothing = prediction_frame(dk.label_list, len(dataframe))
         for column in nothing:
             dataframe[column] = nothing[column].to_numpy()
             for statistic in ("_mean", "_std"):

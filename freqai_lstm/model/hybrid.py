@@ -187,7 +187,8 @@ class PairModel:
             found = np.where(self.exact, unbounded @ self.exact_kernel + self.exact_bias, found)
         if self.network is not None and self.scales is not None and len(ends):
             predicted = self.network.predict(frame, inputs, pair, self.scales, ends)
-            found = found + self.network_factors * self.space.learned(predicted, frame.iloc[ends])
+            learned = self.space.learned(predicted, self.space.at(frame, ends))
+            found = found + self.network_factors * learned
         return found
 
     def _report(

@@ -13,11 +13,10 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from freqai_lstm.model.ridge import fit_ridge
-from freqai_lstm.model.windows import Numbers, seconds_of
+from freqai_lstm.model.windows import Numbers
 
 
 COVERAGE = 0.8  # of labels between lower and upper
@@ -159,28 +158,3 @@ def missed_of(actual: Numbers, lower: Numbers, upper: Numbers) -> Numbers:
     """1 where the label lies outside, 0 inside, NaN where label or interval is missing."""
     missed = ((actual < lower) | (actual > upper)).astype(float)
     return np.where(np.isfinite(actual) & np.isfinite(lower) & np.isfinite(upper), missed, np.nan)
-
-
-def known_misses(
-    past: pd.DataFrame, frame: pd.DataFrame, labels: list[str], horizons: list[int]
-) -> Numbers:
-    """Compare past intervals with the labels that are known at the end of a frame.
-
-    :param past: predictions as FreqAI keeps them: `date`, `…_lower`, `…_upper` and `do_predict`;
-        may be empty.
-    :param frame: candles with `date` and labels, in time order.
-    :return: array of shape (intervals, labels), see `missed_of`.
-    """
-    ends = [f"{label}{end}" for label in labels for end in ("_lower", "_upper")]
-    if not {"do_predict", *ends} <= {*past}:  # none yet, or FreqAI's for a failed training
-        return np.empty((0, len(labels)))
-    # NumPy instead of a merge: live, every candle of every pair waits for this.
-    _, rows, same = np.intersect1d(
-        seconds_of(past["date"]), seconds_of(frame["date"]), return_indices=True
-    )
-    kept = past["do_predict"].to_numpy()[rows] == 1
-    rows, same = rows[kept][-NEWEST:], same[kept][-NEWEST:]
-    bounds = past[ends].to_numpy(dtype=float)[rows]  # (intervals, 2 × labels): lower, upper, …
-    actual = frame[labels].to_numpy(dtype=float)[same]
-    known = same[:, None] + np.maximum(horizons, 1) < len(frame)
-    return missed_of(np.where(known, actual, np.nan), bounds[:, ::2], bounds[:, 1::2])

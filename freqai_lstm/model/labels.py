@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,12 @@ import pandas as pd
 from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model.parameters import KEY, LABEL_SCALE, nearest
-from freqai_lstm.model.windows import Numbers
+from freqai_lstm.model.windows import Numbers, Rows
 
 
 logger = logging.getLogger(__name__)
+
+Columns = pd.DataFrame | Mapping[str, Numbers]  # by name
 
 # Labels are filled in at the end where equal neighbours are rare, and so many there unlikely.
 RARELY, UNLIKELY = 0.05, 0.001
@@ -158,35 +160,36 @@ class LabelSpace:
             ranges.append(width)
         return cls(**asdict(space) | {"centres": centres, "ranges": ranges})
 
-    def learned(self, values: Numbers, frame: pd.DataFrame, *, limited: bool = True) -> Numbers:
+    def at(self, frame: pd.DataFrame, rows: Rows) -> dict[str, Numbers]:
+        """Return what `learned` and `labels` need of some rows of a frame."""
+        names = ["close", *filter(None, [self.scale_feature])]
+        return {name: frame[name].to_numpy(dtype=float)[rows] for name in names}
+
+    def learned(self, values: Numbers, frame: Columns, *, limited: bool = True) -> Numbers:
         """Return what is learned of labels, shape (rows, labels)."""
         reference, scales = self._reference(frame)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = ((values - reference) / scales - self.centres) / self.ranges
         return np.clip(found, -WIDEST, WIDEST) if limited else found
 
-    def labels(self, learned: Numbers, frame: pd.DataFrame) -> Numbers:
+    def labels(self, learned: Numbers, frame: Columns) -> Numbers:
         """Return the labels that go with learned values; the opposite of `learned`."""
         reference, scales = self._reference(frame)
         return (np.asarray(learned) * self.ranges + self.centres) * scales + reference
 
-    def sizes(self, learned: Numbers, frame: pd.DataFrame) -> Numbers:
-        """Return differences between learned values in the unit of the labels."""
-        return np.asarray(learned) * self.ranges * self._reference(frame)[1]
-
-    def _reference(self, frame: pd.DataFrame) -> tuple[Numbers, Numbers]:
+    def _reference(self, frame: Columns) -> tuple[Numbers, Numbers]:
         """(what is taken off, what is divided by), each of shape (rows, labels)."""
-        shape = (len(frame), len(self.names))
+        close = np.asarray(frame["close"], dtype=float)[:, None]
+        shape = (len(close), len(self.names))
         reference, scales = np.zeros(shape), np.ones(shape)
         if any(self.follows_close):
             follows = np.asarray(self.follows_close)
-            close = frame["close"].to_numpy(dtype=float)[:, None]
             reference, scales = (
                 np.where(follows, close, reference),
                 np.where(follows, close, scales),
             )
         if self.scale_feature:
-            size = np.abs(frame[self.scale_feature].to_numpy(dtype=float))
+            size = np.abs(np.asarray(frame[self.scale_feature], dtype=float))
             size = np.clip(np.nan_to_num(size), self.scale_lowest, self.scale_highest)
             ahead = (np.asarray(self.horizons) > 0) & ~np.asarray(self.follows_close)
             scales = np.where(ahead, size[:, None], scales)

@@ -15,7 +15,14 @@ from freqai_lstm.model.inputs import CandleInputs, memory
 from freqai_lstm.model.interval import intervals
 from freqai_lstm.model.labels import numeric_labels
 from freqai_lstm.model.storage import HISTORY
-from freqai_lstm.model.windows import Numbers, candle_numbers, window_ends
+from freqai_lstm.model.windows import (
+    Numbers,
+    Rows,
+    candle_numbers,
+    numeric,
+    seconds_of,
+    window_ends,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -24,17 +31,23 @@ ENDS = ("_lower", "_upper")
 STATISTICS = ("_mean", "_std")
 
 
-def empty_predictions(labels: list[str], count: int) -> DataFrame:
-    """Return what stands for candles that are not predicted: 0, in an interval without end.
+def prediction_frame(
+    labels: list[str], count: int, rows: Rows | None = None, found: Numbers | None = None
+) -> DataFrame:
+    """Return predictions, and 0 in an interval without end for candles that are not predicted.
 
     FreqAI writes 0 for missing predictions in a backtest; NaN would stay in every later value of
     an exponential average. The same stands here live and in a backtest.
 
+    :param rows: of the `count` candles, those that are predicted.
+    :param found: of these rows.
     :return: columns each label, `…_lower`, `…_upper`; `count` rows.
     """
-    values = np.repeat([0.0, -np.inf, np.inf], len(labels))
+    values = np.tile(np.repeat([0.0, -np.inf, np.inf], len(labels)), (count, 1))
+    if rows is not None:
+        values[rows] = found
     columns = [f"{label}{end}" for end in ("", *ENDS) for label in labels]
-    return DataFrame(np.tile(values, (count, 1)), columns=columns)
+    return DataFrame(values, columns=columns)
 
 
 def mark_unpredicted(frame: DataFrame) -> None:
@@ -79,7 +92,7 @@ def predict_candles(
     :param past: the pair's candles up to the frame's last one or further, for what a summary looks
         back on; None where there are none but the frame's.
     :param levels: of the intervals before the frame, see `interval.py`.
-    :return: a row per candle, see `empty_predictions`, which stand where there is no complete,
+    :return: a row per candle, see `prediction_frame`; empty ones stand where there is no complete,
         valid window.
     """
     names, asked = dk.training_features_list, len(frame)
@@ -94,9 +107,9 @@ def predict_candles(
         frame = pd.concat([history.loc[before, needed], frame[needed]], ignore_index=True)
     offset = len(frame) - asked
     # What FreqAI's filter_features does for predictions, at a fraction of its time.
-    values = frame[names].to_numpy(np.float64)  # (rows, features)
+    values = numeric(frame, names)  # (rows, features)
     finite = np.isfinite(values)
-    valid = finite.all(axis=1)
+    valid = np.all(finite, axis=1)
     if not valid.all():
         missing = names[int(finite.all(axis=0).argmin())]
         logger.info(
@@ -104,9 +117,9 @@ def predict_candles(
             f"{missing}; no trades, no price?); windows with them are not predicted."
         )
     features, inliers, _ = dk.feature_pipeline.transform(
-        DataFrame(np.where(finite, values, 0.0), columns=names), outlier_check=True
+        np.where(finite, values, 0.0), outlier_check=True
     )
-    dk.data_dictionary["prediction_features"] = features.tail(asked).reset_index(drop=True)
+    dk.data_dictionary["prediction_features"] = features.iloc[offset:].reset_index(drop=True)
     whole = frame if past is None else with_past(frame, past, memory(conv_width))
     numbers = candle_numbers(frame["date"], timeframe_seconds)
     inputs = CandleInputs.of(whole, timeframe_seconds).take(numbers)
@@ -135,7 +148,7 @@ def predict_candles(
         if "di" in dk.feature_pipeline
         else np.zeros(asked)
     )
-    some = frame.iloc[ends]
+    some = model.space.at(frame, ends)
     truth = model.space.learned(actual[rows], some, limited=False)
     lower, upper = intervals(
         model.sizes,
@@ -147,9 +160,7 @@ def predict_candles(
         model.space.horizons,
     )
     found = [model.space.labels(values, some) for values in (learned, lower, upper)]
-    every = empty_predictions(dk.label_list, asked)
-    every.iloc[rows] = np.hstack(found)
-    return every
+    return prediction_frame(dk.label_list, asked, rows, np.hstack(found))
 
 
 def with_past(frame: DataFrame, past: DataFrame, length: int) -> DataFrame:
@@ -159,6 +170,5 @@ def with_past(frame: DataFrame, past: DataFrame, length: int) -> DataFrame:
     """
     if len(frame) == 0:
         return frame
-    dates = past["date"]
-    first, last = pd.to_datetime(frame["date"].iloc[[0, -1]], utc=True)
-    return past.iloc[max(0, dates.searchsorted(first) - length) : dates.searchsorted(last) + 1]
+    first, last = seconds_of(past["date"]).searchsorted(seconds_of(frame["date"].iloc[[0, -1]]))
+    return past.iloc[max(0, first - length) : last + 1]

@@ -23,7 +23,7 @@ from freqai_lstm.model.alarm import (
 )
 from freqai_lstm.model.hybrid import PairModel
 from freqai_lstm.model.interval import NEWEST, missed_of
-from freqai_lstm.model.windows import Numbers, seconds_of
+from freqai_lstm.model.windows import Numbers, numeric, seconds_of
 
 
 # FreqUI draws them; live FreqAI keeps them in its history. R² on windows held out, of the training;
@@ -53,27 +53,27 @@ class Known:
     ) -> Known:
         """Compare predictions with the labels that are known at the end of a frame.
 
-        :param past: predictions as FreqAI keeps them, with `date`; may be empty.
+        :param past: predictions as FreqAI keeps them, with `date`, live `date_pred`; may be empty.
         :param frame: candles with `date` and labels, in time order.
         """
         ends = ("", "_lower", "_upper", "_mean", "_std")
         columns = [f"{label}{end}" for end in ends for label in labels]
-        if not {"do_predict", *columns} <= {*past} or not {*labels} <= {*frame}:
-            return cls()
-        _, rows, same = np.intersect1d(
-            seconds_of(past["date"]), seconds_of(frame["date"]), return_indices=True
-        )
-        values = past[columns].to_numpy(dtype=float)[rows]
+        names = {*past.columns.tolist()}
+        if not {"do_predict", *columns} <= names or not {*labels} <= {*frame.columns.tolist()}:
+            return cls(missed=np.zeros((0, len(labels))), skill=np.zeros((0, len(labels))))
+        dates = seconds_of(past["date_pred" if "date_pred" in names else "date"])
+        _, rows, same = np.intersect1d(dates, seconds_of(frame["date"]), return_indices=True)
+        values = numeric(past, columns)[rows]
         model, lower, upper, mean, std = np.split(values, len(ends), axis=1)
         # A candle that the alarm silenced was predicted all the same.
         made = past["do_predict"].to_numpy()[rows] == 1
         made |= ((std > 0) & np.isfinite(lower) & np.isfinite(upper) & (upper > lower)).any(axis=1)
-        actual = frame[labels].to_numpy(dtype=float)[same]
+        actual = numeric(frame, labels)[same]
         known = made[:, None] & (same[:, None] + np.maximum(horizons, 1) < len(frame))
         actual = np.where(known & np.isfinite(actual), actual, np.nan)
         kept = np.isfinite(actual).any(axis=1)
         return cls(
-            seconds_of(past["date"])[rows][kept],
+            dates[rows][kept],
             missed_of(actual, lower, upper)[kept],
             against_skill(actual, model, mean, std)[kept],
         )

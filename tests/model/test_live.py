@@ -18,6 +18,9 @@ from freqtrade.freqai.freqai_interface import IFreqaiModel
 from livebot import FIRST, SECOND, LiveBot, Momentum, candles
 from pandas import DataFrame
 
+from freqai_lstm.model.interval import ErrorSizes
+from freqai_lstm.model.windows import Numbers
+
 
 Make = Callable[..., dict]
 HOUR, DAY = 3600, 86400
@@ -183,7 +186,9 @@ def test_retraining_changes_the_model_between_candles(start: Callable[..., LiveB
     assert after["&-return_std"].iloc[-1] != before["&-return_std"].iloc[-1]
 
 
-def test_intervals_reach_the_strategy(start: Callable[..., LiveBot]) -> None:
+def test_intervals_reach_the_strategy(
+    start: Callable[..., LiveBot], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Live too, each label has its interval, candle by candle; a miss moves its level."""
     bot = start()
     bot.train(SECOND)
@@ -194,9 +199,15 @@ def test_intervals_reach_the_strategy(start: Callable[..., LiveBot]) -> None:
     assert np.isfinite(frame[["&-return_lower", "&-return_upper"]].to_numpy()).all()
     history = bot.dd.historic_predictions[PAIR]
     history["&-return_lower"], history["&-return_upper"] = 5.0, 6.0
-    wider = bot.new_candle(ROWS + 3).iloc[-1]
-    assert wider["&-return_upper"] - wider["&-return_lower"] > 0
-    assert bot.freqai._levels(bot.freqai.dk)[0] < 0.2
+    bounds, levels = ErrorSizes.bounds, []
+
+    def seen(sizes: ErrorSizes, now: Numbers) -> tuple[Numbers, Numbers]:
+        levels.append(now[0])
+        return bounds(sizes, now)
+
+    monkeypatch.setattr(ErrorSizes, "bounds", seen)
+    bot.new_candle(ROWS + 3)
+    assert levels[0] < 0.2
 
 
 def test_label_statistics_of_recent_predictions(start: Callable[..., LiveBot]) -> None:

@@ -55,6 +55,24 @@ def test_later_labels_change_nothing() -> None:
     assert found[0][1] == found[1][1]
 
 
+def test_only_real_predictions_and_known_labels_count() -> None:
+    """Each label counts where the frame knows it by its end; a candle without a prediction not."""
+    dates = pd.date_range("2024-01-01", periods=8, freq="h", tz="UTC")
+    past = pd.DataFrame({"date_pred": dates[:7], "do_predict": [1, 0, 1, 0, 1, 1, 1]})
+    for label in ("&-a", "&-b"):
+        past[label], past[f"{label}_mean"], past[f"{label}_std"] = 1.0, 0.0, 1.0
+        past[f"{label}_lower"], past[f"{label}_upper"] = 0.0, 2.0
+        past.loc[3, [f"{label}_lower", f"{label}_upper"]] = [-np.inf, np.inf]
+    past.loc[6, "&-b_upper"] = np.nan
+    frame = pd.DataFrame({"date": dates[2:], "&-a": [1.5, 9, np.nan, 5, 6, 7], "&-b": 9.0})
+    known = Known.of(past, frame, ["&-a", "&-b"], [3, 0])
+    nan = np.nan
+    assert known.seconds.tolist() == dates[[2, 4, 5, 6]].as_unit("s").asi8.tolist()
+    np.testing.assert_array_equal(known.missed, [[0, 1], [nan, 1], [nan, 1], [nan, nan]])
+    for none in (pd.DataFrame(), past.drop(columns="&-a_lower")):
+        assert Known.of(none, frame, ["&-a", "&-b"], [3, 0]).missed.shape == (0, 2)
+
+
 def test_the_alarm_stops_and_recovers() -> None:
     """Wrong predictions on 150 candles stop it; good ones afterwards bring it back."""
     labels = truth()

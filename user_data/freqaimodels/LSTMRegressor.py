@@ -49,15 +49,15 @@ from freqai_lstm.model.devices import (  # noqa: E402
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
 from freqai_lstm.model.hybrid import PairModel, log_summary  # noqa: E402
 from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS  # noqa: E402
-from freqai_lstm.model.interval import NEWEST, known_misses, levels_after  # noqa: E402
+from freqai_lstm.model.interval import levels_after  # noqa: E402
 from freqai_lstm.model.networks import SharedNetworks  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
 from freqai_lstm.model.prediction import (  # noqa: E402
-    empty_predictions,
     mark_unpredicted,
     predict_candles,
+    prediction_frame,
 )
-from freqai_lstm.model.quality import COLUMNS, REMEMBERED, Known, quality  # noqa: E402
+from freqai_lstm.model.quality import COLUMNS, Known, quality  # noqa: E402
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
     ChangedSettings,
@@ -68,6 +68,7 @@ from freqai_lstm.model.record import (  # noqa: E402
 )
 from freqai_lstm.model.shared_network import SharedNetwork  # noqa: E402
 from freqai_lstm.model.storage import HISTORY, model_path  # noqa: E402
+from freqai_lstm.model.windows import seconds_of  # noqa: E402
 
 
 logger = logging.getLogger(__name__)
@@ -239,8 +240,8 @@ class LSTMRegressor(BaseRegressionModel):
         last = unfiltered_df[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
         dk.data_dictionary[HISTORY] = last
         if not self.live:
-            past = known_misses(dk.full_df, unfiltered_df, dk.label_list, data.space.horizons)
-            model.levels = levels_after(past)
+            known = Known.of(dk.full_df, unfiltered_df, dk.label_list, data.space.horizons)
+            model.levels = levels_after(known.missed)
         self._fit_labels(data, dk)
         seconds = perf_counter() - started
         dk.data["training_report"] = model.report = model.report | {"seconds": seconds}
@@ -301,33 +302,35 @@ class LSTMRegressor(BaseRegressionModel):
         if len(unfiltered_df) == 0:
             dk.do_predict, dk.DI_values = np.zeros(0, dtype=np.int_), np.zeros(0)
             dk.data["extra_returns_per_train"] = dict.fromkeys(COLUMNS, np.nan)
-            return empty_predictions(dk.label_list, 0), dk.do_predict
+            return prediction_frame(dk.label_list, 0), dk.do_predict
         dk.find_features(unfiltered_df)
         dataset.check_columns(dk)
+        known, levels = Known(), self.model.levels
+        if dk.live and self.strategy_frame is not None:
+            past = self.dd.historic_predictions.get(dk.pair, DataFrame())
+            past = past.tail(len(self.strategy_frame))
+            horizons = self.model.space.horizons
+            known = Known.of(past, self.strategy_frame, dk.label_list, horizons)
+            levels = levels_after(known.missed)
         columns = predict_candles(
             self.model,
             dk,
             unfiltered_df,
             self.strategy_frame,
-            self._levels(dk),
+            levels,
             conv_width=self.CONV_WIDTH,
             timeframe_seconds=self.base_tf_seconds,
         )
-        self._judge(columns, dk, unfiltered_df)
+        self._judge(columns, dk, unfiltered_df, known)
         return columns, dk.do_predict
 
-    def _judge(self, columns: DataFrame, dk: FreqaiDataKitchen, frame: DataFrame) -> None:
+    def _judge(
+        self, columns: DataFrame, dk: FreqaiDataKitchen, frame: DataFrame, known: Known
+    ) -> None:
         """Add the columns of `quality.py`, and silence candles on which the alarm stands."""
         horizons, seconds = self.model.space.horizons, self.base_tf_seconds
-        at = frame["date"].to_numpy("datetime64[s]").astype(np.int64)
-        if dk.live:
-            # Every candle of every pair waits for this.
-            newest = NEWEST if self.limits else REMEMBERED + max([1, *horizons]) + 1
-            past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(newest)
-            past = past.rename(columns={"date_pred": "date"})
-            frame, at = self.strategy_frame if self.strategy_frame is not None else frame, at[-1:]
-            known = Known.of(past, frame, dk.label_list, horizons)
-        else:
+        at = seconds_of(frame["date"])[-1 if dk.live else 0 :]
+        if not dk.live:
             dk.data["extra_returns_per_train"] = {}  # of the frame that was predicted before
             # FreqAI numbers the rows of the frame it is given anew, in place.
             past = dk.get_predictions_to_append(columns, dk.do_predict, frame.copy())
@@ -362,15 +365,6 @@ class LSTMRegressor(BaseRegressionModel):
         logger.warning(line)
         if dk.live and "stop" in (state, before) and self.data_provider is not None:
             self.data_provider.send_msg(line, always_send=True)
-
-    def _levels(self, dk: FreqaiDataKitchen) -> npt.NDArray[np.float64]:
-        """The interval's levels of now, by which past intervals missed, see interval.py."""
-        if not dk.live or self.strategy_frame is None:
-            return self.model.levels
-        past = self.dd.historic_predictions.get(dk.pair, DataFrame()).tail(2 * NEWEST)
-        past = past.rename(columns={"date_pred": "date"})
-        horizons = self.model.space.horizons
-        return levels_after(known_misses(past, self.strategy_frame, dk.label_list, horizons))
 
     # --- what was saved must fit what the strategy makes now ---
 
@@ -576,7 +570,7 @@ class LSTMRegressor(BaseRegressionModel):
         for statistic in ("labels_mean", "labels_std"):
             dk.data[statistic] = dict.fromkeys(dk.label_list, 0.0)
         dk.data["extra_returns_per_train"] = dict.fromkeys(COLUMNS, np.nan)
-        columns = empty_predictions(dk.label_list, count)
+        columns = prediction_frame(dk.label_list, count)
         dk.append_predictions(dk.get_predictions_to_append(columns, do_predict, dataframe_backtest))
         self._failed.append(dk.data_path.name.removeprefix("sub-train-"))
         logger.error(
