@@ -188,8 +188,11 @@ def live(size: Size, folder: Path) -> Figures:
     figures["newest_p50_ms"], figures["newest_p99_ms"] = quantiles(lambda: predict(newest))
     if bot.model.network is not None:
         inputs, last = CandleInputs.of(newest, bot.base_tf_seconds), np.array([len(newest) - 1])
+        at = bot.model.references(newest, last)
         figures["network_p50_ms"], _ = quantiles(
-            lambda: bot.model.network.predict(newest, inputs, pair, bot.model.scales, last)
+            lambda: bot.model.network.predict(
+                inputs, bot.model.network.features_of(newest, pair), bot.model.scales, last, at
+            )
         )
 
     def train(number: int) -> None:

@@ -25,7 +25,7 @@ from freqai_lstm.model.inputs import CandleInputs, memory, summary_names
 from freqai_lstm.model.prediction import with_past
 from freqai_lstm.model.shared_network import assemble
 from freqai_lstm.model.storage import Damaged, SavedModel, read_model
-from freqai_lstm.model.windows import Numbers, Rows, candle_numbers, window_ends
+from freqai_lstm.model.windows import Numbers, Rows, candle_numbers, numeric, window_ends
 
 
 REPEATS, SEED = 8, 1
@@ -117,14 +117,17 @@ def importance(
     """
     rng = np.random.default_rng(SEED)
 
-    def predict(frame: pd.DataFrame, inputs: CandleInputs, scaled: Numbers) -> Numbers:
+    names = [str(name) for name in frame if "%" in str(name)]
+
+    def predict(
+        frame: pd.DataFrame, inputs: CandleInputs, scaled: Numbers, model: PairModel = model
+    ) -> Numbers:
         columns = model.columns(inputs, ends, scaled[ends])
-        return model.predict(pair, frame, inputs, ends, columns)
+        features = model.network_features(numeric(frame, names), names, pair)
+        return model.predict(inputs, ends, columns, features, model.references(frame, ends))
 
     whole = predict(frame, inputs, scaled)
-    alone = replace(model, network=None)
-    columns = model.columns(inputs, ends, scaled[ends])
-    regression = alone.predict(pair, frame, inputs, ends, columns)
+    regression = predict(frame, inputs, scaled, replace(model, network=None))
     base, spread = (actual - whole) ** 2, np.nanvar(actual, axis=0)
     groups = feature_groups(model.features)
     rows = []
@@ -136,8 +139,8 @@ def importance(
             if group == NETWORK:
                 moved = regression + np.roll(whole - regression, offset % len(ends), axis=0)
             elif group in groups:
-                names = [model.features[place] for place in groups[group]]
-                changed = frame.assign(**{n: frame[n].to_numpy()[order] for n in names})
+                own = [model.features[place] for place in groups[group]]
+                changed = frame.assign(**{n: frame[n].to_numpy()[order] for n in own})
                 others = scaled.copy()
                 others[:, groups[group]] = scaled[order][:, groups[group]]
                 moved = predict(changed, inputs, others)

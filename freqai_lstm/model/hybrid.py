@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from freqai_lstm.model.dataset import Dataset
 from freqai_lstm.model.inputs import CandleInputs, summary_names
 from freqai_lstm.model.interval import COVERAGE, ErrorSizes
-from freqai_lstm.model.labels import WIDEST, LabelSpace
+from freqai_lstm.model.labels import WIDEST, Columns, LabelSpace, references
 from freqai_lstm.model.ridge import Ridge, cautious_factors, fit_exact, fit_ridge
-from freqai_lstm.model.shared_network import PairScales, SharedNetwork
+from freqai_lstm.model.shared_network import PairScales, SharedNetwork, select_features
 from freqai_lstm.model.windows import Numbers, Rows
 
 
@@ -145,8 +145,9 @@ class PairModel:
         """(the network's prediction, the regression of what it leaves over, its factors)."""
         rows, ahead = np.flatnonzero(unseen), data.space.horizons
         frame = data.frame
-        predicted = network.predict(frame, data.inputs, data.pair, scales, data.rows[rows])
-        learned = data.space.learned(predicted, frame.iloc[data.rows[rows]])
+        features, ends = network.features_of(frame, data.pair), data.rows[rows]
+        at = references(frame, ends, data.space, scales.labels)
+        learned = data.space.learned(network.predict(data.inputs, features, scales, ends, at), at)
         actual, weights = labels[rows], data.weights[rows]
         centred = learned - learned.mean(axis=0)
         factors = cautious_factors(actual - _means(actual, weights), centred, weights, ahead)
@@ -165,19 +166,34 @@ class PairModel:
         bounded = np.clip(np.hstack([own, _limited(features)]), self.lowest, self.highest)
         return bounded, np.hstack([own, np.asarray(features, float) * FEATURE_HEIGHT])
 
+    def network_features(self, features: Numbers, names: list[str], pair: str) -> Numbers:
+        """Return those of a pair's features that the network reads, none where it has no part.
+
+        :param features: of shape (rows, features), as the strategy gives them.
+        """
+        if self.network is None:
+            return features[:, :0]
+        return select_features(features, names, pair, self.network.features)
+
+    def references(self, frame: pd.DataFrame, rows: Rows) -> dict[str, Numbers]:
+        """Return what labels are relative to at rows of a frame, by name of its column."""
+        others = [] if self.scales is None else [self.scales.labels]
+        return references(frame, rows, self.space, *others)
+
     def predict(
         self,
-        pair: str,
-        frame: pd.DataFrame,
         inputs: CandleInputs,
         ends: Rows,
         columns: tuple[Numbers, Numbers],
+        features: Numbers,
+        at: Columns,
     ) -> Numbers:
         """Predict windows, in learned values, shape (windows, labels).
 
-        :param frame: candles with features; `inputs` are of the same rows.
-        :param ends: last row of each window.
+        :param ends: last row of each window, of the rows of `inputs`.
         :param columns: of these rows, from `columns`.
+        :param features: of all rows, from `network_features`.
+        :param at: of the windows' last rows, from `references`.
         """
         bounded, unbounded = columns
         # A linear model goes on for ever beyond what it has seen, a new price record for example;
@@ -186,9 +202,8 @@ class PairModel:
         if self.exact.any():
             found = np.where(self.exact, unbounded @ self.exact_kernel + self.exact_bias, found)
         if self.network is not None and self.scales is not None and len(ends):
-            predicted = self.network.predict(frame, inputs, pair, self.scales, ends)
-            learned = self.space.learned(predicted, self.space.at(frame, ends))
-            found = found + self.network_factors * learned
+            predicted = self.network.predict(inputs, features, self.scales, ends, at)
+            found = found + self.network_factors * self.space.learned(predicted, at)
         return found
 
     def _report(

@@ -160,11 +160,6 @@ class LabelSpace:
             ranges.append(width)
         return cls(**asdict(space) | {"centres": centres, "ranges": ranges})
 
-    def at(self, frame: pd.DataFrame, rows: Rows) -> dict[str, Numbers]:
-        """Return what `learned` and `labels` need of some rows of a frame."""
-        names = ["close", *filter(None, [self.scale_feature])]
-        return {name: frame[name].to_numpy(dtype=float)[rows] for name in names}
-
     def learned(self, values: Numbers, frame: Columns, *, limited: bool = True) -> Numbers:
         """Return what is learned of labels, shape (rows, labels)."""
         reference, scales = self._reference(frame)
@@ -198,6 +193,12 @@ class LabelSpace:
     def metadata(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
         return asdict(self)
+
+
+def references(frame: pd.DataFrame, rows: Rows, *spaces: LabelSpace) -> dict[str, Numbers]:
+    """Return what `learned` and `labels` of label spaces need of some rows of a frame."""
+    names = {"close", *(space.scale_feature for space in spaces if space.scale_feature)}
+    return {name: frame[name].to_numpy(dtype=float)[rows] for name in sorted(names)}
 
 
 def _follows(values: Numbers, close: Numbers) -> bool:

@@ -127,7 +127,9 @@ def predict_candles(
     ends = window_ends(inputs.numbers, valid, conv_width)
     ends = ends[ends >= offset]
     columns = model.columns(inputs, ends, features.to_numpy()[ends])
-    learned = model.predict(dk.pair, frame, inputs, ends, columns)
+    read = model.network_features(values, names, dk.pair)
+    at = model.references(frame, ends)
+    learned = model.predict(inputs, ends, columns, read, at)
     sound = np.isfinite(learned).all(axis=1)
     if not sound.all():
         logger.error(
@@ -148,8 +150,8 @@ def predict_candles(
         if "di" in dk.feature_pipeline
         else np.zeros(asked)
     )
-    some = model.space.at(frame, ends)
-    truth = model.space.learned(actual[rows], some, limited=False)
+    at = {name: column[sound] for name, column in at.items()}
+    truth = model.space.learned(actual[rows], at, limited=False)
     lower, upper = intervals(
         model.sizes,
         columns[0][sound][:, : len(model.column_scale[0])],
@@ -159,7 +161,7 @@ def predict_candles(
         levels,
         model.space.horizons,
     )
-    found = [model.space.labels(values, some) for values in (learned, lower, upper)]
+    found = [model.space.labels(values, at) for values in (learned, lower, upper)]
     return prediction_frame(dk.label_list, asked, rows, np.hstack(found))
 
 
@@ -170,5 +172,5 @@ def with_past(frame: DataFrame, past: DataFrame, length: int) -> DataFrame:
     """
     if len(frame) == 0:
         return frame
-    first, last = seconds_of(past["date"]).searchsorted(seconds_of(frame["date"].iloc[[0, -1]]))
+    first, last = seconds_of(past["date"]).searchsorted(seconds_of(frame["date"])[[0, -1]])
     return past.iloc[max(0, first - length) : last + 1]

@@ -47,6 +47,10 @@ class SparseRobustScaler(RobustScaler):
         self.scale_ = np.where(ranges > 0, ranges, 1.0)
         return self
 
+    def transform(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Scale rows, without scikit-learn's checks: each live prediction waits for this."""
+        return (np.asarray(X, dtype=float) - self.center_) / self.scale_
+
 
 class DissimilarityIndex(ds.DissimilarityIndex):
     """datasieve's dissimilarity index, with a block of distances in memory instead of all.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from freqai_lstm.model.forward import Forward
 from freqai_lstm.model.inputs import CandleInputs, summary_names
-from freqai_lstm.model.labels import LabelSpace
+from freqai_lstm.model.labels import Columns, LabelSpace
 from freqai_lstm.model.scaling import SparseRobustScaler
 from freqai_lstm.model.windows import Floats, Numbers, Rows, numeric
 
@@ -97,24 +97,24 @@ class SharedNetwork:
         return feature_values(frame, pair, self.features)
 
     def predict(
-        self, frame: pd.DataFrame, inputs: CandleInputs, pair: str, scales: PairScales, ends: Rows
+        self, inputs: CandleInputs, features: Numbers, scales: PairScales, ends: Rows, at: Columns
     ) -> Numbers:
         """Predict the labels at windows, in the labels' own unit, shape (windows, labels).
 
-        :param frame: candles with features.
-        :param inputs: of the same rows.
+        :param features: of the rows of `inputs`, from `features_of`.
         :param ends: last row of each window.
+        :param at: of these rows, from `labels.references`.
         """
-        columns, features = scales.read(inputs, self.features_of(frame, pair))
+        columns, scaled = scales.read(inputs, features)
         found = [
             self.forward(
                 *assemble(
-                    inputs, columns, features, some, self.conv_width, scales.levels, self.in_windows
+                    inputs, columns, scaled, some, self.conv_width, scales.levels, self.in_windows
                 )
             )
             for some in np.array_split(ends, len(ends) // 2048 + 1)
         ]
-        return scales.labels.labels(np.concatenate(found), scales.labels.at(frame, ends))
+        return scales.labels.labels(np.concatenate(found), at)
 
 
 def assemble(
@@ -138,16 +138,25 @@ def assemble(
     return windows, np.concatenate([columns[ends], features[ends]], axis=1)
 
 
-def feature_values(frame: pd.DataFrame, pair: str, names: Sequence[str]) -> Numbers:
+def feature_values(frame: pd.DataFrame, pair: str, wanted: Sequence[str]) -> Numbers:
     """Return the features of these names (without the pair's), shape (rows, features).
 
     :raises KeyError: the frame has none of that name.
     """
-    if not names:
-        return np.empty((len(frame), 0))
-    features = [str(name) for name in frame.columns.tolist() if "%" in str(name)]
-    found = dict(zip(own_names(features, pair), features, strict=True))
-    return numeric(frame, [found[name] for name in names])
+    names = [str(name) for name in frame.columns.tolist() if "%" in str(name)]
+    return select_features(numeric(frame, names), names, pair, wanted)
+
+
+def select_features(
+    features: Numbers, names: Sequence[str], pair: str, wanted: Sequence[str]
+) -> Numbers:
+    """Return the features of these names (without the pair's), shape (rows, features).
+
+    :param features: of shape (rows, features), by `names`, as FreqAI names them.
+    :raises KeyError: there is none of that name.
+    """
+    places = {name: place for place, name in enumerate(own_names(names, pair))}
+    return features[:, [places[name] for name in wanted]]
 
 
 def _mean_deviation(values: Floats) -> Floats:

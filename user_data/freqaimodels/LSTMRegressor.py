@@ -306,10 +306,9 @@ class LSTMRegressor(BaseRegressionModel):
         dk.find_features(unfiltered_df)
         dataset.check_columns(dk)
         known, levels = Known(), self.model.levels
-        if dk.live and self.strategy_frame is not None:
-            past = self.dd.historic_predictions.get(dk.pair, DataFrame())
-            past = past.tail(len(self.strategy_frame))
-            horizons = self.model.space.horizons
+        past = self.dd.historic_predictions.get(dk.pair) if dk.live else None
+        if past is not None and self.strategy_frame is not None:
+            past, horizons = past.tail(len(self.strategy_frame)), self.model.space.horizons
             known = Known.of(past, self.strategy_frame, dk.label_list, horizons)
             levels = levels_after(known.missed)
         columns = predict_candles(
