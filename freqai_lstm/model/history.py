@@ -287,6 +287,7 @@ def joined(
 ) -> TrainingData:
     """Join the pairs' rows, and split their windows at one border in time for all pairs.
 
+    :param histories: emptied, since their rows would otherwise be in memory twice.
     :param test_size: fraction of the history whose windows validate, the newest; at most 60 days.
     :param stride: every how many windows one is learned from.
     """
@@ -298,7 +299,8 @@ def joined(
     last = max(int(h.inputs.numbers[-1]) for h in histories)
     days = MOST_VALIDATION_DAYS * DAY / timeframe_seconds
     border = last + 1 - int(min(test_size * (last + 1 - first), days))
-    for history in histories:
+    while histories:
+        history = histories.pop(0)
         inputs, scales = history.inputs, history.scales
         columns, features = scales.read(inputs, history.features)
         parts["levels"].append(
@@ -313,7 +315,8 @@ def joined(
         train.append(history.ends[candles + waits < border][::stride] + offset)
         validation.append(history.ends[candles >= border] + offset)
         offset += len(inputs.numbers)
-    arrays = {name: np.concatenate(values) for name, values in parts.items()}
+    del history, inputs
+    arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     inputs = CandleInputs(
         numbers=np.arange(offset),
         valid=np.ones(offset, dtype=bool),

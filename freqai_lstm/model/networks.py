@@ -126,6 +126,8 @@ class SharedNetworks:
             f"Training the shared network on {windows} windows of {len(histories)} pairs, reading "
             f"{len(names)} features" + (" at each candle." if in_windows and names else ".")
         )
+        scales = {history.pair: history.scales for history in histories}
+        first = histories[0].pair
         data = joined(
             histories,
             in_windows,
@@ -154,6 +156,7 @@ class SharedNetworks:
             why = f"no memory ({error})." if isinstance(error, MemoryError) else str(error)
             logger.error(f"The shared network is not there: {why} The pairs use their regressions.")
             return None
+        del data  # the record below takes memory too
         self._failed.discard(border)
         network = SharedNetwork(
             border=border,
@@ -161,8 +164,8 @@ class SharedNetworks:
             conv_width=freqai["conv_width"],
             features=names,
             in_windows=in_windows,
-            labels=histories[0].scales.labels.names,
-            scales={history.pair: history.scales for history in histories},
+            labels=scales[first].labels.names,
+            scales=scales,
             report=report,
         )
         r2 = report["validation_r2"]
@@ -175,10 +178,9 @@ class SharedNetworks:
                 else "."
             )
         )
-        first = histories[0]
-        frame = self.history.frame(strategy, border, first.pair)
+        frame = self.history.frame(strategy, border, first)
         columns = [str(name) for name in frame if "%" in str(name) or str(name).startswith("&")]
-        note = record(self.settings, frame, columns) | {"pair": first.pair}
+        note = record(self.settings, frame, columns) | {"pair": first}
         try:
             write_network(network_path(self.folder, border), network, model, note)
         except OSError as error:
