@@ -13,7 +13,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +38,7 @@ from freqai_lstm.evaluate.data import (
 )
 from freqai_lstm.evaluate.explanation import explain
 from freqai_lstm.evaluate.features import Features
+from freqai_lstm.evaluate.models import OWN
 from freqai_lstm.evaluate.options import Configs, Datadir, StrategyName, StrategyPath, Userdir
 from freqai_lstm.evaluate.page import write_page
 from freqai_lstm.evaluate.report import build_report, headline_targets
@@ -74,8 +75,12 @@ def evaluate(
     ),
     baselines: Annotated[bool, typer.Option(help="Train ridge, LightGBM and HAR too.")] = True,
     against: Annotated[
-        str | None,
-        typer.Option(metavar="IDENTIFIER", help="Another run of this strategy to compare with."),
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]IDENTIFIER",
+            help="Another run of this strategy to compare with; repeatable. Runs of one NAME are "
+            f"seeds of one model, those of {OWN} of this one.",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Default: evaluation.json in the output folder.")
@@ -104,13 +109,14 @@ def evaluate(
             found["freqaimodel"] = found.get("freqaimodel") or "LSTMRegressor"
             found["timerange"] = found.get("timerange") or saved_timerange(found)
             setup, work = load_setup(found), Path(scratch)
-            other = None
-            if against:
+            others = []
+            for run in against or []:
+                name, _, identifier = run.rpartition("=")
                 theirs = copy.deepcopy(found)
-                theirs["freqai"]["identifier"] = against
-                other = load_setup(theirs)
+                theirs["freqai"]["identifier"] = identifier
+                others.append((name or identifier, load_setup(theirs)))
             data = json_file or output / "evaluation.json"
-            write_evaluation(setup, other, work, output, data, console, baselines)
+            write_evaluation(setup, others, work, output, data, console, baselines)
     except (EvaluationFailed, FreqtradeException) as error:
         typer.secho(f"The evaluation failed: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
@@ -118,7 +124,7 @@ def evaluate(
 
 def write_evaluation(
     setup: Setup,
-    other: Setup | None,
+    others: Sequence[tuple[str, Setup]],
     scratch: Path,
     output: Path,
     data: Path,
@@ -127,16 +133,16 @@ def write_evaluation(
 ) -> None:
     """Measure what is saved, write the page and the figures, print the tables.
 
-    :param other: another run, to compare with.
+    :param others: name of the model, and another run of it to compare with.
     :param scratch: an empty folder for what FreqAI's classes write.
     :param data: the file for the figures.
     :raises EvaluationFailed: see the message.
     """
     found, features = read_predictions(setup), Features(setup, scratch)
     unknown = leave_out_unknown(found)
-    against = f"{RUN}{other.config['freqai']['identifier']}" if other else None
-    if other and against:
-        add_run(found, read_predictions(other), against)
+    runs = {_column(other): name for name, other in others}
+    for _, other in others:
+        add_run(found, read_predictions(other), _column(other))
     if baselines:
         windows = track(
             learned_baselines(features, found, headline_targets(found)),
@@ -145,11 +151,11 @@ def write_evaluation(
             console=console,
         )
         found.rows = found.rows.merge(pd.concat(windows), on=KEYS, how="left")
-    trades, equities, opened = _trades(setup, other, found)
+    trades, equities, opened = _trades(setup, [other for _, other in others], found)
     notes = _notes(setup, scratch)
     if unknown:
         notes.append(f"Left out, since no predicted candle has such a label: {', '.join(unknown)}.")
-    report = build_report(setup, found, notes, trades, against)
+    report = build_report(setup, found, notes, trades, runs)
     report["explanation"] = explain(setup, found, features, report["notes"])
     output.mkdir(parents=True, exist_ok=True)
     data.parent.mkdir(parents=True, exist_ok=True)
@@ -182,8 +188,12 @@ def _notes(setup: Setup, scratch: Path) -> list[str]:
     return notes
 
 
+def _column(run: Setup) -> str:
+    return f"{RUN}{run.config['freqai']['identifier']}"
+
+
 def _trades(
-    setup: Setup, other: Setup | None, found: Predictions
+    setup: Setup, others: Sequence[Setup], found: Predictions
 ) -> tuple[dict[str, Any] | str, pd.DataFrame, pd.DataFrame]:
     """Figures of the trades, or why there are none; equity by candle; and the trades."""
     dates = found.rows["date"]
@@ -202,11 +212,9 @@ def _trades(
     for pair in pairs - set(candles):
         stored = load_candles(setup, pair)
         candles[pair] = stored.set_index(pd.DatetimeIndex(pd.to_datetime(stored["date"], utc=True)))
-    others = {}
-    theirs = _result(other, dates) if other else None
-    if other and theirs and theirs.span == result.span:
-        others[f"{RUN}{other.config['freqai']['identifier']}"] = theirs
-    figures, equities = money(result, candles, setup.config, others)
+    results = {_column(other): _result(other, dates) for other in others}
+    same = {name: of for name, of in results.items() if of and of.span == result.span}
+    figures, equities = money(result, candles, setup.config, same)
     return figures, equities, result.trades
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from freqai_lstm.evaluate import charts
 from freqai_lstm.evaluate.signal import CANDLES_AHEAD
 from freqai_lstm.evaluate.template import write_template
-from freqai_lstm.evaluate.words import compared, shown, titled
+from freqai_lstm.evaluate.words import compared, of_seeds, shown, titled, with_spread
 
 
 def write_page(
@@ -42,6 +42,8 @@ def write_page(
         titled=titled,
         compared=compared(report),
         shown=shown,
+        of_seeds=of_seeds,
+        with_spread=with_spread,
         ahead=CANDLES_AHEAD,
         charts=Markup("{" + data.replace("</", "<\\/") + "}"),  # "</" would end the script
     )

@@ -1,10 +1,10 @@
 """The evaluation as one dictionary: what the JSON file holds, and the page and tables show.
 
 * identifier, strategy, freqaimodel, timerange, timeframe: what was evaluated; generated: when;
-  against: the other run's identifier, or null.
+  against: identifiers of other runs; models: a row for each model, as in models.py.
 * headline: targets (that the verdict is on), model (R² with its interval), tone, title, detail,
-  doubt (what the intervals are made of); by_target: titles where there are several; against: the
-  verdict beside the other run, or null.
+  doubt (what the intervals are made of); by_target: titles where there are several; against:
+  identifier → the verdict beside that run.
 * targets: target → look_ahead (candles until it is settled, null where it never is); predictors
   ("model", baselines, the other run); pairs: pair → predictor → `metrics.measure`, intervals
   (skill → value, low, high) and, but for the model, differences (the model minus it: skill →
@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from freqai_lstm.evaluate.intervals import (
     interval,
 )
 from freqai_lstm.evaluate.metrics import calibration, measure
+from freqai_lstm.evaluate.models import by_model
 from freqai_lstm.evaluate.regimes import by_regime
 from freqai_lstm.evaluate.scores import TARGET, score_figures
 from freqai_lstm.evaluate.setup import Setup
@@ -66,12 +68,12 @@ def build_report(
     found: Predictions,
     notes: Sequence[str],
     trades: dict[str, Any] | str,
-    against: str | None = None,
+    runs: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Everything the evaluation found; keys as in the module's docstring.
 
     :param trades: from `trades.money`, or why there are none.
-    :param against: the column of another run's predictions.
+    :param runs: column of another run's predictions → name of its model.
     """
     known = {target: comparable(found.rows, target) for target in found.targets}
     draws = {
@@ -80,7 +82,7 @@ def build_report(
     }
     chosen = headline_targets(found)
     shared = [name for name in known[chosen[0]][1] if all(name in known[t][1] for t in chosen)]
-    baselines = [name for name in shared if name != against]
+    baselines = [name for name in shared if name not in runs]
     r2 = {t: pd.DataFrame(draws[t]["r2"], columns=known[t][1])[shared] for t in chosen}
     overall = pd.concat(r2.values()).groupby(level=0).mean()
     same_candle = all(found.look_ahead[target] == 0 for target in chosen)
@@ -90,14 +92,14 @@ def build_report(
     }
     config, first = setup.config, known[chosen[0]][0]
     blocks, kind = blocks_of(first["date"])
-    return {
+    report = {
         "generated": datetime.now(UTC).isoformat(timespec="seconds"),
         "identifier": str(config["freqai"]["identifier"]),
         "strategy": config["strategy"],
         "freqaimodel": config["freqaimodel"],
         "timerange": f"{first['date'].min():%Y-%m-%d} to {first['date'].max():%Y-%m-%d}",
         "timeframe": config["timeframe"],
-        "against": against and against.removeprefix(RUN),
+        "against": [column.removeprefix(RUN) for column in runs],
         "headline": {
             "targets": chosen,
             "model": interval(overall["model"].to_numpy()),
@@ -108,8 +110,12 @@ def build_report(
             },
             **verdict(overall[baselines].to_numpy(), baselines, same_candle),
             "doubt": f"95 % intervals from {len(np.unique(blocks))} {kind}, drawn in blocks",
-            "against": against
-            and verdict(overall[["model", against]].to_numpy(), ["model", against], same_candle),
+            "against": {
+                column.removeprefix(RUN): verdict(
+                    overall[["model", column]].to_numpy(), ["model", column], same_candle
+                )
+                for column in runs
+            },
         },
         "targets": targets,
         "trades": None if isinstance(trades, str) else trades,
@@ -118,6 +124,7 @@ def build_report(
         "windows": _windows(found),
         "notes": list(notes),
     }
+    return report | {"models": by_model(report, runs) if runs else []}
 
 
 def headline_targets(found: Predictions) -> list[str]:

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from freqai_lstm.evaluate.words import shown, titled
+from freqai_lstm.evaluate.words import of_seeds, shown, titled, with_spread
 
 
 LISTED = 5  # groups of a label
@@ -52,15 +52,27 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         for target, groups in explanation["importance"].items():
             table.add_row(target, resting_on(groups))
         console.print(table)
+    for target in report["targets"] if report["models"] else ():
+        table = Table(f"Models, {target}", "R²", "IC", "Profit", "Sharpe", box=box.SIMPLE_HEAD)
+        for model in report["models"]:
+            if of := model["targets"].get(target):
+                trades = model["trades"] or {}
+                table.add_row(
+                    of_seeds(model),
+                    with_spread(of["r2"]),
+                    with_spread(of["rank_correlation"]),
+                    with_spread(trades.get("profit"), "{:.1%}"),
+                    with_spread(trades.get("sharpe"), "{:.2f}"),
+                )
+        console.print(table)
     for note in report["notes"]:
         console.print(f"Note: {note}", highlight=False)
     found, trades = report["headline"], report["trades"]
     text = f"{found['title']}\n{found['detail']}\n{found['doubt']}."
     console.print(Panel(text, title="The forecast", border_style=TONES[found["tone"]]))
-    if found["against"]:
-        beside = found["against"]
+    for run, beside in found["against"].items():
         text, tone = f"{beside['title']}\n{beside['detail']}", TONES[beside["tone"]]
-        other = Text(f"Against {report['against']}")  # a plain title would be markup
+        other = Text(f"Against {run}")  # a plain title would be markup
         console.print(Panel(text, title=other, border_style=tone))
     if not trades:
         console.print(Panel(report["without_trades"], title="The trades"))

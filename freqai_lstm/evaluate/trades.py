@@ -29,6 +29,7 @@ from freqai_lstm.evaluate.words import in_words, shown
 
 BASIS_POINT = 1e-4
 SLIPPAGES = (0, 5, 10)  # basis points a side, on top of the backtest's fees
+AFTER_FEES = f"fees, {SLIPPAGES[0]} bp slippage"
 HOLD, CASH = "buy-and-hold", "cash"
 FEW_TRADES = 30
 SURE = 0.95

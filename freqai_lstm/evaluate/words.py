@@ -56,3 +56,17 @@ def shown(value: float | None, form: str = "{:.3f}") -> str:
         return "–"
     text = form.format(value)
     return text.lstrip("+-") if not text.strip("+-0.%") else text
+
+
+def of_seeds(model: Mapping[str, Any]) -> str:
+    """Name a model of the table of models, with its number of seeds where there are several."""
+    runs = model["runs"]
+    return titled(model["name"]) + (f", {runs} seeds" if runs > 1 else "")
+
+
+def with_spread(of: Mapping[str, float] | None, form: str = "{:.3f}") -> str:
+    """Show a mean, and its standard deviation over several seeds."""
+    if of is None:
+        return "–"
+    spread = shown(of["std"], form)
+    return shown(of["mean"], form) + (f" ± {spread}" if spread != "–" else "")

@@ -59,9 +59,9 @@ def test_a_better_and_an_equal_run(user: Forecaster) -> None:
     """Half the noise is better on every label and differs by pair; as much noise is not."""
     user.save(0.5)
     user.save(1.0, "other")
-    assert user.evaluate(against="other") == 0
+    assert user.evaluate(against=["other"]) == 0
     report = user.report()
-    assert report["against"] == "other"
+    assert report["against"] == ["other"]
     for of in report["targets"].values():
         assert of["differences"][RUN]["r2"]["word"] == BETTER
         for pair in PAIRS:
@@ -71,13 +71,13 @@ def test_a_better_and_an_equal_run(user: Forecaster) -> None:
                 expected = found["model"][skill] - found[RUN][skill]
                 assert difference["value"] == pytest.approx(expected, abs=1e-9)
                 assert difference["low"] < expected < difference["high"]
-    assert report["headline"]["against"]["tone"] == "good"
+    assert report["headline"]["against"]["other"]["tone"] == "good"
     user.save(0.5, "other")
-    assert user.evaluate(against="other") == 0
+    assert user.evaluate(against=["other"]) == 0
     report = user.report()
     for of in report["targets"].values():
         assert of["differences"][RUN]["r2"]["word"] == UNDECIDED
-    assert report["headline"]["against"]["tone"] == "neutral"
+    assert report["headline"]["against"]["other"]["tone"] == "neutral"
 
 
 def test_only_common_candles_are_compared(user: Forecaster) -> None:
@@ -90,7 +90,7 @@ def test_only_common_candles_are_compared(user: Forecaster) -> None:
 
     user.save(0.5)
     user.save(without, "other")
-    assert user.evaluate(against="other") == 0
+    assert user.evaluate(against=["other"]) == 0
     for pair in PAIRS:
         saved = []
         for identifier in ("known", "other"):
@@ -112,14 +112,14 @@ def test_only_common_candles_are_compared(user: Forecaster) -> None:
 def test_runs_that_cannot_be_compared(user: Forecaster, capsys: pytest.CaptureFixture[str]) -> None:
     """An absent run is named with its folder, one of other candles with both ranges."""
     user.save()
-    assert user.evaluate(against="absent") == 1
+    assert user.evaluate(against=["absent"]) == 1
     assert str(user.predictions("absent")) in " ".join(capsys.readouterr().err.split())
 
     def nothing(rows: pd.DataFrame) -> pd.DataFrame:
         return rows.assign(do_predict=0)
 
     user.save(nothing, "other")
-    assert user.evaluate(against="other") == 1
+    assert user.evaluate(against=["other"]) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert RUN in error
     assert "--timerange" in error
@@ -163,6 +163,41 @@ def test_trades_of_both_runs_are_compared(user: Forecaster) -> None:
     user.save_result([user.trade(PAIRS[0], "2024-04-12 00:00", 20)])
     theirs = [user.trade(PAIRS[1], "2024-04-12 00:00", 20)]
     user.save_result(theirs, "2024-05-02_00-00-00", freqai_identifier="other")
-    assert user.evaluate(against="other") == 0
+    assert user.evaluate(against=["other"]) == 0
     costs = user.report()["trades"]["costs"]
     assert costs[RUN]["profit"] == pytest.approx(theirs[0]["profit_abs"] / 10_000)
+
+
+def test_models_and_their_seeds_in_one_table(user: Forecaster) -> None:
+    """Runs of one name are a row: mean and deviation of their R² on the candles of all runs."""
+
+    def without(rows: pd.DataFrame) -> pd.DataFrame:
+        rows = noisy(1.0, 3, rows)
+        rows.loc[rows.index % 3 == 1, "do_predict"] = 0
+        return rows
+
+    user.save(0.5)
+    user.save(lambda rows: noisy(0.5, 9, rows), "seed-2")
+    user.save(1.0, "other")
+    user.save(without, "another")
+    user.save_result([user.trade(PAIRS[0], "2024-04-12 00:00", 20)])
+    runs = ["model=seed-2", "noise=other", "noise=another"]
+    assert user.evaluate(against=runs) == 0
+    report = user.report()
+    assert report["against"] == ["seed-2", "other", "another"]
+    rows = {row["name"]: row for row in report["models"]}
+    assert [*rows][:2] == ["model", "noise"]
+    assert {"flat", "persistence"} <= {*rows}
+    assert [rows[name]["runs"] for name in ("model", "noise", "flat")] == [2, 2, 1]
+    for target, of in report["targets"].items():
+        for name, columns in (("model", ["model", "run seed-2"]), ("noise", [RUN, "run another"])):
+            each = [of["mean"][column]["r2"]["value"] for column in columns]
+            found = rows[name]["targets"][target]["r2"]
+            assert found["mean"] == pytest.approx(np.mean(each))
+            assert found["std"] == pytest.approx(np.std(each, ddof=1))
+        assert rows["flat"]["targets"][target]["r2"]["std"] is None
+    candles = report["targets"]["&-return"]["pairs"][PAIRS[0]]
+    assert len({candles[name]["candles"] for name in candles}) == 1
+    assert rows["noise"]["trades"] is None, "they have no result"
+    page = (user.folder / "out" / "evaluation.html").read_text()
+    assert "noise, 2 seeds" in page

@@ -60,7 +60,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hours = [user.trade(pair, "2024-04-12 00:00", 9, short=pair == PAIRS[1]) for pair in PAIRS]
     user.save_result(hours)
     user.save_result(hours[:1], "2024-05-02_00-00-00", freqai_identifier="other")
-    assert user.evaluate(against="other") == 0
+    assert user.evaluate(against=["other"]) == 0
     return user.folder / "out"
 
 
@@ -88,7 +88,11 @@ def test_page_is_one_file_that_loads_nothing(output: Path) -> None:
     assert "<script" not in outside
     assert not re.search(r"\b(src|href)\s*=|@import|url\(", outside)
     report = json.loads((output / "evaluation.json").read_text())
-    for of in (report["headline"], report["headline"]["against"], report["trades"]["verdict"]):
+    for of in (
+        report["headline"],
+        report["headline"]["against"]["other"],
+        report["trades"]["verdict"],
+    ):
         assert of["title"] in outside
     slots = set(re.findall(r'class="chart" id="(\w+)"', outside))
     drawn = set(re.findall(r'"(\w+)(?:\|[^"]*)?":\{"data":\[\{', text)) - {"template"}
