@@ -1,4 +1,4 @@
-"""Command line of the exam: run, report, alarm."""
+"""Command line of the exam: run, report, alarm, horizons."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from benchmarks.reports import write
 from benchmarks.targets.alarm import as_markdown, measure_alarm
 from benchmarks.targets.contenders import CONTENDERS, Contender
+from benchmarks.targets.horizons import horizons
 from benchmarks.targets.report import write_report
 from benchmarks.targets.results import Results
 from benchmarks.targets.scores import measure
@@ -87,6 +88,9 @@ def alarm(
         raise typer.Exit(1)
     figures = measure_alarm(exam, result)
     write(output, "alarm", figures, as_markdown(figures))
+
+
+app.command()(horizons)
 
 
 def _exam(name: str) -> Exam:

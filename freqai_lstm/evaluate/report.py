@@ -45,7 +45,7 @@ from freqai_lstm.evaluate.intervals import (
     interval,
 )
 from freqai_lstm.evaluate.metrics import calibration, measure
-from freqai_lstm.evaluate.models import by_model
+from freqai_lstm.evaluate.models import OWN, by_model
 from freqai_lstm.evaluate.regimes import by_regime
 from freqai_lstm.evaluate.scores import TARGET, score_figures
 from freqai_lstm.evaluate.setup import Setup
@@ -114,7 +114,8 @@ def build_report(
                 column.removeprefix(RUN): verdict(
                     overall[["model", column]].to_numpy(), ["model", column], same_candle
                 )
-                for column in runs
+                for column, name in runs.items()
+                if name != OWN  # a further seed of this model
             },
         },
         "targets": targets,

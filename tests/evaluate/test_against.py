@@ -185,6 +185,7 @@ def test_models_and_their_seeds_in_one_table(user: Forecaster) -> None:
     assert user.evaluate(against=runs) == 0
     report = user.report()
     assert report["against"] == ["seed-2", "other", "another"]
+    assert [*report["headline"]["against"]] == ["other", "another"]
     rows = {row["name"]: row for row in report["models"]}
     assert [*rows][:2] == ["model", "noise"]
     assert {"flat", "persistence"} <= {*rows}
