@@ -60,8 +60,7 @@ release-check: $(READY)  ## build, check and install the wheel as a user would
 	$(RUN) -m tools.release_check
 
 site: $(READY)  ## the pages of docs/ as a site, in build/site
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
-	$(RUN) -m mkdocs build --quiet --site-dir build/site
+	$(RUN) -m mkdocs build --strict --quiet --site-dir build/site
 
 clean:  ## remove what demo, tests and benchmarks built
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from freqai_lstm.evaluate.command import evaluate
 from freqai_lstm.evaluate.scores import TARGET
 from freqai_lstm.evaluate.trades import AFTER_FEES
 from freqai_lstm.evaluate.words import shown
+from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
 
 HORIZONS = (0, 1, 3)  # candles
@@ -50,6 +51,8 @@ def _figures(exam: Exam, ahead: int, name: str) -> dict[str, Any]:
         config=[folder / "settings.json"],
         userdir=folder / "user_data",
         datadir=exam.datadir,
+        strategy_path=STRATEGY_FILE.parent,
+        freqaimodel_path=MODEL_FILE.parent,
         output=folder,
         baselines=False,
         json_file=file,
