@@ -72,6 +72,14 @@ ours is ahead, the interval lies above 0.
 
 {tables}
 
+## Across pairs
+
+Which pair will have the largest label? Rank correlation of prediction and label over the pairs of \
+a candle, its mean over the candles; in brackets the interval from whole weeks. The flat mean \
+ranks pairs by what they were in training.
+
+{_table(figures, kinds["Labels that lie ahead"], _across)}
+
 ## Intervals, 80 %
 
 Share of labels within: mean, of the worst week, and by tercile of the pair's volatility over the \
@@ -137,6 +145,14 @@ def _behind(found: Sequence[Mapping[str, Any]]) -> str:
         difference = f"**{difference}**"
     shown = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
     return difference + shown + (f" {dm:+.1f}" if dm is not None else "")
+
+
+def _across(found: Sequence[Mapping[str, Any]]) -> str:
+    across = found[0].get("across")
+    if not across or len(found) > 1:
+        return ""
+    low, high = across["interval"]
+    return f"{across['rank_correlation']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _intervals(figures: Mapping[str, Any]) -> str:

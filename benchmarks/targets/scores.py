@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas import DataFrame
+from scipy.stats import rankdata
 
 from benchmarks.targets import score
 from benchmarks.targets.contenders import CONTENDERS, REFERENCE, Contender
@@ -31,6 +32,7 @@ MOST_CONSTANTS = 12  # windows of an exam, at most
 TERCILES = 3
 LAGS = 4  # horizons, of the Diebold-Mariano variance; and a day at least
 FEWEST_WEEKS = 8  # with fewer there is no interval
+FEWEST_ACROSS = 4  # pairs, for a rank among them
 FEWEST_IN_WEEK = 24  # candles of all pairs; a week with fewer is not the worst one
 
 
@@ -43,9 +45,9 @@ def measure(exam: Exam, results: Sequence[Result]) -> dict[str, Any]:
     :param results: predictions per contender and seed.
     :return: `labels`: name → `title`, `horizon`, and `contenders`: name → `rows` (scored candles of
         all pairs), `r2`, `spread` (standard deviation over seeds), `by_seed`, `pairs`,
-        `correlation`, `intervals` where it gives some, and `behind` (how much less R² than
-        `REFERENCE` it has on the same rows: `difference`, `interval`, `dm`); and `contenders`:
-        name → `title`, `seeds`, `every` and its cost.
+        `correlation`, `across` (see `_across`), `intervals` where it gives some, and `behind` (how
+        much less R² than `REFERENCE` it has on the same rows: `difference`, `interval`, `dm`); and
+        `contenders`: name → `title`, `seeds`, `every` and its cost.
     """
     truth = true_labels(exam)
     found: dict[str, Any] = {"labels": {}, "contenders": {}}
@@ -177,10 +179,38 @@ def _of_contender(rows: DataFrame, by_seed: dict[int, int]) -> dict[str, Any]:
         "pairs": {name: _mean([one["r2"] for one in of_pair]) for name, of_pair in pairs.items()},
         "correlation": _mean([one["correlation"] for of_pair in pairs.values() for one in of_pair]),
     }
+    found["across"] = _across(rows, list(by_seed.values()))
     given = [_intervals(rows, i) for i in by_seed.values() if (i, "_lower") in rows]
     if given:
         found["intervals"] = {key: _mean([one[key] for one in given]) for key in given[0]}
     return found
+
+
+def _across(rows: DataFrame, positions: Sequence[int]) -> dict[str, Any] | None:
+    """Rank correlation of prediction and label over the pairs of a candle: mean, and its interval.
+
+    Of candles that all pairs have, the mean over candles and seeds; weeks are resampled.
+
+    :return: None for fewer than four pairs.
+    """
+    table = rows.pivot_table(index="date", columns="pair", values=["y", *positions]).dropna()
+    if rows["pair"].nunique() < FEWEST_ACROSS or table.empty:
+        return None
+    ranks = {name: rankdata(table[name], axis=1) for name in ("y", *positions)}
+    ranks = {name: one - one.mean(axis=1, keepdims=True) for name, one in ranks.items()}
+    size = {name: np.sqrt(np.square(one).sum(axis=1)) for name, one in ranks.items()}
+    each = []
+    for position in positions:
+        both = size["y"] * size[position]
+        moved = (ranks["y"] * ranks[position]).sum(axis=1)
+        each.append(np.divide(moved, both, out=np.zeros_like(both), where=both > 0))
+    of_candle = DataFrame({"rank": np.mean(each, axis=0), "week": _weeks(table.reset_index())})
+    weeks = of_candle.groupby("week")["rank"].agg(["sum", "size"]).to_numpy()
+    count = len(weeks)
+    draws = np.random.default_rng(1).multinomial(count, [1 / count] * count, size=RESAMPLES)
+    drawn = (draws @ weeks[:, 0]) / (draws @ weeks[:, 1])
+    interval = [float(end) for end in np.percentile(drawn, INTERVAL)]
+    return {"rank_correlation": float(np.mean(each)), "interval": interval}
 
 
 def _intervals(rows: DataFrame, position: int) -> dict[str, float]:

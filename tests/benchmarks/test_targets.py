@@ -248,6 +248,23 @@ def test_intervals_are_measured_by_week_and_tercile(exam: Exam) -> None:
     assert "intervals" not in found["log_range"]["contenders"]["lstm"]
 
 
+def test_ranks_across_pairs() -> None:
+    """A forecast in the right order of pairs has 1, a reversed one -1; three pairs have none."""
+    rng, dates = np.random.default_rng(1), pd.date_range("2024", periods=500, freq="h", tz="UTC")
+    frames = [
+        pd.DataFrame({"pair": f"P{n}", "date": dates, "y": rng.normal(size=500)}) for n in "abcd"
+    ]
+    rows = pd.concat(frames, ignore_index=True)
+    rows[0], rows[1], rows[2] = np.exp(rows["y"]), -rows["y"], rng.normal(size=len(rows))
+    for position, expected in ((0, 1.0), (1, -1.0)):
+        found = scores._across(rows, [position])
+        assert found["rank_correlation"] == pytest.approx(expected)
+        assert found["interval"] == pytest.approx([expected, expected])
+    luck = scores._across(rows, [2])
+    assert luck["interval"][0] < 0 < luck["interval"][1]
+    assert scores._across(rows[rows["pair"] != "Pa"], [0]) is None
+
+
 def test_figures_of_known_forecasts() -> None:
     """R² of the mean is 0, and a constant has no correlation."""
     y = np.arange(100.0)
