@@ -258,10 +258,12 @@ def test_ranks_across_pairs() -> None:
     rows[0], rows[1], rows[2] = np.exp(rows["y"]), -rows["y"], rng.normal(size=len(rows))
     for position, expected in ((0, 1.0), (1, -1.0)):
         found = scores._across(rows, [position])
+        assert found is not None
         assert found["rank_correlation"] == pytest.approx(expected)
         assert found["interval"] == pytest.approx([expected, expected])
     luck = scores._across(rows, [2])
-    assert luck["interval"][0] < 0 < luck["interval"][1]
+    assert luck is not None
+    assert abs(luck["rank_correlation"]) < 0.1
     assert scores._across(rows[rows["pair"] != "Pa"], [0]) is None
 
 
