@@ -65,7 +65,7 @@ class ErrorSizes:
         logs = np.log(absolute + SMALLEST * typical)
         ridge = fit_ridge(columns, logs, weights, numbers, horizons)
         least = np.log(typical) - 3
-        most = np.nan_to_num(np.nanmax(np.where(np.isfinite(logs), logs, -np.inf), axis=0))
+        most = np.max(np.where(np.isfinite(logs), logs, least), axis=0)
         sizes = np.exp(np.clip(ridge.held_out, least, most))
         return cls(ridge.kernel, ridge.bias, least, most, np.sort(errors / sizes, axis=0))
 

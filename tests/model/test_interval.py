@@ -129,3 +129,16 @@ def test_sizes_stay_within_what_was_seen() -> None:
     far = sizes.sizes(np.array([[50.0, 0], [-50.0, 0]]))[:, 0]
     assert far[0] <= 1.1 * np.abs(errors).max()
     assert far[1] >= 0.04 * np.median(np.abs(errors))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_label_that_was_never_known_has_an_interval_without_end() -> None:
+    """It must not be NaN: a comparison with NaN is false, as if the label lay inside."""
+    columns, errors = quiet_and_wild(400)
+    sizes = fitted(columns, np.full_like(errors, np.nan))
+    zeros = np.zeros((60, 1))
+    lower, upper = intervals(
+        sizes, columns[:60], np.arange(60), zeros, zeros, np.array([1 - COVERAGE]), [0]
+    )
+    assert np.isneginf(lower).all()
+    assert np.isposinf(upper).all()
