@@ -27,6 +27,7 @@ TOLERATED = 0.25  # fraction of labels outside of intervals that are meant for 8
 STAKES = (0.2, 0.4, 0.8)  # of the fortune, at each bet; the evidence is the mean over them
 DAY = 86_400
 State = Literal["good", "warn", "stop"]
+STATES: tuple[State, ...] = ("good", "warn", "stop")
 
 
 @dataclass(frozen=True)

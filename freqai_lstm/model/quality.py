@@ -7,6 +7,7 @@ not have them: these few are left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,8 +28,12 @@ from freqai_lstm.model.windows import Numbers, numeric, seconds_of
 
 
 # FreqUI draws them; live FreqAI keeps them in its history. R² on windows held out, of the training;
-# fraction of the last labels inside of their intervals; hours since what the network learned from.
-R2, COVERAGE, AGE = COLUMNS = ("lstm_r2", "lstm_coverage", "lstm_network_hours")
+# fraction of the last labels inside of their intervals; hours since the newest candle that the
+# network, and the pair's model, learned from; the alarm's place in `STATES`; trainings that failed
+# since one succeeded.
+R2, COVERAGE, AGE = "lstm_r2", "lstm_coverage", "lstm_network_hours"
+MODEL_AGE, ALARM, FAILED = "lstm_model_hours", "lstm_alarm", "lstm_failed"
+COLUMNS = (R2, COVERAGE, AGE, MODEL_AGE, ALARM, FAILED)
 REMEMBERED = 200  # labels that the coverage is of
 HOUR = 3600
 # A restart computes the alarm's state again from so much evidence at most, in limits of stop.
@@ -130,18 +135,39 @@ def _row_means(values: Numbers) -> Numbers:
 
 
 def quality(
-    model: PairModel, known: Known, at: NDArray[np.int64], candle_seconds: int
+    model: PairModel,
+    known: Known,
+    at: NDArray[np.int64],
+    candle_seconds: int,
+    learned: Sequence[int],
 ) -> dict[str, Numbers]:
     """Return the columns at candles, each of shape (candles,), NaN where it is not known.
 
+    ALARM and FAILED are not among them.
+
     :param at: when the candles opened, in order.
+    :param learned: when candles opened that the model learned from; may be empty.
     """
     held_out = [value for value in model.report.get("selected_r2", []) if value is not None]
     wait = max([1, *model.space.horizons]) * candle_seconds
-    border = model.network.border if model.network is not None else None
-    hours = (at + candle_seconds - border) / HOUR if border is not None else np.nan
+    border = model.network.border if model.network is not None else np.nan
+    newest = max(learned, default=np.nan) + candle_seconds
     return {
         R2: np.full(len(at), float(np.mean(held_out)) if held_out else np.nan),
         COVERAGE: known.coverage(at, wait) if len(known.seconds) else np.full(len(at), np.nan),
-        AGE: np.broadcast_to(hours, len(at)),
+        AGE: (at + candle_seconds - border) / HOUR,
+        MODEL_AGE: (at + candle_seconds - newest) / HOUR,
     }
+
+
+def mark_unknown(frame: pd.DataFrame) -> None:
+    """Put NaN where FreqAI has filled in zeros for what is not known; in place.
+
+    :param frame: what the strategy gets. No model has an age of 0, and a coverage of 0 is that of
+        no label, but for the first few.
+    """
+    if {*COLUMNS} <= {*frame}:
+        no_model = ~(frame[MODEL_AGE] > 0)
+        frame[R2] = frame[R2].mask(no_model)
+        for name in (COVERAGE, AGE, MODEL_AGE):
+            frame[name] = frame[name].where(frame[name] != 0)

@@ -40,7 +40,8 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
-from freqai_lstm.model.alarm import Limits  # noqa: E402
+from freqai_lstm.model.alarm import STATES, Limits, State  # noqa: E402
+from freqai_lstm.model.annotations import annotations  # noqa: E402
 from freqai_lstm.model.devices import (  # noqa: E402
     NoTensorFlow,
     missing_libraries,
@@ -57,7 +58,14 @@ from freqai_lstm.model.prediction import (  # noqa: E402
     predict_candles,
     prediction_frame,
 )
-from freqai_lstm.model.quality import COLUMNS, Known, quality  # noqa: E402
+from freqai_lstm.model.quality import (  # noqa: E402
+    ALARM,
+    COLUMNS,
+    FAILED,
+    Known,
+    mark_unknown,
+    quality,
+)
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
     ChangedSettings,
@@ -132,6 +140,7 @@ class LSTMRegressor(BaseRegressionModel):
         self._known: dict[str, Known] = {}  # by pair, of this backtest
         self._alarms: dict[str, str] = {}  # state of the alarm, by pair
         self._failed: list[str] = []  # trainings of this backtest
+        self._failures: dict[str, int] = {}  # a bot's, by pair, since one succeeded
         self._coins: dict[str, str] = {}  # the pair of each base coin
         self._unusable: OperationalException | None = None
         self._unsaved: pd.Timestamp | None = None  # newest candle that is only in memory
@@ -152,8 +161,10 @@ class LSTMRegressor(BaseRegressionModel):
             self._compare_saved(dataframe, pair, strategy)
         dataframe = super().start(dataframe, metadata, strategy)
         mark_unpredicted(dataframe)
+        mark_unknown(dataframe)
         self.strategy_frame = None
         if self.live:
+            dataframe.loc[dataframe.index[-1:], FAILED] = float(self._failures.get(pair, 0))
             self._unsaved = newest
             self._after_live_pass(pair, self._whitelist())
             return dataframe
@@ -335,15 +346,18 @@ class LSTMRegressor(BaseRegressionModel):
             past = dk.get_predictions_to_append(columns, dk.do_predict, frame.copy())
             known = Known.of(past, frame, dk.label_list, horizons)
             known = self._known[dk.pair] = self._known.get(dk.pair, Known()).then(known)
-        found = quality(self.model, known, at, seconds)
+        learned = dk.data.get("record", {}).get("dates", [])
+        found = quality(self.model, known, at, seconds, learned)
+        states: list[State] = ["good"] * len(at)
+        if self.limits is not None and len(known.seconds):
+            pairs = max(len(self._whitelist()), 1)
+            states = known.alarm(at, seconds, max([1, *horizons]), self.limits, pairs)
+        found[ALARM] = np.array([STATES.index(state) for state in states], dtype=float)
+        found[FAILED] = np.full(len(at), float(self._failures.get(dk.pair, 0)))
         dk.data["extra_returns_per_train"] = self.freqai_info.get("extra_returns_per_train", {}) | {
             name: float(values[-1]) if dk.live else values for name, values in found.items()
         }
-        if self.limits is None or not len(known.seconds):
-            return
-        pairs = max(len(self._whitelist()), 1)
-        states = known.alarm(at, seconds, max([1, *horizons]), self.limits, pairs)
-        stopped = np.array([state == "stop" for state in states])
+        stopped = found[ALARM] == STATES.index("stop")
         dk.do_predict[-len(stopped) :][stopped & (dk.do_predict[-len(stopped) :] == 1)] = 0
         for when, state in zip(at, states, strict=True):
             before = self._alarms.get(dk.pair, "good")
@@ -364,6 +378,10 @@ class LSTMRegressor(BaseRegressionModel):
         logger.warning(line)
         if dk.live and "stop" in (state, before) and self.data_provider is not None:
             self.data_provider.send_msg(line, always_send=True)
+
+    def plot_annotations(self, dataframe: DataFrame) -> list[dict[str, Any]]:
+        """What a strategy's own `plot_annotations` returns for FreqUI, see `annotations.py`."""
+        return annotations(dataframe)
 
     # --- what was saved must fit what the strategy makes now ---
 
@@ -474,13 +492,14 @@ class LSTMRegressor(BaseRegressionModel):
             super().extract_data_and_train_model(
                 new_trained_timerange, pair, strategy, dk, data_load_timerange
             )
-        except NoTensorFlow as error:
+        except BaseException as error:
             self.dd.pair_dict[pair]["trained_timestamp"] = before
+            self._failures[pair] = self._failures.get(pair, 0) + 1
+            if not isinstance(error, NoTensorFlow):
+                raise
             self._wait_for_network(error)
             return
-        except BaseException:
-            self.dd.pair_dict[pair]["trained_timestamp"] = before
-            raise
+        self._failures.pop(pair, None)
         self._compared.add(self.dd.models[pair].path)
         if pair in self._waiting:
             self._waiting.discard(pair)
@@ -518,6 +537,13 @@ class LSTMRegressor(BaseRegressionModel):
             del self.dd.historic_predictions[pair]
         self._complete_statistics(dk)
         self.strategy_frame = dataframe
+        if saved is not None:
+            for name in {*COLUMNS} - {*saved}:  # a history of an earlier release
+                saved[name] = np.nan
+        # What an expired model says of itself.
+        dk.data["extra_returns_per_train"] = self.freqai_info.get(
+            "extra_returns_per_train", {}
+        ) | dict.fromkeys(COLUMNS, np.nan)
         super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
         if first and saved is not None and len(saved):
             newest = saved.iloc[-1]
@@ -527,7 +553,10 @@ class LSTMRegressor(BaseRegressionModel):
             # FreqAI's placeholders are integers, and pandas puts no fraction in an integer column.
             history = self.dd.historic_predictions[pair]
             integers = history.select_dtypes("integer").columns
-            self.dd.historic_predictions[pair] = history.astype(dict.fromkeys(integers, float))
+            history = history.astype(dict.fromkeys(integers, float))
+            if saved is None:  # no model had served on these candles
+                history[list(COLUMNS)] = np.nan
+            self.dd.historic_predictions[pair] = history
             super().build_strategy_return_arrays(dataframe, dk, pair, trained_timestamp)
 
     def fit_live_predictions(self, dk: FreqaiDataKitchen, pair: str) -> None:
@@ -568,7 +597,7 @@ class LSTMRegressor(BaseRegressionModel):
         do_predict, dk.DI_values = np.zeros(count, dtype=np.int_), np.zeros(count)
         for statistic in ("labels_mean", "labels_std"):
             dk.data[statistic] = dict.fromkeys(dk.label_list, 0.0)
-        dk.data["extra_returns_per_train"] = dict.fromkeys(COLUMNS, np.nan)
+        dk.data["extra_returns_per_train"] = dict.fromkeys(COLUMNS, np.nan) | {FAILED: 1.0}
         columns = prediction_frame(dk.label_list, count)
         dk.append_predictions(dk.get_predictions_to_append(columns, do_predict, dataframe_backtest))
         self._failed.append(dk.data_path.name.removeprefix("sub-train-"))

@@ -546,6 +546,10 @@ class ScoreStrategy(IStrategy):
                 "asinh_short_below": {"color": "#d62728"},
                 "do_predict_not_1": {"color": "#8c564b", "plotly": {"mode": "markers"}},
             },
+            "Model": {
+                "lstm_r2": {"color": "#2f6fde"},
+                "lstm_coverage": {"color": "#2ca02c"},
+            },
         },
     }
 
@@ -642,6 +646,11 @@ class ScoreStrategy(IStrategy):
         exit_long, exit_short = exits(t_hat, self.threshold_sell.value)
         _signal(dataframe, "exit", self.can_short, exit_long, exit_short)
         return dataframe
+
+    def plot_annotations(self, dataframe: DataFrame, **kwargs: Any) -> list[Any]:
+        """Trainings, failed ones and the alarm, of a model that tells them."""
+        tell = getattr(self.freqai, "plot_annotations", None)
+        return tell(dataframe) if tell else []
 
     def _add_lines(self, dataframe: DataFrame, std: NDArray[np.float64]) -> DataFrame:
         # T stands at its own candle. With a horizon, T_hat therefore leads it by that many
