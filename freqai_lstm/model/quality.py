@@ -163,11 +163,9 @@ def quality(
 def mark_unknown(frame: pd.DataFrame) -> None:
     """Put NaN where FreqAI has filled in zeros for what is not known; in place.
 
-    :param frame: what the strategy gets. No model has an age of 0, and a coverage of 0 is that of
-        no label, but for the first few.
+    :param frame: what the strategy gets. None of these is exactly 0 where it is known, but for the
+        coverage of a window's first few labels.
     """
-    if {*COLUMNS} <= {*frame}:
-        no_model = ~(frame[MODEL_AGE] > 0)
-        frame[R2] = frame[R2].mask(no_model)
-        for name in (COVERAGE, AGE, MODEL_AGE):
+    for name in (R2, COVERAGE, AGE, MODEL_AGE):
+        if name in frame:
             frame[name] = frame[name].where(frame[name] != 0)

@@ -1,23 +1,14 @@
 """End to end: freqtrade's own tools on the two plugins, as docs/tools.md reports them."""
 
 import ast
-import base64
-import contextlib
 import json
-import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -27,6 +18,7 @@ from conftest import ROOT
 from freqtrade.configuration import Configuration
 from freqtrade.enums import RunMode
 from freqtrade.optimize.backtesting import Backtesting
+from frequi import webserver
 from pandas import DataFrame
 from workshop import Workshop, open_workshop
 
@@ -41,7 +33,7 @@ BTC = "BTC/USDT:USDT"
 # What depends on the newest prediction, which FreqAI leaves out on the last candle of a time range.
 PREDICTED = re.compile(
     r"&-t_\w+|do_predict(_not_1)?|(asinh_)?T(_hat)?|(enter|exit)_(tag|long|short)"
-    r"|lstm_(r2|coverage|network_hours)"
+    r"|lstm_(r2|coverage|network_hours|model_hours)"
 )
 
 # Both analyses train anew for each of many backtests.
@@ -226,71 +218,24 @@ def test_live_predictions_are_replayed(tool: Tool, workshop: Workshop) -> None:
 
 
 @pytest.fixture
-def webserver(workshop: Workshop) -> Iterator[Callable[..., Any]]:
-    """`freqtrade webserver` on loopback, secrets by environment; a function that asks it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"enabled": True, "listen_ip_address": "127.0.0.1", "listen_port": port}
-    secrets = {"username": "", "password": "", "jwt_secret_key": ""}
-    third = workshop.folder / "api.json"
-    third.write_text(json.dumps({"api_server": settings | secrets}))
-    password = os.urandom(12).hex()
-    env = {
-        "FREQTRADE__API_SERVER__USERNAME": "me",
-        "FREQTRADE__API_SERVER__PASSWORD": password,
-        "FREQTRADE__API_SERVER__JWT_SECRET_KEY": os.urandom(32).hex(),
-    }
-    files = [*configurations(workshop), str(third)]
-    args = ["webserver", *(part for path in files for part in ("-c", path))]
-    args += ["--userdir", str(workshop.userdir), "--datadir", str(workshop.datadir)]
-    log = (workshop.folder / "webserver.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "freqtrade", *args],
-        cwd=workshop.folder,
-        env={**os.environ, **env},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    pass_phrase = base64.b64encode(f"me:{password}".encode()).decode()
-
-    def ask(path: str, password: str = pass_phrase) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{path}")
-        request.add_header("Authorization", f"Basic {password}")
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
-
-    try:
-        for _ in range(240):
-            assert process.poll() is None, Path(log.name).read_text()
-            try:
-                ask("ping")
-                break
-            except urllib.error.URLError:
-                time.sleep(0.5)
-        yield ask
-    finally:
-        # The first one shuts the server down, but a thread of freqtrade's keeps the process.
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-                break
-        process.kill()
-        process.wait()
-        log.close()
+def ask(workshop: Workshop) -> Iterator[Callable[..., Any]]:
+    """Ask `freqtrade webserver`."""
+    arguments = [part for path in configurations(workshop) for part in ("-c", path)]
+    arguments += ["--userdir", str(workshop.userdir), "--datadir", str(workshop.datadir)]
+    with webserver(workshop.folder, arguments) as asked:
+        yield asked
 
 
-def test_webserver(webserver: Callable[..., Any], workshop: Workshop) -> None:
+def test_webserver(ask: Callable[..., Any], workshop: Workshop) -> None:
     """webserver gives FreqUI the model, the plot configuration and the frame with predictions."""
-    assert webserver("ping") == {"status": "pong"}
+    assert ask("ping") == {"status": "pong"}
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        webserver("strategies", password="bWU6d3Jvbmc=")
-    assert "LSTMRegressor" in webserver("freqaimodels")["freqaimodels"]
-    assert "Score" in webserver("plot_config?strategy=ScoreStrategy")["subplots"]
+        ask("strategies", password="bWU6d3Jvbmc=")
+    assert "LSTMRegressor" in ask("freqaimodels")["freqaimodels"]
+    assert "Score" in ask("plot_config?strategy=ScoreStrategy")["subplots"]
     asked = {"pair": BTC, "timeframe": "1h", "timerange": TIMERANGE, "strategy": "ScoreStrategy"}
     query = urllib.parse.urlencode(asked | {"freqaimodel": "LSTMRegressor"})
-    answer = webserver(f"pair_history?{query}")
+    answer = ask(f"pair_history?{query}")
     assert answer["length"] == 240
     assert {"T_hat", "T", "do_predict", "asinh_long_above", "&-t_ma"} <= set(answer["columns"])
     t_hat = [row[answer["columns"].index("T_hat")] for row in answer["data"]]

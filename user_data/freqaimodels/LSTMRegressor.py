@@ -141,13 +141,14 @@ class LSTMRegressor(BaseRegressionModel):
         self._alarms: dict[str, str] = {}  # state of the alarm, by pair
         self._failed: list[str] = []  # trainings of this backtest
         self._failures: dict[str, int] = {}  # a bot's, by pair, since one succeeded
+        self._features: list[str] = []  # of the pair that is backtested, once they are made
         self._coins: dict[str, str] = {}  # the pair of each base coin
         self._unusable: OperationalException | None = None
         self._unsaved: pd.Timestamp | None = None  # newest candle that is only in memory
 
     def start(self, dataframe: DataFrame, metadata: dict, strategy: IStrategy) -> DataFrame:
         """Called by the strategy for each pair (live: each candle)."""
-        pair, self.strategy_frame = metadata["pair"], dataframe
+        pair, self.strategy_frame, self._features = metadata["pair"], dataframe, []
         self.live = strategy.dp.runmode in (RunMode.DRY_RUN, RunMode.LIVE)
         if self.strategy is None:
             self.data_provider = strategy.dp
@@ -230,6 +231,7 @@ class LSTMRegressor(BaseRegressionModel):
         :param unfiltered_df: candles with features and labels, in time order.
         """
         started = perf_counter()
+        self._features = list(dk.training_features_list)
         dk.data["extra_returns_per_train"] = {}  # those of the window before are no part of a model
         logger.info(f"-------------------- Starting training {pair} --------------------")
         try:
@@ -315,6 +317,7 @@ class LSTMRegressor(BaseRegressionModel):
             dk.data["extra_returns_per_train"] = dict.fromkeys(COLUMNS, np.nan)
             return prediction_frame(dk.label_list, 0), dk.do_predict
         dk.find_features(unfiltered_df)
+        self._features = list(dk.training_features_list)
         dataset.check_columns(dk)
         known, levels = Known(), self.model.levels
         past = self.dd.historic_predictions.get(dk.pair) if dk.live else None
@@ -469,6 +472,15 @@ class LSTMRegressor(BaseRegressionModel):
         found = path.is_file() and self.dd.load_data(dk.pair, dk) is not None
         logger.info(f"{'Found' if found else 'Could not find'} model at {path}")
         return found
+
+    def check_if_feature_list_matches_strategy(self, dk: FreqaiDataKitchen) -> None:
+        """Compare the strategy's features with those of predictions on disk.
+
+        Where a window before had none on disk, FreqAI has made the features already, and makes
+        features of these for the comparison.
+        """
+        dk.training_features_list = self._features or dk.training_features_list
+        super().check_if_feature_list_matches_strategy(dk)
 
     def extract_data_and_train_model(
         self,

@@ -538,6 +538,8 @@ class ScoreStrategy(IStrategy):
         },
         "subplots": {
             "Score": {
+                "asinh_T_hat_upper": {"color": "#9fb4cc", "fill_to": "asinh_T_hat_lower"},
+                "asinh_T_hat_lower": {"color": "#9fb4cc"},
                 "asinh_T_hat": {"color": "#2f6fde"},
                 "asinh_T": {"color": "#a0a0a0"},
                 "asinh_long_above": {"color": "#2ca02c"},
@@ -665,8 +667,14 @@ class ScoreStrategy(IStrategy):
             "exit_long_below": back,
             "exit_short_above": -back,
         }
+        valid = dataframe["do_predict"]
+        for end in ("lower", "upper"):
+            names = [f"{label}_{end}" for label in LABELS]
+            if {*names} <= {*dataframe}:
+                # The terms share their gate and open together, so their ends are added.
+                limit = dataframe[names].to_numpy("float64") @ weight_vector(self.weights) / std
+                lines[f"T_hat_{end}"] = np.where(valid == 1, limit, np.nan)
         # T is 20 and more on a few candles, and freqtrade's plots have no logarithmic axis. asinh
         # is linear near 0, where the thresholds are, and logarithmic beyond.
         drawn = {f"asinh_{name}": np.arcsinh(line) for name, line in lines.items()}
-        valid = dataframe["do_predict"]
         return dataframe.assign(**drawn, do_predict_not_1=valid.where(valid != 1))
