@@ -14,7 +14,9 @@ per longest horizon.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -120,3 +122,22 @@ def states(found: Numbers, warn: float, stop: float) -> list[State]:
             state = "warn"
         every.append(state)
     return every
+
+
+def announcement(pair: str, seconds: int, state: State, before: State, still: Sequence[str]) -> str:
+    """Say that the state of a pair's alarm has changed, and why.
+
+    :param seconds: when the candle opened; still: features that stand still there.
+    """
+    why = {
+        "stop": "the model is worse than the mean of its labels, or its intervals miss: "
+        "do_predict is 0 until that is over",
+        "warn": "the model may be worse than the mean of its labels, or its intervals miss",
+        "good": "the model's predictions are as they should be again",
+    }[state]
+    if still:
+        more = f" and {len(still) - 3} more" if len(still) > 3 else ""
+        stopped = f"; {why}" if state == "stop" else ""
+        why = f"{', '.join(still[:3])}{more}: no new values, look at their source{stopped}"
+    when = datetime.fromtimestamp(seconds, UTC)
+    return f"{pair}: alarm {before} -> {state} at {when:%Y-%m-%d %H:%M}: {why}."

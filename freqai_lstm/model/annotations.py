@@ -23,7 +23,7 @@ FAILURE = "rgba(148, 103, 189, 0.20)"
 ALARMS = {"warn": "rgba(255, 165, 0, 0.20)", "stop": "rgba(214, 39, 40, 0.20)"}
 
 
-def annotations(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def chart_areas(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return areas as freqtrade's `plot_annotations` wants them, in the order of their start.
 
     An area of one candle is where a network, or a pair's model, begins to serve. Longer ones are

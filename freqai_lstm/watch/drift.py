@@ -18,6 +18,7 @@ from freqai_lstm.evaluate.data import Predictions
 from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.metrics import NAN
 from freqai_lstm.evaluate.setup import Setup
+from freqai_lstm.model.standstill import longest_stands, standing_names
 
 
 RECENT = pd.Timedelta(days=7)
@@ -36,7 +37,7 @@ def drift(setup: Setup, live: Predictions, scratch: Path) -> dict[str, list[dict
     :param scratch: an empty folder for what FreqAI's classes write.
     :return: pair → feature, psi and beyond (share of values outside the training's range) of the
         newest stretch, psi_usual and beyond_usual (the worst earlier one), far (whether most
-        values are outside, unlike before, or all are one value), in order of far and psi.
+        values are outside, unlike before, or it stands still at the end), in order of far and psi.
     """
     features = Features(setup, scratch)
     days = pd.Timedelta(days=setup.config["freqai"]["train_period_days"])
@@ -71,8 +72,8 @@ def moved(trained: pd.Series, recent: pd.Series) -> dict[str, Any]:
         "psi_usual": max(stability_index(rest, week) for rest, week in pairs),
         "beyond_usual": max(beyond(rest, week) for rest, week in pairs),
     }
-    stuck = len(np.unique(now)) == 1 < min(len(np.unique(week)) for week in weeks)
-    found["far"] = bool(stuck or found["beyond"] > max(FAR, 2 * found["beyond_usual"]))
+    still = standing_names(recent.to_frame("it"), longest_stands(trained.to_frame("it")))[-1]
+    found["far"] = bool(still or found["beyond"] > max(FAR, 2 * found["beyond_usual"]))
     return found
 
 

@@ -10,7 +10,7 @@ from conftest import PAIR
 from freqtrade.ft_types.plot_annotation_type import AnnotationTypeTA
 from livebot import FIRST, SECOND, LiveBot, candles, full_disk
 
-from freqai_lstm.model.annotations import annotations
+from freqai_lstm.model.annotations import chart_areas
 from freqai_lstm.model.quality import AGE, ALARM, COLUMNS, FAILED, MODEL_AGE, R2
 
 
@@ -29,7 +29,7 @@ def served(model: list[int], network: list[int]) -> pd.DataFrame:
 
 def marked(frame: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Label, first row and the row after the last of each area, which freqtrade takes."""
-    found = annotations(frame)
+    found = chart_areas(frame)
     for area in found:
         AnnotationTypeTA.validate_python(area, extra="forbid")
     ends = [*DATES, DATES[-1] + pd.Timedelta(hours=1)]
@@ -65,8 +65,8 @@ def test_failures_and_alarms_are_areas() -> None:
 
 def test_other_models_have_nothing_to_mark() -> None:
     """A frame without the columns, or without candles, has no areas."""
-    assert annotations(served([0], [0]).drop(columns=ALARM)) == []
-    assert annotations(served([0], [0]).head(0)) == []
+    assert chart_areas(served([0], [0]).drop(columns=ALARM)) == []
+    assert chart_areas(served([0], [0]).head(0)) == []
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
-from freqai_lstm.model.alarm import STATES, Limits, State  # noqa: E402
-from freqai_lstm.model.annotations import annotations  # noqa: E402
+from freqai_lstm.model.alarm import STATES, Limits, State, announcement  # noqa: E402
+from freqai_lstm.model.annotations import chart_areas  # noqa: E402
 from freqai_lstm.model.devices import (  # noqa: E402
     NoTensorFlow,
     missing_libraries,
@@ -75,6 +75,7 @@ from freqai_lstm.model.record import (  # noqa: E402
     settings_of,
 )
 from freqai_lstm.model.shared_network import SharedNetwork  # noqa: E402
+from freqai_lstm.model.standstill import longest_stands, standing_names  # noqa: E402
 from freqai_lstm.model.storage import HISTORY, model_path  # noqa: E402
 from freqai_lstm.model.windows import seconds_of  # noqa: E402
 
@@ -138,7 +139,7 @@ class LSTMRegressor(BaseRegressionModel):
         self._said_missing = 0.0  # when it was last said that TensorFlow is not installed
         self._waiting: set[str] = set()  # pairs that predict without the network for now
         self._known: dict[str, Known] = {}  # by pair, of this backtest
-        self._alarms: dict[str, str] = {}  # state of the alarm, by pair
+        self._alarms: dict[str, State] = {}  # state of the alarm, by pair
         self._failed: list[str] = []  # trainings of this backtest
         self._failures: dict[str, int] = {}  # a bot's, by pair, since one succeeded
         self._features: list[str] = []  # of the pair that is backtested, once they are made
@@ -260,6 +261,7 @@ class LSTMRegressor(BaseRegressionModel):
         dk.data["training_report"] = model.report = model.report | {"seconds": seconds}
         columns = [*dk.training_features_list, *dk.label_list]
         dk.data["record"] = record(self.settings, unfiltered_df, columns)
+        dk.data["longest_stands"] = longest_stands(unfiltered_df[dk.training_features_list])
         log_summary(model, pair, seconds)
         return model
 
@@ -352,9 +354,17 @@ class LSTMRegressor(BaseRegressionModel):
         learned = dk.data.get("record", {}).get("dates", [])
         found = quality(self.model, known, at, seconds, learned)
         states: list[State] = ["good"] * len(at)
-        if self.limits is not None and len(known.seconds):
+        still: list[list[str]] = [[]] * len(at)
+        if self.limits is not None:
             pairs = max(len(self._whitelist()), 1)
-            states = known.alarm(at, seconds, max([1, *horizons]), self.limits, pairs)
+            if len(known.seconds):
+                states = known.alarm(at, seconds, max([1, *horizons]), self.limits, pairs)
+            longest = dk.data.get("longest_stands", {})
+            still = standing_names(frame, longest)[-len(at) :]
+            states = [
+                "warn" if state == "good" and of else state
+                for state, of in zip(states, still, strict=True)
+            ]
         found[ALARM] = np.array([STATES.index(state) for state in states], dtype=float)
         found[FAILED] = np.full(len(at), float(self._failures.get(dk.pair, 0)))
         dk.data["extra_returns_per_train"] = self.freqai_info.get("extra_returns_per_train", {}) | {
@@ -362,29 +372,22 @@ class LSTMRegressor(BaseRegressionModel):
         }
         stopped = found[ALARM] == STATES.index("stop")
         dk.do_predict[-len(stopped) :][stopped & (dk.do_predict[-len(stopped) :] == 1)] = 0
-        for when, state in zip(at, states, strict=True):
+        for when, state, names in zip(at, states, still, strict=True):
             before = self._alarms.get(dk.pair, "good")
             if state != before:
                 self._alarms[dk.pair] = state
-                self._tell_alarm(dk, pd.Timestamp(when, unit="s"), state, before)
-
-    def _tell_alarm(
-        self, dk: FreqaiDataKitchen, when: pd.Timestamp, state: str, before: str
-    ) -> None:
-        what = {
-            "stop": "the model is worse than the mean of its labels, or its intervals miss: "
-            "do_predict is 0 until that is over",
-            "warn": "the model may be worse than the mean of its labels, or its intervals miss",
-            "good": "the model's predictions are as they should be again",
-        }[state]
-        line = f"{dk.pair}: alarm {before} -> {state} at {when:%Y-%m-%d %H:%M}: {what}."
-        logger.warning(line)
-        if dk.live and "stop" in (state, before) and self.data_provider is not None:
-            self.data_provider.send_msg(line, always_send=True)
+                line = announcement(dk.pair, int(when), state, before, names)
+                logger.warning(line)
+                if (
+                    dk.live
+                    and self.data_provider is not None
+                    and (names or "stop" in (state, before))
+                ):
+                    self.data_provider.send_msg(line, always_send=True)
 
     def plot_annotations(self, dataframe: DataFrame) -> list[dict[str, Any]]:
         """What a strategy's own `plot_annotations` returns for FreqUI, see `annotations.py`."""
-        return annotations(dataframe)
+        return chart_areas(dataframe)
 
     # --- what was saved must fit what the strategy makes now ---
 
