@@ -20,7 +20,7 @@ from freqtrade.strategy.interface import IStrategy
 from pandas import DataFrame
 
 from freqai_lstm.model.hybrid import PairModel
-from freqai_lstm.model.prediction import prediction_frame
+from freqai_lstm.model.prediction import STATISTICS, prediction_frame
 from freqai_lstm.model.quality import COLUMNS
 from freqai_lstm.model.storage import (
     Damaged,
@@ -105,13 +105,12 @@ class KerasDataDrawer(FreqaiDataDrawer):
     def return_null_values_to_strategy(self, dataframe: DataFrame, dk: FreqaiDataKitchen) -> None:
         """Give a frame without a model every column that a prediction will have."""
         super().return_null_values_to_strategy(dataframe, dk)
-        nothing = prediction_frame(dk.label_list, len(dataframe))
-        for column in nothing:
-            dataframe[column] = nothing[column].to_numpy()
-            for statistic in ("_mean", "_std"):
-                dataframe[f"{column}{statistic}"] = 0.0
-        for column in COLUMNS:
-            dataframe[column] = np.nan
+        nothing = prediction_frame(dk.label_list, len(dataframe)).set_index(dataframe.index)
+        beside = [f"{column}{statistic}" for column in nothing for statistic in STATISTICS]
+        added = nothing.assign(**dict.fromkeys(beside, 0.0), **dict.fromkeys(COLUMNS, np.nan))
+        # All at once: pandas warns of a frame that grew by a hundred columns one by one.
+        others = dataframe.drop(columns=added.columns, errors="ignore")
+        dk.return_dataframe = pd.concat([others, added], axis=1)
 
     def purge_old_models(self) -> None:
         """Remove old models; one that cannot be removed is no reason to train again."""
