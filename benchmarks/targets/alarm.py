@@ -62,7 +62,7 @@ def measure_alarm(exam: Exam, result: Result) -> dict[str, Any]:
         {
             "model": model,
             "limits": [limits.warn, limits.stop],
-            **_money(exam, result, limits, stuck),
+            **measure_money(exam, result, limits, stuck),
         }
         for model, stuck in (("as it was", False), ("stuck from the middle on", True))
         for limits in (LIMITS, SHORT)
@@ -84,7 +84,7 @@ def _stuck(past: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _money(exam: Exam, result: Result, limits: Limits, stuck: bool) -> dict[str, Any]:
+def measure_money(exam: Exam, result: Result, limits: Limits, stuck: bool) -> dict[str, Any]:
     """What a plain rule earns with and without the alarm, in stakes, mean over the pairs.
 
     :return: alone, with_alarm, difference and its interval, from weeks drawn anew; falls, the

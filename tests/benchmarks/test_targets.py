@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from benchmarks.targets import results as results_module
 from benchmarks.targets import scores
 from benchmarks.targets.__main__ import app
+from benchmarks.targets.alarm import measure_money
 from benchmarks.targets.baselines import BASELINES, predict_baseline
 from benchmarks.targets.contenders import CONTENDERS
 from benchmarks.targets.labels import LABELS, MAX_HORIZON, add_labels, log_returns
@@ -23,6 +24,7 @@ from benchmarks.targets.run import collect
 from benchmarks.targets.scores import common_rows, diebold_mariano, figures, measure, true_labels
 from benchmarks.targets.setup import EXAMS, YEAR, Exam, base_config, merged
 from freqai_lstm.market import generate_market
+from freqai_lstm.model.alarm import Limits
 
 
 PAIR = "BTC/USDT:USDT"
@@ -186,6 +188,30 @@ def _worse(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _shrunk(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{c: 0.9 * rows[c] + 0.1 * rows[c].mean() for c in COLUMNS})
+
+
+def test_what_the_alarm_costs(exam: Exam) -> None:
+    """The rule's sum is that of a loop over the candles; a bad model is kept out by the alarm."""
+    column, wrong = LABELS["log_volatility"].column, np.where(np.arange(480) % 2, -9.0, -2.0)
+    ends = {"": 0.0, "_lower": -0.1, "_upper": 0.1}
+    made = {f"{column}{end}": wrong + by for end, by in ends.items()}
+    made |= {f"{column}_mean": -5.0, f"{column}_std": 0.5}
+    result = _result("lstm", exam, lambda rows: rows.assign(**made))
+    found = measure_money(exam, result, Limits(1e200, 1e200), stuck=False)
+    close = exam.candles(PAIR)["close"].to_numpy()[-480:]
+    earned, before = 0.0, 0.0
+    for t in range(480):
+        stake = min(0.005 / np.exp(wrong[t]), 1)
+        ahead = close[t + 1] / close[t] - 1 if t < 479 else 0
+        earned += stake * ahead - 0.0005 * abs(stake - before)
+        before = stake
+    assert found["alone"] == found["with_alarm"] == pytest.approx(earned)
+    assert found["silenced"] == 0
+    strict = measure_money(exam, result, Limits(1e-3, 1e-3), stuck=False)
+    assert strict["silenced"] > 0.9
+    assert abs(strict["with_alarm"]) < abs(strict["alone"]) / 4
+    assert strict["difference"] == pytest.approx(strict["with_alarm"] - strict["alone"])
+    assert strict["interval"][0] < strict["difference"] < strict["interval"][1]
 
 
 def test_scores_count_only_candles_that_every_contender_predicts(exam: Exam) -> None:
