@@ -108,12 +108,12 @@ def measure_money(exam: Exam, result: Result, limits: Limits, stuck: bool) -> di
         earned = [of * ahead - FEE * np.abs(np.diff(of, prepend=0)) for of in (stake, kept)]
         candles.append(pd.DataFrame(np.array(earned).T, at, columns=["alone", "with_alarm"]))
         silenced.append(float((states == "stop").mean()))
-    mean = sum(candles) / len(candles)
+    mean = pd.concat(candles).groupby(level=0).sum() / len(candles)
     sums = mean.cumsum()
     gained = (mean["with_alarm"] - mean["alone"]).groupby(mean.index // WEEK).sum().to_numpy()
     drawn = np.random.default_rng(1).choice(gained, (2000, len(gained))).sum(axis=1)
     return {
-        **{name: float(mean[name].sum()) for name in mean},
+        **{str(name): float(mean[name].sum()) for name in mean},
         "difference": float(gained.sum()),
         "interval": np.quantile(drawn, [0.025, 0.975]).tolist(),
         "falls": (sums.cummax() - sums).max().tolist(),

@@ -108,7 +108,6 @@ class KerasDataDrawer(FreqaiDataDrawer):
         nothing = prediction_frame(dk.label_list, len(dataframe)).set_index(dataframe.index)
         beside = [f"{column}{statistic}" for column in nothing for statistic in STATISTICS]
         added = nothing.assign(**dict.fromkeys(beside, 0.0), **dict.fromkeys(COLUMNS, np.nan))
-        # All at once: pandas warns of a frame that grew by a hundred columns one by one.
         others = dataframe.drop(columns=added.columns, errors="ignore")
         dk.return_dataframe = pd.concat([others, added], axis=1)
 

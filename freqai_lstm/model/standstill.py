@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from freqai_lstm.model.windows import Numbers
+from freqai_lstm.model.windows import Numbers, numeric
 
 
 LEAST = 6  # equal candles that are suspicious of a feature which never stood still
@@ -46,16 +46,17 @@ def longest_stands(features: pd.DataFrame) -> dict[str, int]:
     return {str(name): int(length) for name, length in zip(features, ended, strict=True) if length}
 
 
-def standing_names(frame: pd.DataFrame, longest: Mapping[str, int]) -> list[list[str]]:
-    """Return by row the features that have not moved for longer than their training explains.
+def standing_names(frame: pd.DataFrame, longest: Mapping[str, int], count: int) -> list[list[str]]:
+    """Return for the newest rows the features that stand still for longer than usual.
 
     :param frame: features in time order.
     :param longest: see `longest_stands`; features that are not in it are not looked at.
+    :param count: how many rows.
     """
-    names = [name for name in longest if name in frame]
-    most = np.maximum(TIMES * np.array([longest[name] for name in names]), LEAST)
-    still = runs(frame[names].to_numpy(dtype=float)) > most
-    found: list[list[str]] = [[] for _ in range(len(frame))]
-    for row, column in np.argwhere(still):
+    names = [*longest]
+    most = np.maximum(TIMES * np.array([*longest.values()]), LEAST)
+    needed = frame.tail(count + int(most.max(initial=0)))
+    found: list[list[str]] = [[] for _ in range(count)]
+    for row, column in np.argwhere(runs(numeric(needed, names))[-count:] > most):
         found[row].append(names[column])
     return found

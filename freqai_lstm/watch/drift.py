@@ -72,7 +72,8 @@ def moved(trained: pd.Series, recent: pd.Series) -> dict[str, Any]:
         "psi_usual": max(stability_index(rest, week) for rest, week in pairs),
         "beyond_usual": max(beyond(rest, week) for rest, week in pairs),
     }
-    still = standing_names(recent.to_frame("it"), longest_stands(trained.to_frame("it")))[-1]
+    longest = longest_stands(trained.to_frame("it"))
+    still = standing_names(recent.to_frame("it"), longest, 1)[0]
     found["far"] = bool(still or found["beyond"] > max(FAR, 2 * found["beyond_usual"]))
     return found
 

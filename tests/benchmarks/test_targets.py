@@ -194,7 +194,7 @@ def test_what_the_alarm_costs(exam: Exam) -> None:
     """The rule's sum is that of a loop over the candles; a bad model is kept out by the alarm."""
     column, wrong = LABELS["log_volatility"].column, np.where(np.arange(480) % 2, -9.0, -2.0)
     ends = {"": 0.0, "_lower": -0.1, "_upper": 0.1}
-    made = {f"{column}{end}": wrong + by for end, by in ends.items()}
+    made: dict[str, Any] = {f"{column}{end}": wrong + by for end, by in ends.items()}
     made |= {f"{column}_mean": -5.0, f"{column}_std": 0.5}
     result = _result("lstm", exam, lambda rows: rows.assign(**made))
     found = measure_money(exam, result, Limits(1e200, 1e200), stuck=False)

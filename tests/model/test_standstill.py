@@ -39,7 +39,7 @@ def test_a_dead_feature_is_named() -> None:
     trained, now = features(500), features(400)
     now.loc[100:, "%-moves"] = now["%-moves"][100]
     now.loc[201:, "%-regime"] = now["%-regime"][200]
-    found = standing_names(now, longest_stands(trained))
+    found = standing_names(now, longest_stands(trained), 400)
     firsts = {name: next(i for i, of in enumerate(found) if name in of) for name in found[-1]}
     assert firsts == {"%-moves": 100 + LEAST, "%-regime": 200 + TIMES * 50}
 
@@ -47,7 +47,7 @@ def test_a_dead_feature_is_named() -> None:
 def test_rounding_is_no_move() -> None:
     """A mean of equal values, which differs in its last digits, stands still."""
     noise = 0.1 * (1 + np.random.default_rng(1).normal(0, 1e-15, 20))
-    assert standing_names(DataFrame({"%-a": noise}), {"%-a": 1})[-1] == ["%-a"]
+    assert standing_names(DataFrame({"%-a": noise}), {"%-a": 1}, 1) == [["%-a"]]
 
 
 class Dead(Momentum):

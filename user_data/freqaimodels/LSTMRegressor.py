@@ -164,6 +164,8 @@ class LSTMRegressor(BaseRegressionModel):
         dataframe = super().start(dataframe, metadata, strategy)
         mark_unpredicted(dataframe)
         mark_unknown(dataframe)
+        # In one piece: pandas warns of frames that grew by a hundred columns one by one.
+        dataframe = dataframe.copy()
         self.strategy_frame = None
         if self.live:
             dataframe.loc[dataframe.index[-1:], FAILED] = float(self._failures.get(pair, 0))
@@ -359,8 +361,8 @@ class LSTMRegressor(BaseRegressionModel):
             pairs = max(len(self._whitelist()), 1)
             if len(known.seconds):
                 states = known.alarm(at, seconds, max([1, *horizons]), self.limits, pairs)
-            longest = dk.data.get("longest_stands", {})
-            still = standing_names(frame, longest)[-len(at) :]
+            whole = frame if self.strategy_frame is None or not dk.live else self.strategy_frame
+            still = standing_names(whole, dk.data.get("longest_stands", {}), len(at))
             states = [
                 "warn" if state == "good" and of else state
                 for state, of in zip(states, still, strict=True)
