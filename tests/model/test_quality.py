@@ -86,6 +86,18 @@ def test_the_alarm_stops_and_recovers() -> None:
     assert states[-1] == "good"
 
 
+def test_a_stop_ends_after_so_many_good_labels() -> None:
+    """However bad it was, the evidence is four times the limit at most, and halves from there."""
+    skill = np.concatenate([np.ones(300), -np.ones(300)])[:, None]
+    known = Known(AT, np.full((600, 1), np.nan), skill)
+    states = known.alarm(AT, 3600, 1, Limits(1, 10), 1)  # 24 and 240 bets
+    # Three of six fortunes lost nothing and are 1; these bets cost the others these shares.
+    left = [(4 * 240 * sum((1 - s) ** n for s in (0.2, 0.4, 0.8)) + 3) / 6 for n in range(50)]
+    needed = next(n for n, evidence in enumerate(left) if evidence < 24)
+    assert states[300] == "stop"
+    assert states.index("good", 300) == 300 + needed
+
+
 def test_windows_of_a_backtest_are_joined() -> None:
     """Known labels of one window go on in the next, each candle once."""
     labels, rows = truth(), saved(np.zeros(600))

@@ -116,6 +116,10 @@ def test_a_bad_bot_stops(user: Watched) -> None:
     assert code == 2
     assert report["level"] == "stop"
     assert report["alarm"]["state"] == "stop"
+    # The predictions fail, the intervals do not: three of six fortunes are at their cap, which is
+    # four times the limit, so that the evidence can fall again.
+    cap = 4 * report["alarm"]["stop"]
+    assert max(report["alarm"]["evidence"]) == pytest.approx(3 * cap / 6, rel=1e-3)
     assert report["spans"]["day"]["&-t_rsi"]["mean"]["r2"]["word"] == "below"
     # The backtest of 20 days is not eight times as long as all that the bot has predicted.
     assert report["spans"]["all"]["&-t_rsi"]["mean"]["r2"]["word"] is None
