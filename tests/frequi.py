@@ -21,7 +21,7 @@ from pandas import DataFrame
 from plotly.subplots import make_subplots
 
 
-PANEL = 0.16  # height of a subplot, of the whole
+PANEL = 0.2  # height of a subplot, of the whole
 
 
 @contextmanager
@@ -95,7 +95,8 @@ def chart(plot: dict[str, Any], history: dict[str, Any]) -> go.Figure:
     panels = {"": plot["main_plot"], **plot["subplots"]}
     below = len(panels) - 1
     heights = [1 - below * PANEL, *[PANEL] * below]
-    figure = make_subplots(len(panels), 1, shared_xaxes=True, row_heights=heights)
+    shape = {"shared_xaxes": True, "row_heights": heights, "vertical_spacing": 0.03}
+    figure = make_subplots(len(panels), 1, **shape)
     prices = {name: frame[name] for name in ("open", "high", "low", "close")}
     figure.add_candlestick(x=frame["date"], **prices, name=history["pair"], row=1, col=1)
     for row, (title, lines) in enumerate(panels.items(), 1):
