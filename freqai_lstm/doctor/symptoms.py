@@ -19,6 +19,7 @@ _QUOTE = re.compile(r'"([^"`]{4,})"')
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 # Nothing is wrong where the page says so, or that one has to wait.
 _HARMLESS = re.compile(r"^(nothing\b|wait\b|only where|it is the time)|does not|returns by itself")
+_ALARM = re.compile(r"(\S+/\S+): alarm \w+ -> \w+ at")
 _TRAINED = re.compile(r"(\S+/\S+): .*\btrained\b.* windows\b")
 
 
@@ -51,6 +52,13 @@ def _not_over(records: Sequence[str], number: int, candle_seconds: int) -> bool:
     return pair is not None and not any(of[1] == pair[0] for of in trained if of)
 
 
+def _alarm_stands(records: Sequence[str], number: int, candle_seconds: int) -> bool:
+    """Whether no later line says that the alarm of the pair has changed."""
+    changes = [_ALARM.search(record) for record in records[number:]]
+    pairs = [change[1] for change in changes if change]
+    return pairs.count(pairs[0]) == 1 if pairs else False
+
+
 # Lines of healthy logs too, by cause: when they mean something.
 _CONDITIONS = {
     "features take long": _slow,
@@ -60,6 +68,8 @@ _CONDITIONS = {
     "the first training is not done (live)": _not_over,
     "a bot has just started": _not_over,
     "the network does not help": _no_label,
+    "the alarm stands": _alarm_stands,
+    "a source of features has died: not yet 0, but predictions go without news": _alarm_stands,
 }
 
 

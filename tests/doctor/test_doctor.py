@@ -4,7 +4,7 @@ import json
 import pickle
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from saved import PAIRS, User, market
 from freqai_lstm.doctor import checks
 from freqai_lstm.doctor.command import doctor
 from freqai_lstm.doctor.symptoms import SYMPTOMS_PAGE, read_records, symptom, symptoms
+from freqai_lstm.model.alarm import State, announcement
 from freqai_lstm.plugins import EXAMPLE_CONFIG
 
 
@@ -72,6 +73,11 @@ def at(text: str, level: str = "WARNING") -> str:
     return f"2026-11-01 12:00:00,000 - freqai_lstm.model - {level} - {text}"
 
 
+def alarm(state: State, pair: str = "BTC/USDT:USDT", still: Sequence[str] = ()) -> str:
+    """What a bot logs of a change of its alarm."""
+    return at(announcement(pair, 1_700_000_000, state, "good", still))
+
+
 CONSTANT = "BTC/USDT:USDT: nothing predicts {} better than a constant; the constant is predicted."
 TRAINED = at("BTC/USDT:USDT: trained on 900 windows in 1.0 s; the network serves 1 of 2 labels.")
 
@@ -95,6 +101,8 @@ TRAINED = at("BTC/USDT:USDT: trained on 900 windows in 1.0 s; the network serves
         ([at("BTC/USDT:USDT: none of 240 candles could be predicted.")], "outlier steps"),
         ([at("Training BTC/USDT:USDT raised exception ValueError", "ERROR")], "its training fails"),
         ([at("Model expired for BTC/USDT:USDT, returning null values")], "the model has expired"),
+        ([alarm("stop"), alarm("good", "ETH/USDT:USDT")], "the alarm stands"),
+        ([alarm("good"), alarm("warn", still=["%-x"])], "a source of features"),
     ],
 )
 def test_log_lines(records: list[str], cause: str) -> None:
@@ -106,6 +114,7 @@ def test_log_lines(records: list[str], cause: str) -> None:
     "records",
     [
         [at("No model ready for BTC/USDT:USDT, returning null values"), TRAINED],
+        [alarm("stop"), alarm("good")],
         [at("BTC/USDT:USDT: 99 of 498 candles miss features (such as %-x; no trades, no price?)")],
         [
             at(CONSTANT.format("&-a")),
