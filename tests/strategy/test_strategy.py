@@ -430,7 +430,10 @@ def test_plot_shows_the_score_at_its_candle():
     assert known.sum() == 800 - WARM_UP
     np.testing.assert_allclose(frame["T_hat"][known], frame["T"][known])
     drawn = set(strategy.plot_config["main_plot"]).union(*strategy.plot_config["subplots"].values())
-    assert drawn <= set(frame)
+    # A model without intervals, and that tells nothing of itself, is drawn all the same.
+    of_lstm = {"asinh_T_hat_lower", "asinh_T_hat_upper", "lstm_r2", "lstm_coverage"}
+    assert drawn - of_lstm <= set(frame)
+    assert strategy.ft_plot_annotations(PAIR, frame) == []
     assert frame[["enter_long", "enter_short"]].sum().min() > 0
 
 
@@ -443,6 +446,25 @@ def test_plot_columns_do_not_know_the_future():
     both = ahead.notna() & frame["T"].notna()
     assert both.sum() > 200
     np.testing.assert_allclose(ahead[both], frame["T"][both])
+
+
+def test_the_band_is_the_weighted_sum_of_the_ends():
+    """Ends of the terms are weighed as the terms are, where a candle was predicted."""
+    strategy = load()
+    strategy.freqai = PerfectForesight()
+    frame = strategy.advise_indicators(random_walk(400), {"pair": PAIR})
+    for label in LABELS:
+        frame[f"{label}_lower"] = frame[label] - 2 * frame[f"{label}_std"]
+        frame[f"{label}_upper"] = frame[label] + frame[f"{label}_std"]
+    frame = signals(strategy, frame)
+    known = frame["T_hat"].notna()
+    weights = np.array(list(strategy.weights.values())) / sum(strategy.weights.values())
+    stds = frame[[f"{label}_std" for label in LABELS]].to_numpy()
+    apart = stds @ weights / np.sqrt((stds**2).mean(axis=1))
+    for end, steps in (("lower", -2), ("upper", 1)):
+        drawn = np.sinh(frame[f"asinh_T_hat_{end}"])
+        assert (drawn.notna() == known).all()
+        np.testing.assert_allclose(drawn[known], (frame["T_hat"] + steps * apart)[known])
 
 
 def test_hyperopt_frames_carry_no_plot_columns():
