@@ -32,7 +32,7 @@ PLUGINS = ["--freqaimodel", "LSTMRegressor", "-s", "ScoreStrategy"]
 BTC = "BTC/USDT:USDT"
 # What depends on the newest prediction, which FreqAI leaves out on the last candle of a time range.
 PREDICTED = re.compile(
-    r"&-t_\w+|do_predict(_not_1)?|(asinh_)?T(_hat)?|(enter|exit)_(tag|long|short)"
+    r"&-t_\w+|do_predict(_not_1)?|(asinh_)?T(_hat(_lower|_upper)?)?|(enter|exit)_(tag|long|short)"
     r"|lstm_(r2|coverage|network_hours|model_hours)"
 )
 
