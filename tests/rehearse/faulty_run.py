@@ -67,7 +67,8 @@ class FaultyRun:
     """One dry-run with its faults.
 
     `on`, `off`: when a kind of fault began and ended, in seconds since 1970; `frames`: what FreqUI
-    shows of each pair in the end; `records`: the log, each record on one line with its time.
+    shows of each pair in the end, and `areas` what it shades; `records`: the log, each record on one
+    line with its time.
     """
 
     rehearsal: Rehearsal
@@ -76,6 +77,7 @@ class FaultyRun:
     on: dict[str, float] = field(default_factory=dict)
     off: dict[str, float] = field(default_factory=dict)
     frames: dict[str, DataFrame] = field(default_factory=dict)
+    areas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
     records: list[tuple[float, str]] = field(default_factory=list)
     returncode: int | None = None
@@ -105,6 +107,7 @@ class FaultyRun:
         """The pair's candles as FreqUI gets them; empty while there are none."""
         query = f"pair={pair.replace(':', '%3A')}&timeframe=1m&limit={limit}"
         answer = self.rest(f"pair_candles?{query}")
+        self.areas[pair] = answer.get("annotations", [])
         frame = DataFrame(answer.get("data", []), columns=answer.get("columns", ["date"]))
         return frame.assign(date=pd.to_datetime(frame["date"], utc=True))
 

@@ -367,11 +367,15 @@ def test_candles_carry_the_predicted_score(run: FaultyRun) -> None:
 
 @pytest.mark.slow
 def test_everything_the_plot_shows_is_there(run: FaultyRun) -> None:
-    """plot_config comes, and pair_candles has every column that it draws."""
+    """pair_candles has every column that plot_config draws, and areas where models begin."""
     config = run.answers["plot_config"]
     assert {"asinh_T_hat", "do_predict_not_1"} <= set(config["subplots"]["Score"])
     drawn = {*config["main_plot"], *(name for plot in config["subplots"].values() for name in plot)}
     assert drawn <= set(run.frames[BTC])
+    trained = [area for area in run.areas[BTC] if area["label"] in ("model", "network")]
+    assert trained
+    first = run.frames[BTC]["date"].iloc[0]
+    assert all(pd.Timestamp(area["start"]) >= first for area in trained)
 
 
 @pytest.mark.slow
