@@ -67,7 +67,7 @@ class FaultyRun:
     """One dry-run with its faults.
 
     `on`, `off`: when a kind of fault began and ended, in seconds since 1970; `frames`: what FreqUI
-    shows of each pair in the end, and `areas` what it shades; `records`: the log, each record on one
+    shows of each pair in the end; `areas`: what it shades; `records`: the log, each record on one
     line with its time.
     """
 
