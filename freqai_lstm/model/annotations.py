@@ -34,15 +34,15 @@ def chart_areas(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """
     if len(frame) < 2 or not {AGE, MODEL_AGE, ALARM, FAILED} <= {*frame}:
         return []
-    dates = pd.to_datetime(frame["date"], utc=True)
-    seconds = seconds_of(dates)
+    seconds = seconds_of(frame["date"])
+    opens = pd.to_datetime(np.append(seconds, 2 * seconds[-1] - seconds[-2]), unit="s", utc=True)
     network, model = _begins(frame[AGE], seconds), _begins(frame[MODEL_AGE], seconds)
     alarm = frame[ALARM].to_numpy(dtype=float)
-    found = _areas(dates, model & ~network, "model", MODEL)
-    found += _areas(dates, network, "network", NETWORK)
-    found += _areas(dates, frame[FAILED].to_numpy(dtype=float) > 0, "training failed", FAILURE)
+    found = _areas(opens, model & ~network, "model", MODEL)
+    found += _areas(opens, network, "network", NETWORK)
+    found += _areas(opens, frame[FAILED].to_numpy(dtype=float) > 0, "training failed", FAILURE)
     for state, color in ALARMS.items():
-        found += _areas(dates, alarm == STATES.index(state), f"alarm: {state}", color)
+        found += _areas(opens, alarm == STATES.index(state), f"alarm: {state}", color)
     return sorted(found, key=lambda area: area["start"])
 
 
@@ -59,16 +59,18 @@ def _begins(hours: pd.Series, seconds: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _areas(
-    dates: pd.Series, marked: NDArray[np.bool_], label: str, color: str
+    opens: pd.DatetimeIndex, marked: NDArray[np.bool_], label: str, color: str
 ) -> list[dict[str, Any]]:
-    """One area for each run of marked candles, to the open of the candle after it."""
+    """One area for each run of marked candles, to the open of the candle after it.
+
+    :param opens: of the candles, and of the one after the last.
+    """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(int), [0]])))
-    times = [*dates, dates.iloc[-1] + (dates.iloc[-1] - dates.iloc[-2])]
     return [
         {
             "type": "area",
-            "start": times[start].to_pydatetime(),
-            "end": times[end].to_pydatetime(),
+            "start": opens[start].to_pydatetime(),
+            "end": opens[end].to_pydatetime(),
             "label": label,
             "color": color,
         }

@@ -10,7 +10,7 @@ from conftest import PAIR
 from livebot import SECOND, LiveBot, Momentum
 from pandas import DataFrame
 
-from freqai_lstm.model.standstill import LEAST, TIMES, longest_stands, runs, standing_names
+from freqai_lstm.model.standstill import longest_stands, runs, standing_names
 
 
 def features(rows: int) -> DataFrame:
@@ -35,13 +35,13 @@ def test_what_is_usual_is_measured_by_feature() -> None:
 
 
 def test_a_dead_feature_is_named() -> None:
-    """After `LEAST` equal candles, or `TIMES` the longest stand of the training; no other is."""
+    """After six equal candles, or twice the longest stand of the training; no other is."""
     trained, now = features(500), features(400)
     now.loc[100:, "%-moves"] = now["%-moves"][100]
     now.loc[201:, "%-regime"] = now["%-regime"][200]
     found = standing_names(now, longest_stands(trained), 400)
     firsts = {name: next(i for i, of in enumerate(found) if name in of) for name in found[-1]}
-    assert firsts == {"%-moves": 100 + LEAST, "%-regime": 200 + TIMES * 50}
+    assert firsts == {"%-moves": 100 + 6, "%-regime": 200 + 2 * 50}
 
 
 def test_rounding_is_no_move() -> None:
@@ -84,6 +84,6 @@ def test_a_bot_warns_and_names_it(
     assert len(sent) == watched
     if watched:
         # The first of the equal candles is number 604, counted from 0.
-        assert (shown.loc[warned.idxmax(), "date"] - start) == pd.Timedelta(hours=604 + LEAST)
+        assert (shown.loc[warned.idxmax(), "date"] - start) == pd.Timedelta(hours=604 + 6)
         assert f"{PAIR}: alarm good -> warn" in sent[0]
         assert "%-return" in sent[0]
