@@ -45,12 +45,6 @@ def live_trades(
         return {"all": 0, "closed": 0, "database": url, "labels": {}}
     step = timeframe_to_seconds(setup.config["timeframe"])
     closed = trades[~trades["is_open"].astype(bool)]
-    side = np.where(trades["is_short"], -1.0, 1.0)
-    opens = _opens(live, trades, "open_date", step)
-    exits = _opens(live, closed, "close_date", step)
-    exit_side = np.where(closed["is_short"], -1.0, 1.0)
-    entry_cost = (trades["open_rate"].to_numpy() / opens - 1) * side / BASIS_POINT
-    exit_cost = (1 - closed["close_rate"].to_numpy("float64") / exits) * exit_side / BASIS_POINT
     profit = closed["profit_ratio"].to_numpy("float64")
     return {
         "all": len(trades),
@@ -58,22 +52,29 @@ def live_trades(
         "database": url,
         "profit": float(profit.mean()) if len(profit) else NAN,
         "expected": _expected(promised, len(profit)),
-        "entry_cost": _mean(entry_cost),
-        "exit_cost": _mean(exit_cost),
+        "entry_cost": _cost(live, trades, "open", step),
+        "exit_cost": _cost(live, closed, "close", step),
         "labels": _at_entries(live, trades, step),
     }
 
 
-def _opens(live: Predictions, trades: pd.DataFrame, column: str, step: int) -> np.ndarray:
-    """Open of the candle that a fill lies in, NaN where it is not stored."""
-    dates = pd.to_datetime(trades[column], utc=True).dt.floor(f"{step}s")
-    return np.array(
+def _cost(live: Predictions, trades: pd.DataFrame, fill: str, step: int) -> float:
+    """Mean basis points by which fills were worse than the open of the candle they lie in.
+
+    :param fill: open or close.
+    """
+    dates = pd.to_datetime(trades[f"{fill}_date"], utc=True).dt.floor(f"{step}s")
+    opens = np.array(
         [
             live.candles[pair]["open"].get(date, NAN) if pair in live.candles else NAN
             for pair, date in zip(trades["pair"], dates, strict=True)
         ],
         dtype="float64",
     )
+    bought = trades["is_short"].astype(bool).to_numpy() == (fill == "close")
+    worse = (trades[f"{fill}_rate"].to_numpy("float64") / opens - 1) * np.where(bought, 1, -1)
+    known = worse[np.isfinite(worse)]
+    return float(known.mean() / BASIS_POINT) if len(known) else NAN
 
 
 def _at_entries(live: Predictions, trades: pd.DataFrame, step: int) -> dict[str, dict[str, float]]:
@@ -112,8 +113,3 @@ def _expected(promised: Setup | None, count: int) -> dict[str, float] | None:
     drawn = np.random.default_rng(SEED).choice(ratios, (DRAWS, count)).mean(axis=1)
     low, high = np.quantile(drawn, [0.05, 0.95])
     return {"mean": float(ratios.mean()), "low": float(low), "high": float(high)}
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else NAN
