@@ -61,7 +61,7 @@ def log_volatility(candles: DataFrame, window: int) -> Series:
 
 
 def with_volatility(predicted: DataFrame, candles_a_year: float) -> DataFrame:
-    """Add `volatility` and `volatility_upper` to what FreqAI returned.
+    """Add `volatility` and both ends of its interval to what FreqAI returned, of a year.
 
     The label is forecast as a normal variable, so the expectation of its square's exponential is
     exp(2 mean + 2 variance); the interval tells the variance.
@@ -72,7 +72,9 @@ def with_volatility(predicted: DataFrame, candles_a_year: float) -> DataFrame:
     )
     year, variance = np.sqrt(candles_a_year), ((upper - lower) / NORMAL_80) ** 2
     return predicted.assign(
-        volatility=year * np.exp(mean + variance), volatility_upper=year * np.exp(upper)
+        volatility=year * np.exp(mean + variance),
+        volatility_lower=year * np.exp(lower),
+        volatility_upper=year * np.exp(upper),
     )
 
 
@@ -93,7 +95,8 @@ class RiskStrategy(IStrategy):
         "main_plot": {"trend_fast": {}, "trend_slow": {}},
         "subplots": {
             "Volatility": {
-                "volatility_upper": {"color": "#9fb4cc", "fill_to": "volatility"},
+                "volatility_upper": {"color": "#9fb4cc", "fill_to": "volatility_lower"},
+                "volatility_lower": {"color": "#9fb4cc"},
                 "volatility": {"color": "#2f6fde"},
             },
             "Model": {"lstm_r2": {}, "lstm_coverage": {}},
@@ -163,7 +166,7 @@ class RiskStrategy(IStrategy):
     # What is known at the close of a candle.
 
     def forecast(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
-        """Add `volatility`, expected, and `volatility_upper`, of a year; NaN where unknown."""
+        """Add `volatility`, the expected one of a year, and its interval; NaN where unknown."""
         dataframe = self.freqai.start(dataframe, metadata, self)
         if f"{LABEL}_upper" not in dataframe:
             logger.warning("No entries: the model gives no interval (LSTMRegressor does).")
