@@ -16,7 +16,10 @@ class GivenVolatility(RISK.RiskStrategy):  # type: ignore[misc, name-defined]
         """Add the two columns of RiskStrategy.forecast."""
         file = Path(self.config["risk_volatility"]) / f"{metadata['pair'].split('/')[0]}.feather"
         told = pd.read_feather(file).set_index("date").reindex(dataframe["date"])
-        return dataframe.assign(**{name: told[name].to_numpy() for name in told})
+        return dataframe.assign(
+            volatility=told["volatility"].to_numpy(),
+            volatility_upper=told["volatility_upper"].to_numpy(),
+        )
 
 
 class ConstantStake(GivenVolatility):

@@ -50,15 +50,19 @@ class Book:
     daily: DataFrame
     positions: DataFrame
     stops: DataFrame
-    drawdown: float
+
+    @property
+    def drawdown(self) -> float:
+        """The worst, as a negative share of the highest wallet before it."""
+        return float(drawdown((1 + self.hourly).cumprod(), 1.0).min())
 
     def between(self, start: datetime, stop: datetime) -> Book:
         """The book of some of the days; `stop` is exclusive."""
         last = stop - pd.Timedelta(seconds=1)
-        rows = [of[of["date"].between(start, last)] for of in (self.positions, self.stops)]
-        hourly, daily = self.hourly.loc[start:last], self.daily.loc[start:last]
-        fallen = float(drawdown((1 + daily["returns"]).cumprod(), 1.0).min())
-        return Book(hourly, daily, *rows, fallen)
+        positions, stops = (
+            of[of["date"].between(start, last)] for of in (self.positions, self.stops)
+        )
+        return Book(self.hourly.loc[start:last], self.daily.loc[start:last], positions, stops)
 
 
 def backtest(
@@ -127,14 +131,14 @@ def book(exam: Exam, found: Outcome, told: dict[str, DataFrame]) -> Book:
     orders = orders_of(found.trades)
     traded = orders.groupby(orders["date"].dt.floor("D"))["cost"].sum()
     start = wallet.resample("1D").first()
-    rows = [_positions(of, candles[pair], told[pair]) for pair, of in found.trades.groupby("pair")]
+    pairs = [(str(pair), of) for pair, of in found.trades.groupby("pair")]
+    rows = [_positions(of, candles[pair], told[pair]) for pair, of in pairs]
     positions, stops = (pd.concat(parts, ignore_index=True) for parts in zip(*rows, strict=True))
     return Book(
         wallet.pct_change().dropna(),
         returns.assign(turnover=(traded.reindex(returns.index).fillna(0) / start)),
         positions,
         stops,
-        float(drawdown(wallet, result.start).min()),
     )
 
 
@@ -147,8 +151,8 @@ def _positions(
     # A trade opens with the candle after its signal.
     held = [
         at - candle
-        for of in trades.itertuples()
-        for at in pd.date_range(of.open_date, max(of.open_date, of.close_date - candle), freq=span)
+        for first, last in zip(trades["open_date"], trades["close_date"] - candle, strict=True)
+        for at in pd.date_range(first, max(first, last), freq=span)
     ]
     ratio = (realised_of(candles) / newest["volatility"]).reindex(held)
     entries = [next(order for order in of if order["ft_is_entry"]) for of in trades["orders"]]

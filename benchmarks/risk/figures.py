@@ -88,7 +88,7 @@ def draws(book: Book) -> Draws:
     every, returned, traded = sums(days, book.daily["returns"], book.daily["turnover"])
     gain = RATIO**2 / AVERSION * BASIS_POINTS
     weeks = pd.Timedelta(days=7) * ((book.hourly.index - first) // pd.Timedelta(days=7)) + first
-    months = book.hourly.index.strftime("%Y-%m-01")
+    months = pd.DatetimeIndex(book.hourly.index).strftime("%Y-%m-01")
     return {
         "position_error": np.sqrt(logs / size - (log / size) ** 2),
         "position_ratio": np.sqrt(squares / size),

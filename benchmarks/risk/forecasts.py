@@ -59,7 +59,7 @@ def of_har(candles: DataFrame) -> Series:
     found, last = [], candles.index[-1]
     start = candles.index[0] + 2 * REFIT
     while start <= last:
-        dates = candles.loc[start : start + REFIT - timedelta(hours=1)].index
+        dates = pd.DatetimeIndex(candles.loc[start : start + REFIT - timedelta(hours=1)].index)
         known = label.loc[: start - timedelta(hours=HORIZON + 1)].dropna()
         found.append(Series(np.exp(har_forecast(known, variance, dates, DAY)), dates))
         start += REFIT
@@ -78,8 +78,7 @@ def forecasts(exam: Exam, kind: str) -> dict[str, DataFrame]:
     raw = {pair: KINDS[kind](of) for pair, of in candles.items()}
     first, last = SCALED_ON
     ratios = pd.concat([(realised(of) / raw[pair]).loc[first:last] for pair, of in candles.items()])
-    scale = np.sqrt((ratios**2).mean())
-    upper = ratios.quantile(0.9)
+    scale, upper = float(np.sqrt((ratios**2).mean())), float(ratios.quantile(0.9))
     return {
         pair: DataFrame({"volatility": scale * of, "volatility_upper": upper * of}).dropna()
         for pair, of in raw.items()
@@ -90,6 +89,6 @@ def constant_share(exam: Exam) -> float:
     """The share of the wallet of every position with which 2022's trends have TARGET volatility."""
     first, last = SCALED_ON
     closes = DataFrame({pair: by_date(exam.candles(pair))["close"] for pair in exam.pairs})
-    trend = np.sign(closes.rolling(RISK.FAST).mean() - closes.rolling(RISK.SLOW).mean())
+    trend = (closes.rolling(RISK.FAST).mean() - closes.rolling(RISK.SLOW).mean()).transform(np.sign)
     together = (trend.shift() * closes.pct_change()).sum(axis=1).loc[first:last]
     return float(RISK.TARGET / (np.sqrt(YEAR) * together.std()))

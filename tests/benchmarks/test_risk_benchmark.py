@@ -47,7 +47,6 @@ def book(scale: float = 1.0, error: float = 0.3) -> Book:
         pd.DataFrame({"returns": returns, "turnover": 0.1 * scale}, days),
         pd.DataFrame({"date": at, "ratio": ratio}),
         pd.DataFrame({"date": pd.Series(days), "r": scale * rng.normal(0, 1, DAYS)}),
-        -0.05,
     )
 
 
@@ -56,7 +55,7 @@ def test_figures_are_those_of_the_book() -> None:
     one = book()
     found = {name: values[0] for name, values in draws(one).items()}
     returns, log = one.daily["returns"], np.log(one.positions["ratio"])
-    month = one.hourly.groupby(one.hourly.index.strftime("%Y-%m"))
+    month = one.hourly.resample("MS")
     volatility = np.sqrt(made.YEAR * month.apply(lambda of: (of**2).mean()))
     worst = returns.sort_values().iloc[:4].sum() - returns.sort_values().iloc[3] / 2
     ratio = one.positions["ratio"]

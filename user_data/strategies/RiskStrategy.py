@@ -228,7 +228,7 @@ class RiskStrategy(IStrategy):
         if now.floor("D") != self._now.floor("D") or names != list(self._at):
             closes = [Series(of["close"].to_numpy(), of["date"]) for of in frames if len(of)]
             known = [name for name, of in zip(names, frames, strict=True) if len(of)]
-            returns = np.log(pd.concat(closes, axis=1, keys=known)).diff()
+            returns = pd.concat(closes, axis=1, keys=known).transform(np.log).diff()
             together = returns.corr(min_periods=CORRELATION // 2).reindex(names, columns=names)
             self._correlation = together.to_numpy()
         self._now, self._volatility = now, np.array(newest)
