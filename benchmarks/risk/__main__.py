@@ -54,8 +54,8 @@ def main(
 
 
 def periods(books: Mapping[str, Book]) -> dict[str, Any]:
-    """What `figures.measure` returns, for both years and for each."""
-    years = {"2023 and 2024": (2023, 2025), "2024": (2024, 2025), "2023": (2023, 2024)}
+    """What `figures.measure` returns, for both years and for 2024."""
+    years = {"2023 and 2024": (2023, 2025), "2024": (2024, 2025)}
     found = {}
     for name, years_of in years.items():
         ends = [datetime(year, 1, 1, tzinfo=UTC) for year in years_of]
@@ -83,7 +83,7 @@ def figure_rows(books: dict[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "": words,
-            **{CONTENDERS[book][0]: _value(of.get(name), form) for book, of in books.items()},
+            **{CONTENDERS[book][0]: valued(of[name], form) for book, of in books.items()},
         }
         for name, words, form, _ in ROWS
         if name in books[OURS]
@@ -121,10 +121,6 @@ def verdict(found: dict[str, dict[str, Any]]) -> str:
         else:
             told["Better" if (one["value"] < 0) == less else "Worse"].append(words)
     return " ".join(f"{side}: {'; '.join(of)}." for side, of in told.items() if of)
-
-
-def _value(value: Any, form: str) -> str:
-    return form.format(value["value"]) if isinstance(value, dict) else valued(value, form)
 
 
 if __name__ == "__main__":

@@ -31,15 +31,16 @@ def measure(books: Mapping[str, Book]) -> dict[str, Any]:
     """Figures of all books, and the difference of ours to each other.
 
     :param books: of the same days, OURS among them.
-    :return: `books`: name → figure → value, low, high (95 % interval), `drawdown`, `trades` and
-        `deflated`; `differences`: name → figure → value, low, high, and `word`, for ours less it.
+    :return: `books`: name → figure → value, of `sharpe` with its 95 % interval; `differences`:
+        name → figure → value, low, high and word, for ours less it.
     """
     drawn = {name: draws(of) for name, of in books.items()}
     returns = DataFrame({name: of.daily["returns"] for name, of in books.items()})
     tried = [sharpe(returns[name].to_numpy()) for name in returns]
     figures = {
-        name: {figure: interval(values) for figure, values in drawn[name].items()}
+        name: {figure: float(values[0]) for figure, values in drawn[name].items()}
         | {
+            "sharpe": interval(drawn[name]["sharpe"]),
             "drawdown": of.drawdown,
             "trades": len(of.stops),
             "deflated": deflated_sharpe(returns[name].to_numpy(), tried),
