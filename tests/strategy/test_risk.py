@@ -305,13 +305,15 @@ def test_liquidation_lies_beyond_two_stops(volatility: float, leverage: float) -
 def test_the_stop_is_set_when_the_entry_is_filled_and_stays(is_short: bool) -> None:
     """The distance counts from the price of entry; no later forecast or order moves it."""
     strategy = in_bot({})
-    trade = SimpleNamespace(is_short=is_short, leverage=2.0, nr_of_successful_entries=1)
+    orders = {"nr_of_successful_entries": 1, "nr_of_successful_exits": 0}
+    trade = SimpleNamespace(is_short=is_short, leverage=2.0, **orders)
     set_once = strategy.custom_stoploss(PAIR, trade, current_profit=0.004, after_fill=True)
     distance = 2 * strategy.dp.frames[PAIR]["stop_distance"].iloc[-1]
     assert set_once == pytest.approx(stoploss_from_open(-distance, 0.004, is_short, 2.0))
     assert strategy.custom_stoploss(PAIR, trade, current_profit=0.1, after_fill=False) is None
-    trade.nr_of_successful_entries = 2
-    assert strategy.custom_stoploss(PAIR, trade, current_profit=0.1, after_fill=True) is None
+    for more in orders:
+        later = SimpleNamespace(**{**vars(trade), more: orders[more] + 1})
+        assert strategy.custom_stoploss(PAIR, later, current_profit=0.1, after_fill=True) is None
 
 
 def test_a_configuration_with_which_it_would_do_something_else_is_refused() -> None:
@@ -360,3 +362,13 @@ def test_it_runs_with_the_configuration_that_ships(tmp_path: Path) -> None:
     values = trades["stake_amount"] * trades["leverage"]
     assert values.max() < 1.2 * RISK.PAIR_CAP * WALLET
     assert set(trades["leverage"]) <= {1.0, 2.0, 3.0, 4.0}
+    saved = userdir / "models" / "lstm-risk-1" / "backtesting_predictions"
+    once = trades[trades["orders"].map(lambda of: sum(order["ft_is_entry"] for order in of)) == 1]
+    assert (once["orders"].map(len) > 2).any()
+    for pair, of in once.groupby("pair"):
+        files = sorted(saved.glob(f"cb_{str(pair).split('/')[0].lower()}_*.feather"))
+        told = RISK.with_volatility(pd.concat(map(pd.read_feather, files)), YEAR).set_index("date")
+        upper = told["volatility_upper"].reindex(of["open_date"] - pd.Timedelta(hours=1))
+        distance = RISK.STOP * np.sqrt(HORIZON / YEAR) * upper.to_numpy()
+        found = (of["stop_loss_abs"] / of["open_rate"] - 1).abs().to_numpy()
+        assert found == pytest.approx(distance, rel=0.1)  # fees are in it

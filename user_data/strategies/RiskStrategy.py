@@ -14,14 +14,15 @@ The forecast decides three things:
   position that is further than BUFFER above that size is reduced at once; one below it is increased
   a horizon after its last order.
 * stop: STOP times the upper end of the forecast's 80 % interval, over the horizon, from the price
-  of entry. It ends what the forecast did not expect.
+  of entry. It ends what the forecast did not expect. Where an increase changes the average price of
+  entry for the better, freqtrade moves the stop with it.
 * leverage (futures): the largest whole number, MAX_LEVERAGE at most, with which a position is
   liquidated no nearer than two stop distances. It frees margin; the position's value is as above.
 
 Everything is computed from closed candles, by the same functions in a backtest and in a bot. In a
 backtest the newest candle of another pair can be one candle older than in a bot. Where a forecast
 is missing or older than its horizon, nothing is entered and nothing is adjusted. The numbers below
-are round ones that were not searched for; benchmarks/risk/judge.md says what the rest is worth.
+are round ones that were not searched for. What the forecast is worth: benchmarks/risk/judge.md.
 
 Licence: GPLv3.
 """
@@ -272,8 +273,8 @@ class RiskStrategy(IStrategy):
     def custom_stoploss(
         self, pair: str, trade: Trade, current_profit: float, after_fill: bool, **kwargs: Any
     ) -> float | None:
-        """The stop, set once, when the entry is filled."""
-        if not after_fill or trade.nr_of_successful_entries > 1:
+        """The stop, set once, when the first order is filled."""
+        if not after_fill or trade.nr_of_successful_entries + trade.nr_of_successful_exits > 1:
             return None
         distance = -self._newest(pair, "stop_distance") * trade.leverage
         return stoploss_from_open(distance, current_profit, trade.is_short, trade.leverage)
