@@ -11,7 +11,7 @@ RUN apt-get update \
     && mkdir /freqtrade \
     && chown ftuser:ftuser /freqtrade
 
-COPY pyproject.toml constraints.txt README.md LICENSE config.example.json config.spot.json config.range.json /build/
+COPY pyproject.toml constraints.txt README.md LICENSE config.example.json config.spot.json config.risk.json /build/
 COPY freqai_lstm /build/freqai_lstm
 COPY user_data /build/user_data
 COPY docs/symptoms.md /build/docs/symptoms.md

@@ -4,8 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 LSTM := $(VENV)/bin/freqai-lstm
 READY := $(VENV)/.ready
-DEMO := -c build/demo/config.example.json -c build/demo/demo.json \
-	--userdir build/demo/user_data --datadir build/demo/data
+DEMO := -c build/demo/config.example.json -c build/demo/config.risk.json \
+	-c build/demo/demo.json --userdir build/demo/user_data --datadir build/demo/data
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo evaluate rehearsal tune bench test test-fast lint format matrix release-check \

@@ -1,10 +1,11 @@
 """`freqai-lstm demo`: the real `freqtrade backtesting` on a generated market, and its evaluation.
 
-It does what a user does: `init` puts the files in place, and freqtrade runs RangeStrategy with
-`config.example.json`, of which a second configuration changes little: two pairs, two windows, the
-range of the next six candles as label. Only candles and exchange are made up, so the profit says
-nothing. What can be known of that range is known, though, since the generator's own state tells
-it; so the last table says how much of it was found, on candles that no model was trained on.
+It does what a user does: `init` puts the files in place, and freqtrade runs RiskStrategy with
+`config.example.json` and `config.risk.json`, of which a third configuration changes little: two
+pairs, two windows, the volatility of the next twelve candles as label. Only candles and exchange
+are made up, so the profit says nothing. What can be known of that volatility is known, though,
+since the generator's own state tells it; so the last table says how much of it was found, on
+candles that no model was trained on.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.freqtrade_run import FreqtradeFailed, run_freqtrade
 from freqai_lstm.init import place
 from freqai_lstm.market import generate_market, known_volatility
-from freqai_lstm.plugins import RANGE_FILE, load_plugin
+from freqai_lstm.plugins import RISK_FILE, load_plugin
 
 
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 START, END = datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 21, tzinfo=UTC)
-TRAIN_DAYS, WINDOWS, HORIZON = 90, 2, 6
+TRAIN_DAYS, WINDOWS, HORIZON = 90, 2, 12
 # Before the training days: what the network of both pairs learns from.
 HISTORY_DAYS = 240
 # The last of them are for the network's border, and for start-up candles of the longest timeframe.
 FIRST = START - timedelta(days=TRAIN_DAYS + HISTORY_DAYS + 140)
-# Changes to config.example.json, for a run of half a minute.
+# Changes to the configurations that are shipped, for a run of half a minute.
 SETTINGS: dict[str, Any] = {
-    "strategy": RANGE_FILE.stem,
+    "strategy": RISK_FILE.stem,
     "max_open_trades": len(PAIRS),
     "exchange": {"pair_whitelist": list(PAIRS)},
     "freqai": {
@@ -57,7 +58,7 @@ SETTINGS: dict[str, Any] = {
         "model_training_parameters": {"history_days": HISTORY_DAYS, "epochs": 3},
     },
 }
-CONFIGS = ("config.example.json", "demo.json", "endpoints.json")
+CONFIGS = ("config.example.json", "config.risk.json", "demo.json", "endpoints.json")
 # A folder holding this file was made by the demo, so the demo may empty it.
 MARKER = ".made-by-demo"
 # Of freqtrade's seven result tables, those that fit one screen; all are in the log.
@@ -79,7 +80,7 @@ def demo(
         Path, typer.Option(help="made where it is missing, emptied if an earlier demo made it")
     ] = Path("freqai-lstm-demo"),
 ) -> None:
-    """Backtest LSTMRegressor and RangeStrategy on a generated market, and evaluate the result."""
+    """Backtest LSTMRegressor and RiskStrategy on a generated market, and evaluate the result."""
     console = Console(markup=False)  # paths may have brackets
     log = workdir / "freqtrade.log"
     console.print("A generated market, then freqtrade backtesting with four trainings.")
@@ -140,7 +141,7 @@ def evaluated(workdir: Path) -> dict[str, Any]:
     """
     with (workdir / "evaluation.log").open("w") as file, contextlib.redirect_stdout(file):
         evaluate(
-            config=[workdir / name for name in CONFIGS[:2]],
+            config=[workdir / name for name in CONFIGS[:-1]],
             userdir=workdir / "user_data",
             datadir=workdir / "data",
             output=workdir,
@@ -148,7 +149,7 @@ def evaluated(workdir: Path) -> dict[str, Any]:
     report = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
     if report["notes"]:
         raise DemoFailed("Expected predictions of all windows. " + " ".join(report["notes"]))
-    figures: dict[str, Any] = report["targets"][load_plugin(RANGE_FILE).LABEL]
+    figures: dict[str, Any] = report["targets"][load_plugin(RISK_FILE).LABEL]
     for pair, found in figures["pairs"].items():
         r2 = found["model"]["r2"]
         if not (r2 or 0) > 0:
@@ -165,7 +166,7 @@ def known_r2(datadir: Path, pair: str) -> float:
     """R² on the predicted candles of one who knows the generator's state, and nothing later."""
     candles = load_pair_history(pair, "1h", datadir, candle_type=CandleType.FUTURES)
     known = np.log(known_volatility(pair, pd.DatetimeIndex(candles["date"]), HORIZON))
-    label = load_plugin(RANGE_FILE).log_range(candles, HORIZON).shift(-HORIZON)
+    label = load_plugin(RISK_FILE).log_volatility(candles, HORIZON).shift(-HORIZON)
     rows = pd.DataFrame({"known": known.to_numpy(), "label": label.to_numpy()}, known.index)
     rows = rows.dropna()
     trained, unseen = rows[: START - HORIZON * timedelta(hours=1)], rows[START:]
@@ -180,7 +181,7 @@ def show(console: Console, log: Path, figures: dict[str, Any], known: dict[str, 
         found = re.search(rf"^ *{title} *\n┏.*?^└.*?$", output, re.MULTILINE | re.DOTALL)
         if found:
             console.print(found.group(), highlight=False, soft_wrap=True)
-    title = f"R² of the range of the next {HORIZON} candles, on candles not trained on"
+    title = f"R² of the volatility of the next {HORIZON} candles, on candles not trained on"
     table = Table("Pair", *PREDICTORS.values(), "Can be known", "Found", title=title)
     for pair, of_pair in figures["pairs"].items():
         r2 = [of_pair[name]["r2"] for name in PREDICTORS]

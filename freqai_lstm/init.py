@@ -26,16 +26,16 @@ from rich.table import Table
 from rich.text import Text
 
 from freqai_lstm.model.parameters import check_freqai, read_parameters
-from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, RANGE_FILE, SHIPPED, STRATEGY_FILE
+from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, RISK_FILE, SHIPPED, STRATEGY_FILE
 
 
 FILES = (
     MODEL_FILE,
     STRATEGY_FILE,
-    RANGE_FILE,
+    RISK_FILE,
     EXAMPLE_CONFIG,
     SHIPPED / "config.spot.json",
-    SHIPPED / "config.range.json",
+    SHIPPED / "config.risk.json",
 )
 RELEASES = Path(__file__).with_name("releases.json")
 

@@ -16,7 +16,7 @@ EXAMPLE_CONFIG = SHIPPED / "config.example.json"
 MODEL_FILE = SHIPPED / "user_data" / "freqaimodels" / "LSTMRegressor.py"
 STRATEGY_FILE = SHIPPED / "user_data" / "strategies" / "ScoreStrategy.py"
 SYMPTOMS_PAGE = SHIPPED / "docs" / "symptoms.md"
-RANGE_FILE = STRATEGY_FILE.with_name("RangeStrategy.py")
+RISK_FILE = STRATEGY_FILE.with_name("RiskStrategy.py")
 
 
 def load_plugin(path: Path) -> ModuleType:

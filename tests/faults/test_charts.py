@@ -12,15 +12,15 @@ from freqtrade.plot.plotting import generate_candlestick_graph
 from freqtrade.resolvers import StrategyResolver
 from pandas import DataFrame
 
-from freqai_lstm.plugins import RANGE_FILE, STRATEGY_FILE
+from freqai_lstm.plugins import RISK_FILE, STRATEGY_FILE
 
 
 def drawn(strategy: str) -> tuple[dict[str, Any], Any]:
     """The plot configuration of a shipped strategy, and the figure that freqtrade draws by it."""
     config = {
         "strategy": strategy,
-        "strategy_path": str(RANGE_FILE.parent),
-        "user_data_dir": RANGE_FILE.parents[1],
+        "strategy_path": str(RISK_FILE.parent),
+        "user_data_dir": RISK_FILE.parents[1],
         "freqai": {"enabled": True, "feature_parameters": {"label_period_candles": 6}},
         "timeframe": "1h",
         "stake_currency": "USDT",
@@ -37,7 +37,7 @@ def drawn(strategy: str) -> tuple[dict[str, Any], Any]:
     )
 
 
-@pytest.mark.parametrize("strategy", [RANGE_FILE.stem, STRATEGY_FILE.stem])
+@pytest.mark.parametrize("strategy", [RISK_FILE.stem, STRATEGY_FILE.stem])
 def test_limits_are_a_filled_band(strategy: str) -> None:
     """What has an upper and a lower end is drawn as an area between them, in every panel."""
     plot, figure = drawn(strategy)

@@ -32,7 +32,7 @@ def test_preparing_again_starts_anew(tmp_path: Path) -> None:
     (workdir / "user_data" / "left-over").touch()
     demo.prepare(workdir)
     assert not (workdir / "user_data" / "left-over").exists()
-    for source in (MODEL_FILE, STRATEGY_FILE, demo.RANGE_FILE):
+    for source in (MODEL_FILE, STRATEGY_FILE, demo.RISK_FILE):
         copied = workdir / "user_data" / source.parent.name / source.name
         assert copied.read_bytes() == source.read_bytes()
 
@@ -81,7 +81,7 @@ def test_flat_predictions_fail(ran: tuple[Path, Result], tmp_path: Path) -> None
     shutil.copytree(ran[0], workdir)
     folder = workdir / "user_data" / "models" / "demo" / "backtesting_predictions"
     for file in folder.glob("cb_eth_*.feather"):
-        pd.read_feather(file).assign(**{"&-log_range": 0.25}).to_feather(file)
+        pd.read_feather(file).assign(**{"&-log_volatility": 0.25}).to_feather(file)
     with pytest.raises(demo.DemoFailed, match=r"ETH/USDT:USDT.*R² above 0"):
         demo.evaluated(workdir)
 

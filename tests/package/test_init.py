@@ -39,10 +39,10 @@ def test_fresh_folder(folder: Path) -> None:
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     assert sorted(files) == [
         "config.example.json",
-        "config.range.json",
+        "config.risk.json",
         "config.spot.json",
         "user_data/freqaimodels/LSTMRegressor.py",
-        "user_data/strategies/RangeStrategy.py",
+        "user_data/strategies/RiskStrategy.py",
         "user_data/strategies/ScoreStrategy.py",
     ]
     for placed in module.place(Path("user_data")):

@@ -128,7 +128,7 @@ def test_returns_look_like_a_market(tmp_path: Path, seed: int) -> None:
 
 
 def log_range(candles: pd.DataFrame, ahead: int) -> pd.Series:
-    """Range of the next candles, as RangeStrategy learns it, by date."""
+    """Logarithm of the log range of the next candles, by date."""
     candles = candles.set_index("date")
     high, low = candles["high"].rolling(ahead).max(), candles["low"].rolling(ahead).min()
     return pd.Series(np.log(np.log(high / low))).shift(-ahead)

@@ -1,0 +1,9 @@
+"""What is a volatility forecast worth to a book that targets risk?
+
+    python -m benchmarks.risk
+
+RiskStrategy (`user_data/strategies/RiskStrategy.py`) is backtested on 2023 and 2024, walk-forward
+with the real `freqtrade backtesting`, beside books that differ in one thing: where the volatility
+comes from. PLAN.md was committed before the run; judge.md is what came out. FreqAI keeps what it
+has predicted in build/benchmarks/risk: remove that folder after a change of the model.
+"""
