@@ -116,7 +116,9 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
 def test_from_lightgbm_to_the_lstm_as_the_page_says(user: User) -> None:
     """The page's commands, its second file and its methods work on freqtrade's example strategy."""
     own = inspect.getsource(FreqaiExampleStrategy).replace("FreqaiExampleStrategy", "MyStrategy")
-    methods = textwrap.indent("\n".join(blocks(OWN, "python")), "    ")
+    # The recipe for several pairs is tested in tests/strategy/test_ranks.py.
+    own_pair = [block for block in blocks(OWN, "python") if "confirm_trade_entry" not in block]
+    methods = textwrap.indent("\n".join(own_pair), "    ")
     (user.folder / "user_data/strategies").mkdir()
     (user.folder / "user_data/strategies/MyStrategy.py").write_text(f"{own}\n{methods}")
     lightgbm = json.dumps(LIGHTGBM)
