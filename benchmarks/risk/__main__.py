@@ -23,6 +23,7 @@ ROWS: tuple[tuple[str, str, str, bool | None], ...] = (
     ("position_error", "position: error of ln(realised ÷ expected)", "{:.3f}", True),
     ("position_ratio", "position: realised ÷ expected, root mean square", "{:.2f}", None),
     ("constant_ratio", "position: utility at a constant Sharpe ratio, bp a year", "{:.0f}", False),
+    ("volatility", "book: realised volatility of a year", "{:.1%}", None),
     ("month_error", "book, by month: error of ln(realised ÷ target)", "{:.3f}", True),
     ("week_error", "book, by week: error of ln(realised ÷ target)", "{:.3f}", True),
     ("spread_r", "spread of results, in stops", "{:.2f}", True),
