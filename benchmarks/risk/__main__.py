@@ -23,6 +23,7 @@ ROWS: tuple[tuple[str, str, str, bool | None], ...] = (
     ("position_error", "position: error of ln(realised ÷ expected)", "{:.3f}", True),
     ("position_ratio", "position: realised ÷ expected, root mean square", "{:.2f}", None),
     ("constant_ratio", "position: utility at a constant Sharpe ratio, bp a year", "{:.0f}", False),
+    ("volatility", "book: realised volatility of a year", "{:.1%}", None),
     ("month_error", "book, by month: error of ln(realised ÷ target)", "{:.3f}", True),
     ("week_error", "book, by week: error of ln(realised ÷ target)", "{:.3f}", True),
     ("spread_r", "spread of results, in stops", "{:.2f}", True),
@@ -32,7 +33,7 @@ ROWS: tuple[tuple[str, str, str, bool | None], ...] = (
     ("trades", "trades", "{:.0f}", None),
     ("profit", "mean return, % a year", "{:.1f}", False),
     ("sharpe", "Sharpe ratio", "{:.2f}", False),
-    ("deflated", "probability of a ratio above the luck of the best of five", "{:.2f}", None),
+    ("deflated", "probability of a ratio above the luck of the best of these", "{:.2f}", None),
     ("utility_1", "utility, aversion 1, bp a year", "{:.0f}", False),
     ("utility_10", "utility, aversion 10, bp a year", "{:.0f}", False),
 )
@@ -75,7 +76,9 @@ def as_markdown(figures: dict[str, Any]) -> str:
         }
         for name, of in figures["periods"].items()
     }
-    return render(HERE / "risk.md.j2", tables=tables, **figures)
+    ran = next(iter(figures["periods"].values()))["books"]
+    missing = [words for name, (words, _) in CONTENDERS.items() if name not in ran]
+    return render(HERE / "risk.md.j2", tables=tables, missing=missing, **figures)
 
 
 def figure_rows(books: dict[str, Any]) -> list[dict[str, str]]:

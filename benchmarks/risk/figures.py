@@ -41,6 +41,7 @@ def measure(books: Mapping[str, Book]) -> dict[str, Any]:
         name: {figure: float(values[0]) for figure, values in drawn[name].items()}
         | {
             "sharpe": interval(drawn[name]["sharpe"]),
+            "volatility": float(np.sqrt(YEAR * (of.hourly**2).mean())),
             "drawdown": of.drawdown,
             "trades": len(of.stops),
             "deflated": deflated_sharpe(returns[name].to_numpy(), tried),
