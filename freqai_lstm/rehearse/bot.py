@@ -17,6 +17,7 @@ import psutil
 from pandas import DataFrame
 
 from freqai_lstm.freqtrade_run import kill_group, start_freqtrade
+from freqai_lstm.rehearse.clock import Clock
 
 
 _OBSERVE_EVERY = 2.0  # seconds
@@ -37,6 +38,7 @@ class Bot:
     :param log: file for standard output and error.
     :param cwd: its working directory.
     :param env: variables added to the current environment's.
+    :param clock: the clock that it goes by, where that is not the machine's.
     :param observer: called with this bot every two seconds while it is watched, and at its end.
     """
 
@@ -47,10 +49,13 @@ class Bot:
         log: Path,
         cwd: Path,
         env: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
         observer: Callable[[Bot], None] = lambda bot: None,
     ) -> None:
         self.args, self.log, self._cwd, self._observer = tuple(args), log, cwd, observer
         self._env = env
+        self.now = clock.now if clock else time.time
+        self._module = clock.module if clock else ("freqtrade",)
         self.memory: list[int] = []
         self.started = self.ended = 0.0
         self.stop_seconds: float | None = None
@@ -59,10 +64,12 @@ class Bot:
         self._observed = 0.0
 
     def __enter__(self) -> Bot:
-        self.started = time.time()
+        self.started = self.now()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
-            self._process = start_freqtrade(self.args, stdout=output, cwd=self._cwd, env=self._env)
+            self._process = start_freqtrade(
+                self.args, stdout=output, cwd=self._cwd, env=self._env, module=self._module
+            )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -117,7 +124,7 @@ class Bot:
         """kill -9, as a power cut would end it; harmless where it has ended."""
         if self._process is not None and self._process.poll() is None:
             kill_group(self._process)
-            self.ended = time.time()
+            self.ended = self.now()
 
     def interrupt(self, timeout: float = 300) -> float:
         """End it by SIGINT (Ctrl-C); returns the seconds until it was gone.
@@ -133,7 +140,7 @@ class Bot:
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise self._failed(f"Still running {timeout:.0f} s after SIGINT") from error
-        self.ended, self.stop_seconds = time.time(), time.monotonic() - started
+        self.ended, self.stop_seconds = self.now(), time.monotonic() - started
         return self.stop_seconds
 
     def sample_memory(self) -> None:

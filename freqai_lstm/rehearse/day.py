@@ -1,0 +1,270 @@
+"""A day of a bot, in which things happen to it, and what it may log about each of them.
+
+The bot's clock is set forward to the next candle as soon as it has seen all pairs and trains none,
+so that a day takes the better part of an hour. An ERROR is announced when it comes while something
+happens, and says what that should bring; so is a candle without a prediction. All others are
+problems.
+
+`user_data/models` is a small file system in memory, which can be full. To mount it the command
+starts again in a mount namespace of its own, without root in a user namespace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from freqtrade_client.ft_rest_client import FtRestClient
+from rich.console import Console
+
+from freqai_lstm.exchange.server import LoopbackExchange
+from freqai_lstm.freqtrade_run import log_records
+from freqai_lstm.log import LogSummary
+from freqai_lstm.rehearse.bot import Bot
+from freqai_lstm.rehearse.clock import Clock
+from freqai_lstm.rehearse.narration import Narrator
+from freqai_lstm.rehearse.rehearsal import NAMES, Rehearsal, RehearsalFailed
+from freqai_lstm.rehearse.summary import STEP, read_trades
+from freqai_lstm.watch.history import read_history
+
+
+CANDLES = 1440
+DISK = "64m"  # for models and predictions
+OWN_NAMESPACE = "FREQAI_LSTM_REHEARSE_DAY"
+PATIENCE = 60.0  # seconds for a pass over the pairs, before the clock goes on without it
+RELOADED = "Changing state from RELOAD_CONFIG to: RUNNING"
+GRACE = 3 * STEP  # after something is over
+
+
+@dataclass
+class Event:
+    """Something that happens from one share of the day to another.
+
+    :param announced: what an ERROR may say meanwhile, a regular expression.
+    :param predicts: whether each candle is predicted meanwhile.
+    """
+
+    name: str
+    start: float
+    end: float
+    begin: Callable[[Bot], None]
+    finish: Callable[[Bot], None]
+    announced: str = "(?!)"
+    predicts: bool = True
+    began: float = 0.0
+    ended: float = 0.0
+
+    def covers(self, moment: float) -> bool:
+        """Whether a time, in seconds since 1970, is within it."""
+        return self.began <= moment <= self.ended + GRACE
+
+
+def enter_namespace() -> None:
+    """Start this command again where it may mount, unless that has been done.
+
+    :raises RehearsalFailed: there are no namespaces, or time-machine is not installed.
+    """
+    if OWN_NAMESPACE in os.environ:
+        return
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        raise RehearsalFailed("A day needs Linux and its command unshare (package util-linux).")
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = [unshare, "--mount", *as_root, sys.executable, "-m", "freqai_lstm", *sys.argv[1:]]
+    os.execve(unshare, command, os.environ | {OWN_NAMESPACE: "1"})
+
+
+class Day:
+    """One day of a bot with three pairs, and a fourth that joins; `run` does all of it.
+
+    :param candles: how many candles of a minute it has.
+    """
+
+    def __init__(self, workdir: Path, *, candles: int = CANDLES, console: Console) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self._password = secrets.token_urlsafe(16)
+        self._client = FtRestClient(f"http://127.0.0.1:{port}", "rehearsal", self._password)
+        self._pairlist, self._filler = workdir / "pairs.json", workdir / "user_data/models/filler"
+        api = {"enabled": True, "listen_ip_address": "127.0.0.1", "listen_port": port}
+        api |= {"username": "rehearsal", "password": "", "jwt_secret_key": secrets.token_hex(32)}
+        remote = {"method": "RemotePairList", "pairlist_url": f"file:///{self._pairlist}"}
+        self.rehearsal = Rehearsal(
+            workdir,
+            minutes=candles,
+            pairs=4,
+            overrides={
+                "exchange": {"pair_whitelist": [f"{name}/USDT:USDT" for name in NAMES[:3]]},
+                "pairlists": [remote | {"number_assets": 8, "refresh_period": 60}],
+                "api_server": api,
+                "internals": {"process_throttle_secs": 1},
+                "freqai": {
+                    "live_retrain_hours": candles / CANDLES,
+                    "expiration_hours": 4,
+                    "purge_old_models": 2,
+                },
+            },
+        )
+        self.rehearsal.narrator = Narrator(console, candles, every=60)
+        self.late = 0  # passes that PATIENCE was not enough for
+        disk = r"No space left on device"
+        self.events = [
+            Event(
+                "settings",
+                *(1 / 8, 1 / 6),
+                lambda bot: self._reload(bot, {"indicator_periods_candles": [30]}),
+                lambda bot: self._reload(bot, {}),
+                announced="its saved model was made with something else",
+                predicts=False,
+            ),
+            Event(
+                "kill -9", 1 / 3, 1 / 3, lambda bot: bot.kill(), lambda bot: None, predicts=False
+            ),
+            Event("full disk", 1 / 2, 5 / 9, self._fill, self._empty, announced=disk),
+            Event(
+                "a pair joins", 2 / 3, 3 / 4, lambda bot: self._list(0, 1, 2, 3), lambda bot: None
+            ),
+            Event("a pair leaves", 5 / 6, 5 / 6, lambda bot: self._list(0, 1, 3), lambda bot: None),
+        ]
+
+    def run(self) -> dict[str, Any]:
+        """Let the day pass; return what is written to `summary.json`.
+
+        :raises RehearsalFailed: the folder is not ours, or nothing can be mounted.
+        :raises BotFailed: the bot ended by itself or would not end.
+        """
+        rehearsal = self.rehearsal
+        rehearsal.prepare()
+        self._list(0, 1, 2)
+        self._mount()
+        clock = rehearsal.clock = Clock(rehearsal.workdir / "clock")
+        market = rehearsal.workdir / "market"
+        ahead = int(rehearsal.minutes) + 120
+        with LoopbackExchange(market, live="1m", ahead=ahead, clock=clock.now) as exchange:
+            rehearsal.configs.append(exchange.write_config(rehearsal.workdir / "endpoints.json"))
+            return rehearsal.write(self._trade(clock))
+
+    def _trade(self, clock: Clock) -> dict[str, Any]:
+        began = clock.now()
+        steps = [(event.start, event, event.begin) for event in self.events]
+        steps += [(event.end, event, event.finish) for event in self.events]
+        steps.sort(key=lambda step: step[0])
+        tell = self.rehearsal.narrator.tell
+        while True:
+            with self.rehearsal.bot({"FREQTRADE__API_SERVER__PASSWORD": self._password}) as bot:
+                while steps and bot.returncode is None:
+                    share, event, act = steps.pop(0)
+                    self._pass_time(bot, clock, began + share * self.rehearsal.minutes * STEP)
+                    tell(f"{event.name}: {'begins' if act is event.begin else 'is over'}", "bold")
+                    if act is event.begin:
+                        event.began = clock.now()
+                    act(bot)
+                    event.ended = clock.now()
+                if bot.returncode is None:
+                    self._pass_time(bot, clock, began + self.rehearsal.minutes * STEP)
+                    tell(f"Stopped by Ctrl-C in {bot.interrupt():.1f} s", "bold")
+                    return self._summary(began, clock.now())
+
+    def _pass_time(self, bot: Bot, clock: Clock, until: float) -> None:
+        """Let candle after candle close, each as soon as the bot has nothing to do."""
+        bot.wait_for("to: RUNNING", timeout=300)
+        while (left := until - (now := clock.now())) > 0:
+            if not bot.watch(PATIENCE, until=lambda since=now: self._idle(bot, since)):
+                self.late += 1
+            # A second after the close, as freqtrade waits for the exchange to publish the candle.
+            clock.set_forward(min(left, STEP + 1 - clock.now() % STEP))
+
+    def _idle(self, bot: Bot, since: float) -> bool:
+        """Whether the bot has looked at its pairs since then, and trains none."""
+        looked = (self._client.health() or {}).get("last_process")
+        # One that had begun before the clock was set ends at once.
+        if looked is None or datetime.fromisoformat(looked).timestamp() < since + 0.3:
+            return False
+        text = bot.output()
+        ended = max(map(text.rfind, ("trained on ", "raised exception", "to: RUNNING")))
+        return ended > text.rfind("Starting training")
+
+    # --- what happens ---
+
+    def _list(self, *numbers: int) -> None:
+        pairs = [self.rehearsal.pairs[number] for number in numbers]
+        self._pairlist.write_text(json.dumps({"pairs": pairs, "refresh_period": 60}))
+
+    def _reload(self, bot: Bot, features: dict[str, Any]) -> None:
+        settings = json.loads(json.dumps(self.rehearsal.settings))
+        settings["freqai"]["feature_parameters"] |= features
+        self.rehearsal.configs[1].write_text(json.dumps(settings, indent=4), encoding="utf-8")
+        done = bot.output().count(RELOADED)
+        self._client.reload_config()
+        bot.wait_for(RELOADED, count=done + 1, timeout=300)
+
+    def _mount(self) -> None:
+        models = self._filler.parent
+        models.mkdir()
+        options = ["-t", "tmpfs", "-o", f"size={DISK}", "models", str(models)]
+        done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RehearsalFailed(f"A small file system could not be mounted: {done.stderr}")
+
+    def _fill(self, bot: Bot) -> None:
+        with self._filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(2**16))
+            except OSError as full:
+                self.rehearsal.narrator.tell(str(full))
+
+    def _empty(self, bot: Bot) -> None:
+        self._filler.unlink()
+
+    # --- what it came to ---
+
+    def _summary(self, began: float, ended: float) -> dict[str, Any]:
+        rehearsal = self.rehearsal
+        logs = [LogSummary.read(bot.output()) for bot in rehearsal.bots]
+        errors = [record for log in logs for record in log.errors]
+        announced = Counter(self._announced(record) for record in errors)
+        problems = [f"logged: {record}" for record in errors if not self._announced(record)]
+        predicted = {}
+        for pair, frame in read_history(rehearsal.models).items():
+            valid = frame.loc[frame["do_predict"] == 1, "date_pred"]
+            closes = pd.to_datetime(valid, utc=True).to_numpy("datetime64[s]").astype(int) + STEP
+            predicted[pair] = len(closes)
+            missing = {*range(closes.min(), closes.max(), STEP)} - {*closes}
+            silent = [event for event in self.events if not event.predicts]
+            lost = [close for close in missing if not any(event.covers(close) for event in silent)]
+            if lost:
+                problems.append(f"{pair}: {len(lost)} candles without a prediction")
+        return {
+            "candles": int((ended - began) // STEP),
+            "predicted": predicted,
+            "never_predicted": sorted({*rehearsal.pairs} - {*predicted}),
+            "trainings": sum(len(log.trained) for log in logs),
+            "trades": read_trades(rehearsal.database),
+            "passes_late": self.late,
+            "announced": {name: count for name, count in announced.items() if name},
+            "memory": [(max(bot.memory), bot.memory[-1]) for bot in rehearsal.bots],
+            "warnings": dict(
+                Counter(re.sub(r"\S+/\S+|[\d.]+", "#", w) for log in logs for w in log.warnings)
+            ),
+            "problems": problems,
+        }
+
+    def _announced(self, record: str) -> str:
+        when, text = datetime.fromisoformat(record[:19]).timestamp(), " ".join(record.split())
+        found = [e.name for e in self.events if e.covers(when) and re.search(e.announced, text)]
+        return found[0] if found else ""
