@@ -31,7 +31,6 @@ from freqtrade_client.ft_rest_client import FtRestClient
 from rich.console import Console
 
 from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.freqtrade_run import log_records
 from freqai_lstm.log import LogSummary
 from freqai_lstm.rehearse.bot import Bot
 from freqai_lstm.rehearse.clock import Clock
@@ -112,10 +111,16 @@ class Day:
                 "pairlists": [remote | {"number_assets": 8, "refresh_period": 60}],
                 "api_server": api,
                 "internals": {"process_throttle_secs": 1},
+                # Few features, so that a pass over the pairs takes a second.
                 "freqai": {
                     "live_retrain_hours": candles / CANDLES,
                     "expiration_hours": 4,
                     "purge_old_models": 2,
+                    "feature_parameters": {
+                        "include_timeframes": ["1m"],
+                        "include_corr_pairlist": ["BTC/USDT:USDT"],
+                        "indicator_periods_candles": [10],
+                    },
                 },
             },
         )
@@ -189,10 +194,15 @@ class Day:
             clock.set_forward(min(left, STEP + 1 - clock.now() % STEP))
 
     def _idle(self, bot: Bot, since: float) -> bool:
-        """Whether the bot has looked at its pairs since then, and trains none."""
-        looked = (self._client.health() or {}).get("last_process")
-        # One that had begun before the clock was set ends at once.
-        if looked is None or datetime.fromisoformat(looked).timestamp() < since + 0.3:
+        """Whether the bot has been through its last pair since then, and trains none."""
+        last = json.loads(self._pairlist.read_text(encoding="utf-8"))["pairs"][-1]
+        seen = self._client.pair_candles(last, "1m", 1) or {}
+        done = self._client.health() or {}
+        analyzed, looked = seen.get("last_analyzed"), done.get("last_process")
+        if not (analyzed and looked):
+            return False
+        times = [datetime.fromisoformat(text).timestamp() for text in (analyzed, looked)]
+        if not since < times[0] < times[1]:
             return False
         text = bot.output()
         ended = max(map(text.rfind, ("trained on ", "raised exception", "to: RUNNING")))
