@@ -191,13 +191,14 @@ class Day:
         """Let candle after candle close, each as soon as the bot has nothing to do."""
         bot.wait_for("to: RUNNING", timeout=300)
         while (left := until - (now := clock.now())) > 0:
-            if not bot.watch(PATIENCE, until=lambda since=now: self._idle(bot, since)):
+            if not bot.watch(PATIENCE, until=lambda since=now: self._idle(bot, since, clock)):
                 self.late += 1
             # A second after the close, as freqtrade waits for the exchange to publish the candle.
             clock.set_forward(min(left, STEP + 1 - clock.now() % STEP))
 
-    def _idle(self, bot: Bot, since: float) -> bool:
+    def _idle(self, bot: Bot, since: float, clock: Clock) -> bool:
         """Whether the bot has been through its last pair since then, and trains none."""
+        since = max(since, clock.now() // STEP * STEP)  # a candle may have closed while it trained
         if not since < _time((self._client.health() or {}).get("last_process")):
             return False
         last = json.loads(self._pairlist.read_text(encoding="utf-8"))["pairs"][-1]
