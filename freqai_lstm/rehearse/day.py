@@ -115,7 +115,9 @@ class Day:
                 "exchange": {"pair_whitelist": [f"{name}/USDT:USDT" for name in NAMES[:2]]},
                 "pairlists": [remote | {"number_assets": 8, "refresh_period": 60}],
                 "api_server": api,
-                "internals": {"process_throttle_secs": 1},
+                "internals": {
+                    "process_throttle_secs": 0
+                },  # its clock goes on, and it need not wait
                 # Few features, so that a pass over the pairs takes a second.
                 "freqai": {
                     "live_retrain_hours": candles / CANDLES,
