@@ -17,7 +17,6 @@ import psutil
 from pandas import DataFrame
 
 from freqai_lstm.freqtrade_run import kill_group, start_freqtrade
-from freqai_lstm.rehearse.clock import Clock
 
 
 _OBSERVE_EVERY = 2.0  # seconds
@@ -38,7 +37,8 @@ class Bot:
     :param log: file for standard output and error.
     :param cwd: its working directory.
     :param env: variables added to the current environment's.
-    :param clock: the clock that it goes by, where that is not the machine's.
+    :param module: runs freqtrade's command, see `start_freqtrade`.
+    :param now: seconds since 1970 by the bot's clock.
     :param observer: called with this bot every two seconds while it is watched, and at its end.
     """
 
@@ -49,13 +49,12 @@ class Bot:
         log: Path,
         cwd: Path,
         env: Mapping[str, str] | None = None,
-        clock: Clock | None = None,
+        module: Sequence[str] = ("freqtrade",),
+        now: Callable[[], float] = time.time,
         observer: Callable[[Bot], None] = lambda bot: None,
     ) -> None:
         self.args, self.log, self._cwd, self._observer = tuple(args), log, cwd, observer
-        self._env = env
-        self.now = clock.now if clock else time.time
-        self._module = clock.module if clock else ("freqtrade",)
+        self._env, self._module, self.now = env, module, now
         self.memory: list[int] = []
         self.started = self.ended = 0.0
         self.stop_seconds: float | None = None

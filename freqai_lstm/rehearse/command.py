@@ -30,19 +30,13 @@ from rich.text import Text
 
 from freqai_lstm.freqtrade_run import FreqtradeFailed
 from freqai_lstm.rehearse.bot import BotFailed
-from freqai_lstm.rehearse.day import CANDLES, Day, enter_namespace
 from freqai_lstm.rehearse.fault import FaultName
 from freqai_lstm.rehearse.parity import ParityFailed
 from freqai_lstm.rehearse.rehearsal import NAMES, Moment, Rehearsal, RehearsalFailed
 
 
-LISTED = ("warnings", "problems")  # below the figures
-
-
 def rehearse(
-    minutes: Annotated[
-        float | None, typer.Option(help="how long the bot runs: 10, and with --day 1440")
-    ] = None,
+    minutes: Annotated[float, typer.Option(help="how long the bot runs")] = 10,
     pairs: Annotated[int, typer.Option(min=1, max=len(NAMES), help="how many pairs")] = 2,
     kill: Annotated[bool, typer.Option("--kill", help="kill -9 half way, and start again")] = False,
     kill_at: Annotated[
@@ -54,31 +48,22 @@ def rehearse(
     fault: Annotated[
         FaultName | None, typer.Option(help="break this after half the time, with the alarm on")
     ] = None,
-    day: Annotated[
-        bool, typer.Option("--day", help="a day in which much happens, its waiting left out")
-    ] = False,
     workdir: Annotated[Path, typer.Option(help="is emptied first")] = Path("build/rehearsal"),
 ) -> None:
     """Run `freqtrade trade --dry-run` on a generated market, replayed as one-minute candles."""
     # `timeout` and `kill` must not leave a bot behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     console = Console(log_path=False, record=True, markup=False)  # paths may have brackets
-    rehearsal: Day | Rehearsal
-    if day:
-        rehearsal = Day(workdir.resolve(), candles=int(minutes or CANDLES), console=console)
-    else:
-        rehearsal = Rehearsal(
-            workdir.resolve(),
-            minutes=minutes or 10,
-            pairs=pairs,
-            kill=kill_at or ("between" if kill else None),
-            from_backtest=from_backtest,
-            fault=fault,
-            console=console,
-        )
+    rehearsal = Rehearsal(
+        workdir.resolve(),
+        minutes=minutes,
+        pairs=pairs,
+        kill=kill_at or ("between" if kill else None),
+        from_backtest=from_backtest,
+        fault=fault,
+        console=console,
+    )
     try:
-        if day:
-            enter_namespace()
         summary = rehearsal.run()
     except (RehearsalFailed, BotFailed, ParityFailed, FreqtradeFailed) as error:
         typer.secho(f"The rehearsal failed: {error}", fg="red", err=True)
@@ -90,7 +75,7 @@ def rehearse(
         for pair, found in summary["candles"].items():
             console.print(f"{pair}: {found}", markup=False, highlight=False)
         raise typer.Exit(0)
-    conclude(console, summary, workdir.resolve())
+    conclude(console, summary, rehearsal.workdir)
     raise typer.Exit(1 if summary["problems"] else 0)
 
 
@@ -105,30 +90,9 @@ def conclude(console: Console, summary: dict[str, Any], workdir: Path) -> None:
 def verdict(summary: dict[str, Any]) -> Panel:
     """The summary for a terminal: figures, warnings, and what failed, if anything did."""
     figures = Table.grid("what", "figure", padding=(0, 2))
-    for what, figure in _of_day(summary) if "announced" in summary else _of_minutes(summary):
-        figures.add_row(what, str(figure))
-    warnings = [f"Warning, {n} ×: {text}" for text, n in summary["warnings"].items()]
-    problems = [f"Problem: {problem}" for problem in summary["problems"]]
-    return Panel(
-        Group(
-            figures,
-            *(Text(line, style="yellow") for line in warnings),
-            *(Text(line, style="red") for line in problems),
-        ),
-        title=f"Rehearsal failed: {len(problems)} problems" if problems else "Rehearsal passed",
-        border_style="red" if problems else "green",
-    )
-
-
-def _of_day(summary: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Figures of a day by what they are of."""
-    return [(name.replace("_", " "), summary[name]) for name in summary if name not in LISTED]
-
-
-def _of_minutes(summary: dict[str, Any]) -> list[tuple[str, Any]]:
     trades, parity = summary["trades"], summary["parity"]
     memory = "; ".join(f"{life['peak']} and {life['end']} MB" for life in summary["memory"])
-    return [
+    for what, figure in (
         ("minutes, pairs", f"{summary['minutes']}, {summary['pairs']}"),
         ("candles predicted", summary["candles_predicted"]),
         ("candles missed", summary["candles_missed"]),
@@ -147,7 +111,19 @@ def _of_minutes(summary: dict[str, Any]) -> list[tuple[str, Any]]:
             "live against backtest, worst",
             f"{parity['worst_difference']:.1e} label standard deviations",
         ),
-    ]
+    ):
+        figures.add_row(what, str(figure))
+    warnings = [f"Warning, {n} ×: {text}" for text, n in summary["warnings"].items()]
+    problems = [f"Problem: {problem}" for problem in summary["problems"]]
+    return Panel(
+        Group(
+            figures,
+            *(Text(line, style="yellow") for line in warnings),
+            *(Text(line, style="red") for line in problems),
+        ),
+        title=f"Rehearsal failed: {len(problems)} problems" if problems else "Rehearsal passed",
+        border_style="red" if problems else "green",
+    )
 
 
 def _seconds(*values: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,6 @@ from freqai_lstm.freqtrade_run import log_records, run_freqtrade
 from freqai_lstm.market import generate_market
 from freqai_lstm.plugins import EXAMPLE_CONFIG, MODEL_FILE, STRATEGY_FILE
 from freqai_lstm.rehearse.bot import Bot, BotFailed
-from freqai_lstm.rehearse.clock import Clock
 from freqai_lstm.rehearse.fault import (
     LIMITS,
     STRATEGY,
@@ -88,8 +87,8 @@ class RehearsalFailed(RuntimeError):
 class Rehearsal:
     """One rehearsal, step by step; `run` does all of them.
 
-    `bots` holds the lives of the bot, `configs` its configuration files, in their order; `clock` is
-    the bots' where that is not the machine's.
+    `bots` holds the lives of the bot, `configs` its configuration files, in their order. `module`
+    and `now` are the bots' command and clock.
 
     :param workdir: emptied first, if an earlier rehearsal made it.
     :param minutes: how long the bot runs, a restart included.
@@ -132,7 +131,8 @@ class Rehearsal:
         self.models = self.userdir / "models" / self.settings["freqai"]["identifier"]
         self.database = workdir / "trades.sqlite"
         self._ahead = int(minutes) + 120
-        self.clock: Clock | None = None
+        self.module: Sequence[str] = ("freqtrade",)
+        self.now: Callable[[], float] = time.time
         self.narrator = Narrator(console or Console(quiet=True), minutes)
 
     def run(self) -> dict[str, Any]:
@@ -226,12 +226,17 @@ class Rehearsal:
         args = ["trade", "--dry-run", *self._config_args(), "--datadir", str(self.workdir / "data")]
         args += ["--db-url", f"sqlite:///{self.database}"]
         args += ["--freqaimodel", "LSTMRegressor", "-s", self.strategy]
-        log = self.workdir / f"bot-{len(self.bots) + 1}.log"
-        follow = self.narrator.follow
-        self.bots.append(
-            Bot(args, log=log, cwd=self.workdir, env=env, clock=self.clock, observer=follow)
+        bot = Bot(
+            args,
+            log=self.workdir / f"bot-{len(self.bots) + 1}.log",
+            cwd=self.workdir,
+            env=env,
+            module=self.module,
+            now=self.now,
+            observer=self.narrator.follow,
         )
-        return self.bots[-1]
+        self.bots.append(bot)
+        return bot
 
     def download(self) -> None:
         """Download the served candles, as a user would before a backtest."""

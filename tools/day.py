@@ -1,12 +1,18 @@
-"""A day of a bot, in which things happen to it, and what it may log about each of them.
+"""Let a bot live through a day in which things happen to it, and judge what it logs about them.
 
-The bot's clock is set forward to the next candle as soon as it has seen all pairs and trains none,
-so that a day takes the better part of an hour. An ERROR is announced when it comes while something
-happens, and says what that should bring; so is a candle without a prediction. All others are
-problems.
+    python -m tools.day                         1,440 candles, about an hour
+    python -m tools.day 48 build/two-hours      so many candles, in another folder
+
+The real `freqtrade trade --dry-run` on the loopback exchange, with candles of one minute. Its clock
+is set forward to the next candle as soon as it has been through its pairs and trains none (see
+`clock.py`). Over the day its settings are changed and changed back, it is killed, its disk is full
+for a while, a pair joins, and one leaves.
+
+Each of these says which ERRORs it announces. Any other ERROR or traceback is a problem, and so is a
+candle without a prediction at another time. The exit code is 1 then.
 
 `user_data/models` is a small file system in memory, which can be full. To mount it the command
-starts again in a mount namespace of its own, without root in a user namespace.
+starts again in a mount namespace of its own, without root in a user namespace. Linux only.
 """
 
 from __future__ import annotations
@@ -16,13 +22,16 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +41,18 @@ from rich.console import Console
 
 from freqai_lstm.exchange.server import LoopbackExchange
 from freqai_lstm.log import LogSummary
-from freqai_lstm.rehearse.bot import Bot
-from freqai_lstm.rehearse.clock import Clock
+from freqai_lstm.rehearse.bot import Bot, BotFailed
 from freqai_lstm.rehearse.narration import Narrator
 from freqai_lstm.rehearse.rehearsal import NAMES, Rehearsal, RehearsalFailed
 from freqai_lstm.rehearse.summary import STEP, read_trades
 from freqai_lstm.watch.history import read_history
+from tools.clock import Clock
 
 
+ROOT = Path(__file__).resolve().parents[1]
 CANDLES = 1440
 DISK = "64m"  # for models and predictions
-OWN_NAMESPACE = "FREQAI_LSTM_REHEARSE_DAY"
+OWN_NAMESPACE = "FREQAI_LSTM_DAY"
 PATIENCE = 60.0  # seconds for a pass over the pairs, before the clock goes on without it
 RELOADED = "Changing state from RELOAD_CONFIG to: RUNNING"
 GRACE = 3 * STEP  # after something is over
@@ -72,17 +82,14 @@ class Event:
 
 
 def enter_namespace() -> None:
-    """Start this command again where it may mount, unless that has been done.
-
-    :raises RehearsalFailed: there are no namespaces, or time-machine is not installed.
-    """
+    """Start this command again where it may mount, unless that has been done."""
     if OWN_NAMESPACE in os.environ:
         return
     unshare = shutil.which("unshare")
-    if unshare is None:
-        raise RehearsalFailed("A day needs Linux and its command unshare (package util-linux).")
+    if unshare is None or find_spec("time_machine") is None:
+        raise SystemExit("A day needs Linux with unshare (package util-linux), and time-machine.")
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    command = [unshare, "--mount", *as_root, sys.executable, "-m", "freqai_lstm", *sys.argv[1:]]
+    command = [unshare, "--mount", *as_root, sys.executable, "-m", "tools.day", *sys.argv[1:]]
     os.execve(unshare, command, os.environ | {OWN_NAMESPACE: "1"})
 
 
@@ -115,9 +122,7 @@ class Day:
                 "exchange": {"pair_whitelist": [f"{name}/USDT:USDT" for name in NAMES[:2]]},
                 "pairlists": [remote | {"number_assets": 8, "refresh_period": 60}],
                 "api_server": api,
-                "internals": {
-                    "process_throttle_secs": 0
-                },  # its clock goes on, and it need not wait
+                "internals": {"process_throttle_secs": 0},  # the clock waits for it already
                 # Few features, so that a pass over the pairs takes a second.
                 "freqai": {
                     "live_retrain_hours": candles / CANDLES,
@@ -161,7 +166,8 @@ class Day:
         rehearsal.prepare()
         self._list(0, 1)
         self._mount()
-        clock = rehearsal.clock = Clock(rehearsal.workdir / "clock")
+        clock = Clock(rehearsal.workdir / "clock")
+        rehearsal.module, rehearsal.now = clock.module, clock.now
         market = rehearsal.workdir / "market"
         ahead = int(rehearsal.minutes) + 120
         with LoopbackExchange(market, live="1m", ahead=ahead, clock=clock.now) as exchange:
@@ -174,8 +180,10 @@ class Day:
         steps += [(event.end, event, event.finish) for event in self.events]
         steps.sort(key=lambda step: step[0])
         tell = self.rehearsal.narrator.tell
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        env = {"FREQTRADE__API_SERVER__PASSWORD": self._password, "PYTHONPATH": paths}
         while True:
-            with self.rehearsal.bot({"FREQTRADE__API_SERVER__PASSWORD": self._password}) as bot:
+            with self.rehearsal.bot(env) as bot:
                 while steps and bot.returncode is None:
                     share, event, act = steps.pop(0)
                     self._pass_time(bot, clock, began + share * self.rehearsal.minutes * STEP)
@@ -193,24 +201,27 @@ class Day:
         """Let candle after candle close, each as soon as the bot has nothing to do."""
         bot.wait_for("to: RUNNING", timeout=300)
         while (left := until - (now := clock.now())) > 0:
-            if not bot.watch(PATIENCE, until=lambda since=now: self._idle(bot, since, clock)):
+            if not bot.watch(PATIENCE, until=partial(self._idle, bot, clock, now)):
                 self.late += 1
             # A second after the close, as freqtrade waits for the exchange to publish the candle.
             clock.set_forward(min(left, STEP + 1 - clock.now() % STEP))
 
-    def _idle(self, bot: Bot, since: float, clock: Clock) -> bool:
+    def _idle(self, bot: Bot, clock: Clock, since: float) -> bool:
         """Whether the bot has been through its last pair since then, and trains none."""
         since = max(since, clock.now() // STEP * STEP)  # a candle may have closed while it trained
-        if not since < _time((self._client.health() or {}).get("last_process")):
+        if not since < self._processed():
             return False
         last = json.loads(self._pairlist.read_text(encoding="utf-8"))["pairs"][-1]
         analyzed = _time((self._client.pair_candles(last, "1m", 1) or {}).get("last_analyzed"))
         # The pass may go on, and an earlier one may have ended just now.
-        if not since < analyzed < _time(self._client.health().get("last_process")):
+        if not since < analyzed < self._processed():
             return False
         text = bot.output()
         ended = max(map(text.rfind, ("trained on ", "raised exception", "to: RUNNING")))
         return ended > text.rfind("Starting training")
+
+    def _processed(self) -> float:
+        return _time((self._client.health() or {}).get("last_process"))
 
     # --- what happens ---
 
@@ -254,19 +265,25 @@ class Day:
         announced = Counter(self._announced(record) for record in errors)
         problems = [f"logged: {record}" for record in errors if not self._announced(record)]
         predicted = {}
-        for pair, frame in read_history(rehearsal.models).items():
+        history, silent = read_history(rehearsal.models), [e for e in self.events if not e.predicts]
+        listed = json.loads(self._pairlist.read_text(encoding="utf-8"))["pairs"]
+        for pair in rehearsal.pairs:
+            frame = history.get(pair, pd.DataFrame({"do_predict": [], "date_pred": []}))
             valid = frame.loc[frame["do_predict"] == 1, "date_pred"]
-            closes = pd.to_datetime(valid, utc=True).to_numpy("datetime64[s]").astype(int) + STEP
+            dates = pd.to_datetime(valid, utc=True).to_numpy("datetime64[s]").astype(int)
+            closes = {int(date) + STEP for date in dates}
             predicted[pair] = len(closes)
-            missing = {*range(closes.min(), closes.max(), STEP)} - {*closes}
-            silent = [event for event in self.events if not event.predicts]
-            lost = [close for close in missing if not any(event.covers(close) for event in silent)]
-            if lost:
-                problems.append(f"{pair}: {len(lost)} candles without a prediction")
+            end = int(ended // STEP) * STEP if pair in listed else max(closes, default=0)
+            lost = [
+                datetime.fromtimestamp(close, UTC).strftime("%H:%M")
+                for close in range(min(closes, default=end), end, STEP)
+                if close not in closes and not any(event.covers(close) for event in silent)
+            ]
+            if lost or not closes:
+                problems.append(f"{pair}: {len(closes)} candles predicted, and not {lost}")
         return {
             "candles": int((ended - began) // STEP),
             "predicted": predicted,
-            "never_predicted": sorted({*rehearsal.pairs} - {*predicted}),
             "trainings": sum(len(log.trained) for log in logs),
             "trades": read_trades(rehearsal.database),
             "passes_late": self.late,
@@ -282,3 +299,21 @@ class Day:
         when, text = datetime.fromisoformat(record[:19]).timestamp(), " ".join(record.split())
         found = [e.name for e in self.events if e.covers(when) and re.search(e.announced, text)]
         return found[0] if found else ""
+
+
+def main() -> None:
+    """Run the day, print what it came to, and exit with 1 where there are problems."""
+    candles = int(sys.argv[1]) if len(sys.argv) > 1 else CANDLES
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else "build/day").resolve()
+    enter_namespace()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        summary = Day(folder, candles=candles, console=Console(log_path=False, markup=False)).run()
+    except (RehearsalFailed, BotFailed) as error:
+        raise SystemExit(f"The day failed: {error}") from error
+    print(json.dumps(summary, indent=2))
+    raise SystemExit(1 if summary["problems"] else 0)
+
+
+if __name__ == "__main__":
+    main()

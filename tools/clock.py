@@ -1,6 +1,6 @@
 """The clock of a bot that is set forward while the bot waits for its next candle.
 
-    python -m freqai_lstm.rehearse.clock FILE trade --dry-run …
+    python -m tools.clock FILE trade --dry-run …
 
 runs freqtrade's command, unmodified, in a process whose wall clock is `FILE` seconds ahead. It
 follows the file within hundredths of a second. time-machine makes Python's functions answer with
@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self, file: Path) -> None:
         self._file, self._ahead = file, 0.0
-        self.module = (__name__, str(file))
+        self.module = ("tools.clock", str(file))
         self.set_forward(0.0)
 
     def now(self) -> float:
