@@ -55,6 +55,7 @@ DISK = "64m"  # for models and predictions
 OWN_NAMESPACE = "FREQAI_LSTM_DAY"
 PATIENCE = 60.0  # seconds for a pass over the pairs, before the clock goes on without it
 RELOADED = "Changing state from RELOAD_CONFIG to: RUNNING"
+IN_DATABASE = "Error during cleanup .* KeyboardInterrupt During handling"
 GRACE = 3 * STEP  # after something is over
 
 
@@ -125,7 +126,7 @@ class Day:
                 "internals": {"process_throttle_secs": 0},  # the clock waits for it already
                 # Few features, so that a pass over the pairs takes a second.
                 "freqai": {
-                    "live_retrain_hours": candles / CANDLES,
+                    "live_retrain_hours": 1,
                     "expiration_hours": 4,
                     "purge_old_models": 2,
                     "feature_parameters": {
@@ -154,6 +155,8 @@ class Day:
             Event("full disk", 1 / 2, 5 / 9, self._fill, self._empty, announced=disk),
             Event("a pair joins", 2 / 3, 3 / 4, lambda bot: self._list(0, 1, 2), lambda bot: None),
             Event("a pair leaves", 5 / 6, 5 / 6, lambda bot: self._list(0, 2), lambda bot: None),
+            # Where it comes while freqtrade reads or writes a trade, freqtrade says so itself.
+            Event("Ctrl-C", 1, 1, lambda bot: None, self._interrupt, announced=IN_DATABASE),
         ]
 
     def run(self) -> dict[str, Any]:
@@ -182,7 +185,7 @@ class Day:
         tell = self.rehearsal.narrator.tell
         paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         env = {"FREQTRADE__API_SERVER__PASSWORD": self._password, "PYTHONPATH": paths}
-        while True:
+        while steps:
             with self.rehearsal.bot(env) as bot:
                 while steps and bot.returncode is None:
                     share, event, act = steps.pop(0)
@@ -192,10 +195,7 @@ class Day:
                         event.began = clock.now()
                     act(bot)
                     event.ended = clock.now()
-                if bot.returncode is None:
-                    self._pass_time(bot, clock, began + self.rehearsal.minutes * STEP)
-                    tell(f"Stopped by Ctrl-C in {bot.interrupt():.1f} s", "bold")
-                    return self._summary(began, clock.now())
+        return self._summary(began, clock.now())
 
     def _pass_time(self, bot: Bot, clock: Clock, until: float) -> None:
         """Let candle after candle close, each as soon as the bot has nothing to do."""
@@ -236,6 +236,9 @@ class Day:
         done = bot.output().count(RELOADED)
         self._client.reload_config()
         bot.wait_for(RELOADED, count=done + 1, timeout=300)
+
+    def _interrupt(self, bot: Bot) -> None:
+        self.rehearsal.narrator.tell(f"Stopped by Ctrl-C in {bot.interrupt():.1f} s")
 
     def _mount(self) -> None:
         models = self._filler.parent

@@ -124,4 +124,4 @@ def test_two_dozen_candles(tmp_path: Path) -> None:
     assert summary["candles"] >= 24
     assert {"settings", "full disk"} <= {*summary["announced"]}
     assert all(summary["predicted"].values())
-    assert summary["trainings"] > 3
+    assert summary["trainings"] >= 3
