@@ -78,8 +78,11 @@ class Event:
     ended: float = 0.0
 
     def covers(self, moment: float) -> bool:
-        """Whether a time, in seconds since 1970, is within it."""
-        return self.began <= moment <= self.ended + GRACE
+        """Whether a time, in seconds since 1970, is within it or shortly after it.
+
+        A candle may have closed just before it began, and not been seen yet.
+        """
+        return self.began - STEP <= moment <= self.ended + GRACE
 
 
 def enter_namespace() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -46,7 +47,8 @@ def lived(folder: Path, log: str, *, lost: range = range(0), until: int = 360) -
     (folder / "pairs.json").write_text(json.dumps({"pairs": rehearsal.pairs}))
     dates = pd.to_datetime([BEGAN + 60 * n for n in range(until)], unit="s", utc=True)
     frame = pd.DataFrame({"date_pred": dates, "do_predict": 1}).drop(index=lost)
-    pd.to_pickle({rehearsal.pairs[0]: frame}, rehearsal.models / "historic_predictions.pkl")
+    saved = pickle.dumps({rehearsal.pairs[0]: frame})
+    (rehearsal.models / "historic_predictions.pkl").write_bytes(saved)
     bot = Bot([], log=folder / "bot-1.log", cwd=folder)
     bot.log.write_text(log)
     bot.memory = [1]

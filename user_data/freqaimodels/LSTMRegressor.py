@@ -639,6 +639,15 @@ class LSTMRegressor(BaseRegressionModel):
             # FreqAI drops a pair that has left the whitelist, and forgets it for good.
             logger.info(f"{pair} is in the whitelist again: it will be trained when it is due.")
             self.train_queue.append(pair)
+        if (
+            pair in self.train_queue
+            and pair not in self._tried
+            and not self.dd.get_pair_dict_info(pair)[1]
+            and self.dd.get_pair_dict_info(self.train_queue[0])[1]
+        ):
+            # FreqAI looks at the first pair of its queue alone, until that one is due.
+            self.train_queue.remove(pair)
+            self.train_queue.appendleft(pair)
         if self.dd.pair_dict[pair]["trained_timestamp"] > time():
             logger.warning(
                 f"{pair}: by this machine's clock its model was trained in the future, so the clock"
