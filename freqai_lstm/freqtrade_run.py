@@ -140,10 +140,14 @@ def start_freqtrade(
     stdout: int | IO[Any],
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    module: Sequence[str] = ("freqtrade",),
 ) -> subprocess.Popen[str]:
-    """Start `freqtrade ARGS` in a session of its own; `stdout` takes its standard error too."""
+    """Start `freqtrade ARGS` in a session of its own; `stdout` takes its standard error too.
+
+    :param module: a module that runs freqtrade's command, with arguments of its own.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "freqtrade", *map(str, args)],
+        [sys.executable, "-m", *module, *map(str, args)],
         cwd=cwd,
         # freqtrade wraps its log at the terminal's width; a narrow one would cut records in two.
         env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **(env or {})},

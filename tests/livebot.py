@@ -87,6 +87,8 @@ class LiveBot:
         del self.config["timerange"]
         self.freqai = lstm.LSTMRegressor(config=self.config)
         self.dd = self.freqai.dd
+        self.waited: list[float] = []  # seconds that the training thread would have waited
+        self.freqai._stop_event.wait = self.waited.append
         self.freqai.live = True
         self.strategy = self.freqai.strategy = strategy(self.config)
         self.strategy.dp = SimpleNamespace(runmode=RunMode.DRY_RUN)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
+import re
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -72,6 +75,25 @@ def start_tensorflow(parameters: LSTMParameters) -> tuple[Any, Any]:
     if first:
         logger.info(line)
     return tf, keras
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise TensorFlow's errors of a full memory, the machine's or a GPU's, as MemoryError.
+
+    :raises MemoryError: what could not be allocated, and on which device.
+    """
+    try:
+        yield
+    except Exception as error:
+        tf = sys.modules.get("tensorflow")
+        if tf is None or not isinstance(error, tf.errors.OpError):
+            raise
+        # A GPU that another program has filled cannot even be started: an InternalError of CUDA.
+        found = re.search(r"OOM when .+? by allocator \w+|\w*OUT_OF_MEMORY\w*", str(error))
+        if not isinstance(error, tf.errors.ResourceExhaustedError) and found is None:
+            raise
+        raise MemoryError(found[0] if found else str(error).partition("\n")[0]) from error
 
 
 def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import cloudpickle
@@ -35,6 +35,8 @@ from freqai_lstm.model.storage import (
 
 logger = logging.getLogger(__name__)
 
+HOUR = 3600
+
 
 class KerasDataDrawer(FreqaiDataDrawer):
     """Save and load Keras models, and write every file beside its place first.
@@ -46,6 +48,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
     models: dict[str, SavedModel]  # by pair; swapped whole, so that no thread meets half a model
     _history_seconds: float  # what the last save of the prediction history took
     _history_saved: float  # perf_counter() at its end
+    _said_unsaved: float | None  # when it was last said that it cannot be saved
 
     @classmethod
     def adopt(cls, drawer: FreqaiDataDrawer) -> KerasDataDrawer:
@@ -54,6 +57,7 @@ class KerasDataDrawer(FreqaiDataDrawer):
         adopted.__dict__.update(drawer.__dict__)
         adopted.models = {}
         adopted._history_seconds = adopted._history_saved = 0.0
+        adopted._said_unsaved = None
         return adopted
 
     def save_data(self, model: PairModel, coin: str, dk: FreqaiDataKitchen) -> None:
@@ -137,7 +141,8 @@ class KerasDataDrawer(FreqaiDataDrawer):
         """Save `historic_predictions.pkl` and its backup.
 
         FreqAI calls this in the training thread outside of any `try`: an error here would end all
-        retraining while the bot trades on. It is logged, and the next save tries again.
+        retraining while the bot trades on. It is logged, once an hour, and the next save tries
+        again.
         """
         started = perf_counter()
         try:
@@ -147,10 +152,16 @@ class KerasDataDrawer(FreqaiDataDrawer):
                     with replacing(path) as temporary, temporary.open("wb") as file:
                         cloudpickle.dump(history, file)
         except OSError as error:
-            logger.error(
-                f"The prediction history could not be saved ({error}). The last saved one is kept; "
-                "until a later save succeeds, a restart loses the predictions since then."
-            )
+            if self._said_unsaved is None or time() - self._said_unsaved >= HOUR:
+                self._said_unsaved = time()
+                logger.error(
+                    f"The prediction history could not be saved ({error}). The last saved one is "
+                    "kept; until a later save succeeds, a restart loses the predictions since then."
+                )
+        else:
+            if self._said_unsaved is not None:
+                logger.info("The prediction history is saved again.")
+            self._said_unsaved = None
         self._history_saved = perf_counter()
         self._history_seconds = self._history_saved - started
 
@@ -169,7 +180,8 @@ class KerasDataDrawer(FreqaiDataDrawer):
         """Append new candles; a pair that FreqAI did not know at the start joins with its first.
 
         FreqAI knows the pairs of the configuration, and a dynamic pairlist brings others. It looks
-        at the last candle it has, and would fail for every pair if one has none.
+        at the last candle it has, and would fail for every pair if one has none. It never looks
+        at one again: what an exchange corrects in the newest candle is taken over here.
         """
         if dk.pair not in dk.all_pairs:
             dk.all_pairs.append(dk.pair)
@@ -181,6 +193,10 @@ class KerasDataDrawer(FreqaiDataDrawer):
                         new = strategy.dp.get_pair_dataframe(pair, timeframe)
                         joins = timeframe not in known
                         known[timeframe] = self._joined(new, pair, timeframe, dk) if joins else new
+                    else:
+                        _correct_newest(
+                            known[timeframe], strategy.dp.get_pair_dataframe(pair, timeframe)
+                        )
         super().update_historic_data(strategy, dk)
 
     def _joined(
@@ -212,3 +228,14 @@ class KerasDataDrawer(FreqaiDataDrawer):
         for frames in self.historic_data.values():
             for frame in frames.values():
                 frame["date"] = pd.to_datetime(frame["date"], utc=True)
+
+
+def _correct_newest(known: DataFrame, now: DataFrame) -> None:
+    """Take over, in place, what an exchange has corrected in the newest candle before the next."""
+    newest = known["date"].iloc[-1]
+    if now.empty or now["date"].iloc[-1] == newest:
+        return
+    same = now[now["date"] == newest]
+    if len(same):
+        columns = known.columns.intersection(now.columns).drop("date")
+        known.loc[known.index[-1], columns] = same[columns].iloc[0]

@@ -11,7 +11,7 @@ from freqtrade.constants import Config
 from freqtrade.exceptions import OperationalException
 from freqtrade.strategy.interface import IStrategy
 
-from freqai_lstm.model.devices import require_tensorflow
+from freqai_lstm.model.devices import memory_errors, require_tensorflow
 from freqai_lstm.model.forward import Forward, weights_of
 from freqai_lstm.model.history import FEWEST_WINDOWS, History, joined, read_features
 from freqai_lstm.model.parameters import LSTMParameters
@@ -144,7 +144,7 @@ class SharedNetworks:
             self.folder / "networks" / str(border), active=freqai.get("activate_tensorboard", True)
         )
         try:
-            with board as on_epoch:
+            with board as on_epoch, memory_errors():
                 model, report = train_network(
                     data,
                     self.parameters,

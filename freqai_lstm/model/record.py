@@ -67,17 +67,23 @@ def settings_of(config: Config, parameters: LSTMParameters) -> dict[str, Any]:
 def record(settings: dict[str, Any], frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
     """Keep what a model learned from: settings, and a sample of rows.
 
+    What depends on the newest candle is left out: an exchange may still correct it.
+
     :param frame: training candles with features and labels.
     :param columns: features and labels.
     """
-    known = frame.dropna(subset=[c for c in columns if c.startswith("&")], how="any")
-    sample = (
-        pd.concat([known.tail(ROWS), frame.tail(ROWS)]).drop_duplicates("date").sort_values("date")
-    )
+    labels = [column for column in columns if column.startswith("&")]
+    known = frame.dropna(subset=labels, how="any")
+    sample = pd.concat([known.tail(ROWS), frame.tail(ROWS)])
+    sample = sample.drop_duplicates("date").sort_values("date")
+    sample = sample[sample["date"] != frame["date"].iloc[-1]]
     values = {
         column: [_json(value) for value in sample[column].to_numpy(dtype=float)]
         for column in columns
     }
+    for label in labels:
+        for row in np.flatnonzero(sample.index == frame[label].last_valid_index()):
+            values[label][row] = None
     return {"settings": settings, "dates": seconds_of(sample["date"]).tolist(), "values": values}
 
 

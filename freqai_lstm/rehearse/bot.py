@@ -37,6 +37,8 @@ class Bot:
     :param log: file for standard output and error.
     :param cwd: its working directory.
     :param env: variables added to the current environment's.
+    :param module: runs freqtrade's command, see `start_freqtrade`.
+    :param now: seconds since 1970 by the bot's clock.
     :param observer: called with this bot every two seconds while it is watched, and at its end.
     """
 
@@ -47,10 +49,12 @@ class Bot:
         log: Path,
         cwd: Path,
         env: Mapping[str, str] | None = None,
+        module: Sequence[str] = ("freqtrade",),
+        now: Callable[[], float] = time.time,
         observer: Callable[[Bot], None] = lambda bot: None,
     ) -> None:
         self.args, self.log, self._cwd, self._observer = tuple(args), log, cwd, observer
-        self._env = env
+        self._env, self._module, self.now = env, module, now
         self.memory: list[int] = []
         self.started = self.ended = 0.0
         self.stop_seconds: float | None = None
@@ -59,10 +63,12 @@ class Bot:
         self._observed = 0.0
 
     def __enter__(self) -> Bot:
-        self.started = time.time()
+        self.started = self.now()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
-            self._process = start_freqtrade(self.args, stdout=output, cwd=self._cwd, env=self._env)
+            self._process = start_freqtrade(
+                self.args, stdout=output, cwd=self._cwd, env=self._env, module=self._module
+            )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -117,7 +123,7 @@ class Bot:
         """kill -9, as a power cut would end it; harmless where it has ended."""
         if self._process is not None and self._process.poll() is None:
             kill_group(self._process)
-            self.ended = time.time()
+            self.ended = self.now()
 
     def interrupt(self, timeout: float = 300) -> float:
         """End it by SIGINT (Ctrl-C); returns the seconds until it was gone.
@@ -133,7 +139,7 @@ class Bot:
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise self._failed(f"Still running {timeout:.0f} s after SIGINT") from error
-        self.ended, self.stop_seconds = time.time(), time.monotonic() - started
+        self.ended, self.stop_seconds = self.now(), time.monotonic() - started
         return self.stop_seconds
 
     def sample_memory(self) -> None:

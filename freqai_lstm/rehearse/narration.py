@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 from rich.console import Console
 
@@ -17,10 +16,11 @@ class Narrator:
 
     :param console: where to.
     :param minutes: how long the rehearsal's bot runs, all its lives together.
+    :param every: minutes between two lines that say how far it is.
     """
 
-    def __init__(self, console: Console, minutes: float) -> None:
-        self._console, self._minutes = console, minutes
+    def __init__(self, console: Console, minutes: float, every: int = 1) -> None:
+        self._console, self._minutes, self._every = console, minutes, every
         self._bot: Bot | None = None
         self._log, self._records = LogSummary(), 0
         self._began, self._minute = 0.0, 0
@@ -55,8 +55,8 @@ class Narrator:
         if log.first_prediction and not predicted:
             seconds = log.first_prediction - bot.started
             self.tell(f"First prediction of every pair {seconds:.0f} s after the start", "green")
-        minute = int((time.time() - self._began) / 60)
-        if minute > self._minute:
+        minute = int((bot.now() - self._began) / 60)
+        if minute >= self._minute + self._every:
             self._minute = minute
             figures = f"{len(log.trained)} trainings, {len(log.passes)} passes over the pairs"
             self.tell(f"Minute {minute} of {self._minutes:g}: {figures} since the start")

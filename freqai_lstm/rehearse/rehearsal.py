@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +87,8 @@ class RehearsalFailed(RuntimeError):
 class Rehearsal:
     """One rehearsal, step by step; `run` does all of them.
 
-    `bots` holds the lives of the bot, `configs` its configuration files, in their order.
+    `bots` holds the lives of the bot, `configs` its configuration files, in their order. `module`
+    and `now` are the bots' command and clock.
 
     :param workdir: emptied first, if an earlier rehearsal made it.
     :param minutes: how long the bot runs, a restart included.
@@ -130,7 +131,9 @@ class Rehearsal:
         self.models = self.userdir / "models" / self.settings["freqai"]["identifier"]
         self.database = workdir / "trades.sqlite"
         self._ahead = int(minutes) + 120
-        self._narrator = Narrator(console or Console(quiet=True), minutes)
+        self.module: Sequence[str] = ("freqtrade",)
+        self.now: Callable[[], float] = time.time
+        self.narrator = Narrator(console or Console(quiet=True), minutes)
 
     def run(self) -> dict[str, Any]:
         """Rehearse, compare, and write `summary.json`; its content is returned.
@@ -138,13 +141,13 @@ class Rehearsal:
         :raises RehearsalFailed: the folder is not ours.
         :raises BotFailed: the bot ended by itself or would not end.
         """
-        self._narrator.tell(f"Rehearsal of {self.minutes:g} minutes with {len(self.pairs)} pairs")
+        self.narrator.tell(f"Rehearsal of {self.minutes:g} minutes with {len(self.pairs)} pairs")
         self.prepare()
         with LoopbackExchange(self.workdir / "market", live="1m", ahead=self._ahead) as exchange:
             self.configs.append(exchange.write_config(self.workdir / "endpoints.json"))
-            self._narrator.tell(f"The generated market is served at {exchange.url}")
+            self.narrator.tell(f"The generated market is served at {exchange.url}")
             if self.from_backtest:
-                self._narrator.tell("Downloading candles, then training by a backtest")
+                self.narrator.tell("Downloading candles, then training by a backtest")
                 self.download()
                 self.backtest()
             since = (int(time.time() + self.minutes * 30) // 60 + 1) * 60
@@ -154,8 +157,8 @@ class Rehearsal:
             if self.fault:
                 records = [record for bot in self.bots for record in log_records(bot.output())]
                 summary = {"fault": self.fault, "candles": alarms(records, self.pairs, since)}
-                return self._write(summary)
-            self._narrator.tell("Downloading candles, then predicting again as a backtest does")
+                return self.write(summary)
+            self.narrator.tell("Downloading candles, then predicting again as a backtest does")
             self.download()
         parity = check_parity(self.configs, self.userdir, self.workdir / "served", self.models)
         summary = summarize(
@@ -167,9 +170,10 @@ class Rehearsal:
             retrain_hours=self.settings["freqai"]["live_retrain_hours"],
             from_backtest=self.from_backtest,
         )
-        return self._write(summary)
+        return self.write(summary)
 
-    def _write(self, summary: dict[str, Any]) -> dict[str, Any]:
+    def write(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Write `summary.json`; return the summary."""
         text = json.dumps(summary, indent=2, default=str) + "\n"
         (self.workdir / "summary.json").write_text(text, encoding="utf-8")
         return summary
@@ -212,20 +216,27 @@ class Rehearsal:
                 self._wait_for_moment(bot)
                 bot.kill()
                 bot.saved = read_history(self.models)
-            self._narrator.tell("Killed by kill -9; starting it again", "bold")
+            self.narrator.tell("Killed by kill -9; starting it again", "bold")
         with self.bot() as bot:
             bot.watch(seconds)
-            self._narrator.tell(f"Stopped by Ctrl-C in {bot.interrupt():.1f} s", "bold")
+            self.narrator.tell(f"Stopped by Ctrl-C in {bot.interrupt():.1f} s", "bold")
 
     def bot(self, env: Mapping[str, str] | None = None) -> Bot:
         """The next life of the bot, not started yet; `env` is added to its environment."""
         args = ["trade", "--dry-run", *self._config_args(), "--datadir", str(self.workdir / "data")]
         args += ["--db-url", f"sqlite:///{self.database}"]
         args += ["--freqaimodel", "LSTMRegressor", "-s", self.strategy]
-        log = self.workdir / f"bot-{len(self.bots) + 1}.log"
-        follow = self._narrator.follow
-        self.bots.append(Bot(args, log=log, cwd=self.workdir, env=env, observer=follow))
-        return self.bots[-1]
+        bot = Bot(
+            args,
+            log=self.workdir / f"bot-{len(self.bots) + 1}.log",
+            cwd=self.workdir,
+            env=env,
+            module=self.module,
+            now=self.now,
+            observer=self.narrator.follow,
+        )
+        self.bots.append(bot)
+        return bot
 
     def download(self) -> None:
         """Download the served candles, as a user would before a backtest."""

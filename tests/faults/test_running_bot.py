@@ -292,12 +292,45 @@ def networked(lstm: ModuleType, freqai_config: Make) -> Callable[..., LiveBot]:
     return make
 
 
-@pytest.mark.parametrize("how", ["diverged", "no memory"])
+def no_memory() -> None:
+    """NumPy's words."""
+    raise MemoryError("4 GB")
+
+
+def no_device_memory() -> None:
+    """TensorFlow's: more bytes than there are addresses."""
+    import tensorflow as tf
+
+    tf.zeros([1 << 45], tf.float64)
+
+
+def full_gpu() -> None:
+    """CUDA's, where another program has all of the GPU's memory when TensorFlow starts."""
+    import tensorflow as tf
+
+    raise tf.errors.InternalError(None, None, "cuDevicePrimaryCtxRetain: CUDA_ERROR_OUT_OF_MEMORY")
+
+
+def diverged() -> None:
+    """What is no fault of the machine."""
+    raise OperationalException("the training diverged.")
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (diverged, "not there: the training diverged. The pairs"),
+        (no_memory, "not there: no memory (4 GB). The pairs"),
+        (no_device_memory, "not there: no memory (OOM when allocating tensor with shape[35"),
+        (full_gpu, "not there: no memory (CUDA_ERROR_OUT_OF_MEMORY). The pairs"),
+    ],
+)
 def test_failed_network_is_not_tried_again_for_every_pair(
     networked: Callable[..., LiveBot],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    how: str,
+    failure: Callable[[], None],
+    said: str,
 ) -> None:
     """One training, one ERROR; the pairs are served by their regressions, and each says so."""
     caplog.set_level("INFO")
@@ -305,9 +338,7 @@ def test_failed_network_is_not_tried_again_for_every_pair(
 
     def failing(*_: Any, **__: Any) -> None:
         tried.append(1)
-        if how == "no memory":
-            raise MemoryError("4 GB")
-        raise OperationalException("the training diverged.")
+        failure()
 
     monkeypatch.setattr(networks, "train_network", failing)
     bot = networked()
@@ -320,7 +351,8 @@ def test_failed_network_is_not_tried_again_for_every_pair(
     errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert len(errors) == 1
     assert "The shared network is not there" in errors[0]
-    assert ("4 GB" in errors[0]) == (how == "no memory")
+    assert said in errors[0]
+    assert not list(bot.freqai.full_path.rglob("*.damaged"))
     assert caplog.text.count("predicts with its regression, since the shared network") == 3
 
 

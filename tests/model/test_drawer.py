@@ -38,9 +38,13 @@ def test_pair_stays_due_when_its_model_could_not_be_saved(bot: LiveBot) -> None:
     assert bot.dd.model_dictionary[PAIR] is old
     on_disk = json.loads(bot.dd.pair_dictionary_path.read_text())
     assert on_disk[PAIR]["trained_timestamp"] == FIRST
+    assert bot.waited == []
     bot.train(SECOND)
+    assert 50 < bot.waited.pop() <= 60, "tried again within a second, with a traceback each time"
     assert bot.dd.pair_dict[PAIR]["trained_timestamp"] == SECOND
     assert bot.dd.model_dictionary[PAIR] is not old
+    bot.train(SECOND + 3600)
+    assert bot.waited == []
 
 
 def test_failed_purge_does_not_make_the_pair_due_again(
@@ -63,8 +67,8 @@ def test_interrupted_writes_leave_the_old_files_whole(
 ) -> None:
     """What the next start reads is never half a file: history, its backup, pairs, metadata.
 
-    A history that cannot be saved costs one ERROR line, does not end the training thread, and is
-    saved once there is space again.
+    A history that cannot be saved costs one ERROR line an hour, does not end the training thread,
+    and is saved once there is space again.
     """
     dd = bot.dd
     dd.historic_predictions = {PAIR: DataFrame({"&-a": [1.0], "do_predict": [1]})}
@@ -81,6 +85,7 @@ def test_interrupted_writes_leave_the_old_files_whole(
     dd.historic_predictions = {PAIR: DataFrame({"&-a": np.random.default_rng(1).random(9999)})}
     dd.pair_dict[PAIR]["odd"] = "x" * 9999
     with full_disk(4000):
+        dd.save_historic_predictions_to_disk()
         dd.save_historic_predictions_to_disk()
         with pytest.raises(OSError, match=r"File too large|errno"):
             dd.save_drawer_to_disk()
@@ -131,3 +136,19 @@ def test_dates_stay_dates_when_new_candles_arrive(bot: LiveBot) -> None:
     dates = bot.dd.historic_data[PAIR]["1h"]["date"]
     expected = pd.date_range("2024-02-01", periods=605, freq="h")
     assert dates.dt.hour.tolist() == expected.hour.tolist()
+
+
+def test_a_candle_that_the_exchange_corrects(bot: LiveBot) -> None:
+    """The next candle brings the correction into the training data, and changes nothing else."""
+    right = candles(605).tail(300).reset_index(drop=True)
+    first = right.iloc[:-1].copy()
+    first.loc[first.index[-1], ["close", "volume"]] = [1.0, 0.5]
+    dk = FreqaiDataKitchen(bot.freqai.config, True, PAIR)
+    for fresh in (first, right):
+        bot.strategy.dp = SimpleNamespace(get_pair_dataframe=lambda pair, timeframe: fresh)  # noqa: B023
+        bot.dd.update_historic_data(bot.strategy, dk)
+    found = bot.dd.historic_data[PAIR]["1h"].tail(100).reset_index(drop=True)
+    expected = right.tail(100).reset_index(drop=True)
+    assert found["close"].tolist() == expected["close"].tolist()
+    assert found["volume"].tolist() == expected["volume"].tolist()
+    assert found["date"].tolist() == expected["date"].tolist()

@@ -134,6 +134,23 @@ def test_pair_that_comes_back_is_trained_again(start: Callable[..., LiveBot]) ->
     assert list(queue) == [PAIR]
 
 
+def test_pair_that_joins_is_trained_next(start: Callable[..., LiveBot]) -> None:
+    """FreqAI waits for the first pair of its queue; one without a model goes before it, once."""
+    bot, new = start(), "ETH/USDT:USDT"
+    bot.train(SECOND)
+    queue = bot.freqai.train_queue
+    queue.clear()
+    queue.append(PAIR)
+    bot.dd.set_pair_dict_info({"pair": new})
+    for _ in range(2):
+        bot.freqai._after_live_pass(new, [PAIR, new])
+        assert list(queue) == [new, PAIR]
+    bot.freqai._tried[new] = time.time()  # its training failed, and it has gone to the end
+    queue.rotate(-1)
+    bot.freqai._after_live_pass(new, [PAIR, new])
+    assert list(queue) == [PAIR, new]
+
+
 def test_clock_that_was_set_back(
     start: Callable[..., LiveBot], caplog: pytest.LogCaptureFixture
 ) -> None:

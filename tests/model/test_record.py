@@ -28,6 +28,13 @@ def candles(rows: int = ROWS) -> DataFrame:
     return DataFrame({"date": dates, "close": close, "volume": 1 + np.abs(steps)})
 
 
+def corrected(rows: int) -> DataFrame:
+    """Candles of which the exchange has corrected the one that was the newest."""
+    frame = candles(rows)
+    frame.loc[ROWS - 1, ["close", "volume"]] *= [1.03, 2.0]
+    return frame
+
+
 def made(frame: DataFrame, period: int = 14, ahead: int = 6, factor: float = 1.0) -> DataFrame:
     """What a strategy makes of candles: an average, a cumulative sum, a label that lies ahead."""
     frame = frame.copy()
@@ -59,6 +66,7 @@ def then() -> dict[str, Any]:
         lambda: made(candles().iloc[150:].reset_index(drop=True)),  # averages begin later
         lambda: made(candles()).sample(frac=1, random_state=1).sort_values("date"),
         lambda: made(candles().assign(date=lambda f: f["date"].astype(object))),
+        lambda: made(corrected(ROWS + 30)),  # by the exchange, after the training
         lambda: made(candles().iloc[:50]),  # none of the record's candles
     ],
 )

@@ -137,6 +137,7 @@ class LSTMRegressor(BaseRegressionModel):
         self._compared: set[Path] = set()  # saved models that fit what the strategy makes now
         self._refused: dict[str, float] = {}  # when it was last said that a pair's does not
         self._said_missing = 0.0  # when it was last said that TensorFlow is not installed
+        self._tried: dict[str, float] = {}  # when a pair's training failed
         self._waiting: set[str] = set()  # pairs that predict without the network for now
         self._known: dict[str, Known] = {}  # by pair, of this backtest
         self._alarms: dict[str, State] = {}  # state of the alarm, by pair
@@ -499,11 +500,15 @@ class LSTMRegressor(BaseRegressionModel):
 
         FreqAI notes the time of training before it saves. Were it kept after a full disk, say, the
         old model would pass for a fresh one, would not expire, and would not be retrained in time.
+        FreqAI would try a pair that stays due again within a second, with a traceback each time.
         """
         if pair in self._refused:  # it stays due, and FreqAI asks again within a second
             if {*self.train_queue} <= {*self._refused}:
                 self._stop_event.wait(MINUTE)
             return
+        rest = self._tried.pop(pair, 0.0) + MINUTE - time()
+        if rest > 0 and self._stop_event.wait(rest):
+            return  # the bot ends
         before = self.dd.get_pair_dict_info(pair)[1]
         try:
             super().extract_data_and_train_model(
@@ -513,6 +518,7 @@ class LSTMRegressor(BaseRegressionModel):
             self.dd.pair_dict[pair]["trained_timestamp"] = before
             self._failures[pair] = self._failures.get(pair, 0) + 1
             if not isinstance(error, NoTensorFlow):
+                self._tried[pair] = time()
                 raise
             self._wait_for_network(error)
             return
@@ -633,6 +639,15 @@ class LSTMRegressor(BaseRegressionModel):
             # FreqAI drops a pair that has left the whitelist, and forgets it for good.
             logger.info(f"{pair} is in the whitelist again: it will be trained when it is due.")
             self.train_queue.append(pair)
+        if (
+            pair in self.train_queue
+            and pair not in self._tried
+            and not self.dd.get_pair_dict_info(pair)[1]
+            and self.dd.get_pair_dict_info(self.train_queue[0])[1]
+        ):
+            # FreqAI looks at the first pair of its queue alone, until that one is due.
+            self.train_queue.remove(pair)
+            self.train_queue.appendleft(pair)
         if self.dd.pair_dict[pair]["trained_timestamp"] > time():
             logger.warning(
                 f"{pair}: by this machine's clock its model was trained in the future, so the clock"
