@@ -157,7 +157,7 @@ def test_brackets_in_names(derived: Callable[..., User], capsys: pytest.CaptureF
     user = derived("of a feature", "[x] range")
     user.save(make=labels_of("[x] range"), identifier="other [b]")
     output = user.folder / "out [c]"
-    assert user.evaluate(strategy="Derived", against="other [b]", output=output) == 0
+    assert user.evaluate(strategy="Derived", against=["other [b]"], output=output) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name in ("&-[x] range", "Against other [b]", "out [c]/evaluation.json"):
         assert name in shown
