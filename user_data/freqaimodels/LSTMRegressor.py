@@ -516,8 +516,8 @@ class LSTMRegressor(BaseRegressionModel):
             )
         except BaseException as error:
             self.dd.pair_dict[pair]["trained_timestamp"] = before
-            self._failures[pair] = self._failures.get(pair, 0) + 1
-            if not isinstance(error, NoTensorFlow):
+            if not isinstance(error, NoTensorFlow):  # which waits for a network and has not failed
+                self._failures[pair] = self._failures.get(pair, 0) + 1
                 self._tried[pair] = time()
                 raise
             self._wait_for_network(error)
