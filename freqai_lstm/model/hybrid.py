@@ -61,8 +61,9 @@ class PairModel:
 
         Label by label the prediction is flat, the regression of the label, or the network and the
         regression of what that leaves over, whichever has less squared error on windows that it has
-        not seen; and as much of it as those windows show, see `ridge.cautious_factors`. A label
-        that is linear in the features stays exact.
+        not seen; and as much of it as those windows show, see `ridge.cautious_factors`. So it is
+        with the mean itself: that of returns in 150 days is luck, mostly. A label that is linear in
+        the features stays exact.
 
         :param shared: gives the network; it is not asked where all labels are exact.
         """
@@ -104,8 +105,8 @@ class PairModel:
             held_out[~unseen] = np.where(better, np.nan, held_out[~unseen])
             network_factors = np.where(better, factors, 0.0)
             penalties = np.where(better, ridge.penalties, penalties)
-        flat = _means(labels, weights)
-        cautious = cautious_factors(labels - flat, held_out - flat, weights, ahead, errors=0.25)
+        flat = _cautious_means(labels, weights, data.space)
+        cautious = cautious_factors(labels - flat, held_out - flat, weights, ahead)
         kernel, network_factors = kernel * cautious, network_factors * cautious
         bias = flat + (bias - flat) * cautious
         held_out = flat + (held_out - flat) * cautious
@@ -272,6 +273,14 @@ def _means(labels: Numbers, weights: Numbers) -> Numbers:
     total = np.where(known, weights[:, None], 0).sum(axis=0)
     sums = np.where(known, labels * weights[:, None], 0).sum(axis=0)
     return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+
+
+def _cautious_means(labels: Numbers, weights: Numbers, space: LabelSpace) -> Numbers:
+    """Means as far as they are more than luck: between a label's zero and its mean."""
+    zeros = space.zeros()
+    apart = _means(labels, weights) - zeros
+    constant = np.broadcast_to(apart, labels.shape)
+    return zeros + apart * cautious_factors(labels - zeros, constant, weights, space.horizons)
 
 
 def _errors(labels: Numbers, predicted: Numbers, weights: Numbers) -> Numbers:

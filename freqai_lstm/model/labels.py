@@ -172,6 +172,10 @@ class LabelSpace:
         reference, scales = self._reference(frame)
         return (np.asarray(learned) * self.ranges + self.centres) * scales + reference
 
+    def zeros(self) -> Numbers:
+        """Return what is learned of labels that are zero, of a price: equal to the close."""
+        return -np.asarray(self.centres) / np.asarray(self.ranges)  # (labels,)
+
     def _reference(self, frame: Columns) -> tuple[Numbers, Numbers]:
         """(what is taken off, what is divided by), each of shape (rows, labels)."""
         close = np.asarray(frame["close"], dtype=float)[:, None]

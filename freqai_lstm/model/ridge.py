@@ -126,25 +126,20 @@ def fit_exact(columns: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, NDAr
 
 
 def cautious_factors(
-    actual: Numbers,
-    predicted: Numbers,
-    weights: Numbers,
-    horizons: list[int],
-    *,
-    errors: float = 1.0,
+    actual: Numbers, predicted: Numbers, weights: Numbers, horizons: list[int]
 ) -> Numbers:
-    """Return, label by label, the factor with which a prediction serves best, less standard errors.
+    """Return, label by label, the factor with which a prediction serves best, made cautious.
 
-    The factor is that of least squares, from 0 to 1. A label that can be foretold keeps nearly all
-    of its prediction; one that luck alone seemed to foretell keeps little or nothing. Neighbouring
-    rows have labels that overlap, so the error is that of whole blocks of time.
+    The factor f is that of least squares, from 0 to 1, times 1 - (e / f)² or 0, where e is its
+    standard error (the positive part of James and Stein 1961). A label that can be foretold keeps
+    nearly all of its prediction; one that luck alone seemed to foretell keeps little or nothing.
+    Neighbouring rows have labels that overlap, so the error is that of whole blocks of time.
 
     :param actual: labels less what is predicted otherwise, shape (rows, labels), by time; NaN where
         there are none.
     :param predicted: of the same shape, by a model that has not seen these rows.
     :param weights: array of shape (rows,).
     :param horizons: candles after which each label is known.
-    :param errors: how many standard errors to take off.
     :return: array of shape (labels,).
     """
     found = np.zeros(actual.shape[1])
@@ -155,11 +150,13 @@ def cautious_factors(
         if not size > 0:
             continue
         factor = float((weight * one * other).sum()) / size
+        if not factor > 0:
+            continue
         misfits = weight * other * (one - factor * other)
         count = max(2, len(misfits) // max(SHORTEST_BLOCK, 2 * horizon))
         sums = np.array([block.sum() for block in np.array_split(misfits, count)])
         error = np.sqrt(count / (count - 1) * np.square(sums).sum()) / size
-        found[label] = np.clip(factor - errors * error, 0, 1)
+        found[label] = np.clip(factor * (1 - (error / factor) ** 2), 0, 1)
     return found
 
 

@@ -98,6 +98,16 @@ def test_labels_that_nothing_tells_are_flat(
         assert "nothing predicts &-a better" in caplog.text
 
 
+def test_a_mean_within_its_error_counts_as_zero(trained: Make) -> None:
+    """What luck makes of a mean is not predicted; a level that the label really has is."""
+    frame, drawn = make_frame(ROWS), np.random.default_rng(8).normal(size=(ROWS, 2))
+    drawn[:TRAINED] -= drawn[:TRAINED].mean(axis=0)
+    frame["&-a"], frame["&-b"] = drawn[:, 0] + 0.02, 7 + drawn[:, 1]
+    predictions = trained(frame).predictions
+    assert np.abs(predictions["&-a"].median()) < 0.005
+    assert np.abs(predictions["&-b"].median() - 7) < 0.05
+
+
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
 def test_missing_labels_cost_only_themselves(trained: Make, share: float) -> None:
     """With so many values of one label missing both labels are predicted as well as before."""
