@@ -7,7 +7,7 @@ not have them: these few are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from freqai_lstm.model.alarm import (
     State,
     against_intervals,
     against_skill,
+    announcement,
     evidence,
     states,
 )
@@ -34,6 +35,7 @@ from freqai_lstm.model.windows import Numbers, numeric, seconds_of
 R2, COVERAGE, AGE = "lstm_r2", "lstm_coverage", "lstm_network_hours"
 MODEL_AGE, ALARM, FAILED = "lstm_model_hours", "lstm_alarm", "lstm_failed"
 COLUMNS = (R2, COVERAGE, AGE, MODEL_AGE, ALARM, FAILED)
+Standing = list[list[str]]  # for each candle the features that stand still, see `standstill.py`
 REMEMBERED = 200  # labels that the coverage is of
 HOUR = 3600
 # A restart computes the alarm's state again from so much evidence at most, in limits of stop.
@@ -134,30 +136,72 @@ def _row_means(values: Numbers) -> Numbers:
     return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
 
 
-def quality(
-    model: PairModel,
-    known: Known,
-    at: NDArray[np.int64],
-    candle_seconds: int,
-    learned: Sequence[int],
-) -> dict[str, Numbers]:
-    """Return the columns at candles, each of shape (candles,), NaN where it is not known.
+@dataclass
+class Watch:
+    """Judge the predictions of each pair while their labels become known.
 
-    ALARM and FAILED are not among them.
-
-    :param at: when the candles opened, in order.
-    :param learned: when candles opened that the model learned from; may be empty.
+    :param limits: of the alarm; None where it is off.
     """
-    held_out = [value for value in model.report.get("selected_r2", []) if value is not None]
-    wait = max([1, *model.space.horizons]) * candle_seconds
-    border = model.network.border if model.network is not None else np.nan
-    newest = max(learned, default=np.nan) + candle_seconds
-    return {
-        R2: np.full(len(at), float(np.mean(held_out)) if held_out else np.nan),
-        COVERAGE: known.coverage(at, wait) if len(known.seconds) else np.full(len(at), np.nan),
-        AGE: (at + candle_seconds - border) / HOUR,
-        MODEL_AGE: (at + candle_seconds - newest) / HOUR,
-    }
+
+    limits: Limits | None
+    candle_seconds: int
+    _known: dict[str, Known] = field(default_factory=dict)
+    _states: dict[str, State] = field(default_factory=dict)
+
+    def remember(self, pair: str, known: Known) -> Known:
+        """Return all of a pair that is known in a backtest, after one window more of it."""
+        self._known[pair] = self._known.get(pair, Known()).then(known)
+        return self._known[pair]
+
+    def columns(
+        self, model: PairModel, known: Known, at: NDArray[np.int64], learned: Sequence[int]
+    ) -> dict[str, Numbers]:
+        """Return the columns but ALARM and FAILED, each of shape (candles,), NaN if not known.
+
+        :param at: when the candles opened, in order.
+        :param learned: when candles opened that the model learned from; may be empty.
+        """
+        held_out = [value for value in model.report.get("selected_r2", []) if value is not None]
+        wait = max([1, *model.space.horizons]) * self.candle_seconds
+        border = model.network.border if model.network is not None else np.nan
+        opened = at + self.candle_seconds
+        newest = max(learned, default=np.nan) + self.candle_seconds
+        unknown = np.full(len(at), np.nan)
+        return {
+            R2: np.full(len(at), float(np.mean(held_out)) if held_out else np.nan),
+            COVERAGE: known.coverage(at, wait) if len(known.seconds) else unknown,
+            AGE: (opened - border) / HOUR,
+            MODEL_AGE: (opened - newest) / HOUR,
+        }
+
+    def states(
+        self, known: Known, at: NDArray[np.int64], horizon: int, standing: Standing, tests: int
+    ) -> list[State]:
+        """Return the alarm's state at candles; a feature that stands still is a warning.
+
+        :param horizon: candles that the farthest label looks ahead.
+        :param tests: how many pairs are watched side by side.
+        """
+        if self.limits is None:
+            return ["good"] * len(at)
+        found: list[State] = ["good"] * len(at)
+        if len(known.seconds):
+            found = known.alarm(at, self.candle_seconds, horizon, self.limits, tests)
+        return [
+            "warn" if state == "good" and names else state
+            for state, names in zip(found, standing, strict=True)
+        ]
+
+    def changes(
+        self, pair: str, at: NDArray[np.int64], states: list[State], standing: Standing
+    ) -> Iterator[tuple[str, bool]]:
+        """Yield a line for each change of a pair's state, and whether a bot's user is told."""
+        for when, state, names in zip(at, states, standing, strict=True):
+            before = self._states.get(pair, "good")
+            if state != before:
+                self._states[pair] = state
+                line = announcement(pair, int(when), state, before, names)
+                yield line, bool(names) or "stop" in (state, before)
 
 
 def mark_unknown(frame: pd.DataFrame) -> None:

@@ -40,7 +40,7 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
-from freqai_lstm.model.alarm import STATES, Limits, State, announcement  # noqa: E402
+from freqai_lstm.model.alarm import STATES, Limits  # noqa: E402
 from freqai_lstm.model.annotations import chart_areas  # noqa: E402
 from freqai_lstm.model.devices import (  # noqa: E402
     NoTensorFlow,
@@ -63,8 +63,8 @@ from freqai_lstm.model.quality import (  # noqa: E402
     COLUMNS,
     FAILED,
     Known,
+    Watch,
     mark_unknown,
-    quality,
 )
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
@@ -113,7 +113,7 @@ class LSTMRegressor(BaseRegressionModel):
         freqai = config.get("freqai", {})
         check_freqai(freqai)
         self.parameters = read_parameters(freqai.get("model_training_parameters", {}))
-        self.limits = Limits.read(freqai["watch"]) if "watch" in freqai else None
+        limits = Limits.read(freqai["watch"]) if "watch" in freqai else None
         # FreqAI switches DI_threshold off for Keras models, in the user's own configuration. Ours
         # supports it: hide the value from that check, then put it back and record it.
         feature_parameters = freqai.get("feature_parameters", {})
@@ -128,6 +128,7 @@ class LSTMRegressor(BaseRegressionModel):
         self.networks = SharedNetworks(
             config, self.parameters, self.base_tf_seconds, Path(self.full_path), self.settings
         )
+        self.watch = Watch(limits, self.base_tf_seconds)
         self.strategy: IStrategy | None = None
         # Of the pair that is predicted: its candles, live with features and labels.
         self.strategy_frame: DataFrame | None = None
@@ -139,8 +140,6 @@ class LSTMRegressor(BaseRegressionModel):
         self._said_missing = 0.0  # when it was last said that TensorFlow is not installed
         self._tried: dict[str, float] = {}  # when a pair's training failed
         self._waiting: set[str] = set()  # pairs that predict without the network for now
-        self._known: dict[str, Known] = {}  # by pair, of this backtest
-        self._alarms: dict[str, State] = {}  # state of the alarm, by pair
         self._failed: list[str] = []  # trainings of this backtest
         self._failures: dict[str, int] = {}  # a bot's, by pair, since one succeeded
         self._features: list[str] = []  # of the pair that is backtested, once they are made
@@ -346,47 +345,33 @@ class LSTMRegressor(BaseRegressionModel):
         self, columns: DataFrame, dk: FreqaiDataKitchen, frame: DataFrame, known: Known
     ) -> None:
         """Add the columns of `quality.py`, and silence candles on which the alarm stands."""
-        horizons, seconds = self.model.space.horizons, self.base_tf_seconds
+        horizons = self.model.space.horizons
         at = seconds_of(frame["date"])[-1 if dk.live else 0 :]
         if not dk.live:
             dk.data["extra_returns_per_train"] = {}  # of the frame that was predicted before
             # FreqAI numbers the rows of the frame it is given anew, in place.
             past = dk.get_predictions_to_append(columns, dk.do_predict, frame.copy())
-            known = Known.of(past, frame, dk.label_list, horizons)
-            known = self._known[dk.pair] = self._known.get(dk.pair, Known()).then(known)
-        learned = dk.data.get("record", {}).get("dates", [])
-        found = quality(self.model, known, at, seconds, learned)
-        states: list[State] = ["good"] * len(at)
-        still: list[list[str]] = [[]] * len(at)
-        if self.limits is not None:
-            pairs = max(len(self._whitelist()), 1)
-            if len(known.seconds):
-                states = known.alarm(at, seconds, max([1, *horizons]), self.limits, pairs)
+            known = self.watch.remember(dk.pair, Known.of(past, frame, dk.label_list, horizons))
+        standing: list[list[str]] = [[]] * len(at)
+        if self.watch.limits is not None:
             whole = frame if self.strategy_frame is None or not dk.live else self.strategy_frame
-            still = standing_names(whole, dk.data.get("longest_stands", {}), len(at))
-            states = [
-                "warn" if state == "good" and of else state
-                for state, of in zip(states, still, strict=True)
-            ]
+            standing = standing_names(whole, dk.data.get("longest_stands", {}), len(at))
+        pairs = max(len(self._whitelist()), 1)
+        states = self.watch.states(known, at, max([1, *horizons]), standing, pairs)
+        found = self.watch.columns(
+            self.model, known, at, dk.data.get("record", {}).get("dates", [])
+        )
         found[ALARM] = np.array([STATES.index(state) for state in states], dtype=float)
         found[FAILED] = np.full(len(at), float(self._failures.get(dk.pair, 0)))
         dk.data["extra_returns_per_train"] = self.freqai_info.get("extra_returns_per_train", {}) | {
             name: float(values[-1]) if dk.live else values for name, values in found.items()
         }
-        stopped = found[ALARM] == STATES.index("stop")
-        dk.do_predict[-len(stopped) :][stopped & (dk.do_predict[-len(stopped) :] == 1)] = 0
-        for when, state, names in zip(at, states, still, strict=True):
-            before = self._alarms.get(dk.pair, "good")
-            if state != before:
-                self._alarms[dk.pair] = state
-                line = announcement(dk.pair, int(when), state, before, names)
-                logger.warning(line)
-                if (
-                    dk.live
-                    and self.data_provider is not None
-                    and (names or "stop" in (state, before))
-                ):
-                    self.data_provider.send_msg(line, always_send=True)
+        said = dk.do_predict[-len(at) :]
+        said[(found[ALARM] == STATES.index("stop")) & (said == 1)] = 0
+        for line, loud in self.watch.changes(dk.pair, at, states, standing):
+            logger.warning(line)
+            if loud and dk.live and self.data_provider is not None:
+                self.data_provider.send_msg(line, always_send=True)
 
     def plot_annotations(self, dataframe: DataFrame) -> list[dict[str, Any]]:
         """What a strategy's own `plot_annotations` returns for FreqUI, see `annotations.py`."""
