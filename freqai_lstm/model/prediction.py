@@ -58,19 +58,20 @@ def mark_unpredicted(frame: DataFrame) -> None:
 
     :param frame: what the strategy gets; changed in place.
     """
+    names = {str(name) for name in frame}
+    labels = sorted(
+        name for name in names if name.startswith("&") and {f"{name}{end}" for end in ENDS} <= names
+    )
     lost = frame["do_predict"].isna().to_numpy()
-    filled = (frame["do_predict"] != 1).to_numpy()
-    for lower in [str(name) for name in frame if str(name).startswith("&")]:
-        label = lower.removesuffix(ENDS[0])
-        if label == lower or f"{label}{ENDS[1]}" not in frame:
-            continue
-        ends = [lower, f"{label}{ENDS[1]}"]
-        rows = filled & (frame[label].fillna(0) == 0).to_numpy()
-        frame[ends] = frame[ends].astype(float)
-        frame.loc[rows, ends] = [-np.inf, np.inf]
-        beside = [f"{name}{statistic}" for name in (label, *ends) for statistic in STATISTICS]
-        frame.loc[lost, [label, *(name for name in beside if name in frame)]] = 0
-    frame.loc[lost, "do_predict"] = 0
+    filled = (frame["do_predict"] != 1).to_numpy()[:, None]
+    filled = filled & (np.nan_to_num(numeric(frame, labels)) == 0)  # (candles, labels)
+    for end, value in zip(ENDS, (-np.inf, np.inf), strict=True):
+        bounds = [f"{label}{end}" for label in labels]
+        frame[bounds] = np.where(filled, value, numeric(frame, bounds))
+    if lost.any():
+        ends = [f"{label}{end}" for end in ("", *ENDS) for label in labels]
+        beside = [f"{name}{statistic}" for name in ends for statistic in STATISTICS]
+        frame.loc[lost, ["do_predict", *labels, *(name for name in beside if name in names)]] = 0
 
 
 def predict_candles(
