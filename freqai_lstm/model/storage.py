@@ -17,7 +17,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ ARRAYS = (
     *("column_scale", "lowest", "highest", "kernel", "bias", "exact_kernel", "exact_bias"),
     *("exact", "network_factors", "levels"),
 )
+SCALES = ("levels", "columns", "features")
 
 
 class Damaged(Exception):
@@ -81,7 +82,7 @@ class SavedModel:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; put it in place of `path` only once it is on the disk."""
-    temporary = _temporary(path)
+    temporary = path.with_name(f"~{path.name}")
     try:
         yield temporary
         # Without it a power cut can leave an empty file under the new name.
@@ -102,10 +103,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"~{path.name}")
 
 
 def _digest(path: Path) -> str:
@@ -132,46 +129,37 @@ def write_model(path: Path, model: PairModel, dk: FreqaiDataKitchen, encoder: An
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sync_folder(path.parent.parent)
-    saved = SavedModel(
-        path, model, dk.data, dk.feature_pipeline, dk.label_pipeline, dk.data_dictionary[HISTORY]
-    )
+    history = dk.data_dictionary[HISTORY]
+    pickled = {
+        FEATURE_PIPELINE: dk.feature_pipeline,
+        LABEL_PIPELINE: dk.label_pipeline,
+        TRAINDF: dk.data_dictionary["train_features"],
+        "trained_dates_df": dk.data_dictionary["train_dates"],
+    }
     with contextlib.ExitStack() as complete:
-
-        def place(kind: str) -> Path:
-            return complete.enter_context(replacing(_beside(path, kind)))
-
         # What is entered first is moved to its place last.
         archive = complete.enter_context(replacing(path))
-        with place(f"{METADATA}.json").open("w") as file:
+        kinds = (f"{METADATA}.json", *(f"{kind}.pkl" for kind in pickled), f"{HISTORY}.feather")
+        parts = {kind: complete.enter_context(replacing(_beside(path, kind))) for kind in kinds}
+        with parts[f"{METADATA}.json"].open("w") as file:
             rapidjson.dump(dk.data, file, default=encoder, number_mode=METADATA_NUMBER_MODE)
-        digests = {f"{METADATA}.json": _digest(_temporary(_beside(path, f"{METADATA}.json")))}
-        for kind, content in (
-            (FEATURE_PIPELINE, saved.feature_pipeline),
-            (LABEL_PIPELINE, saved.label_pipeline),
-            (TRAINDF, dk.data_dictionary["train_features"]),
-            ("trained_dates_df", dk.data_dictionary["train_dates"]),
-        ):
-            with place(f"{kind}.pkl").open("wb") as binary:
-                cloudpickle.dump(content, binary)
-            digests[f"{kind}.pkl"] = _digest(Path(binary.name))
-        saved.history.to_feather(place(f"{HISTORY}.feather"))
-        digests[f"{HISTORY}.feather"] = _digest(_temporary(_beside(path, f"{HISTORY}.feather")))
+        for kind, content in pickled.items():
+            parts[f"{kind}.pkl"].write_bytes(cloudpickle.dumps(content))
+        history.to_feather(parts[f"{HISTORY}.feather"])
         arrays = {name: getattr(model, name) for name in ARRAYS}
         arrays |= {f"sizes.{f.name}": getattr(model.sizes, f.name) for f in fields(ErrorSizes)}
         notes: dict[str, Any] = {
-            "space": model.space.metadata(),
+            "space": asdict(model.space),
             "features": model.features,
             "report": model.report,
-            "digests": digests,
+            "digests": {kind: _digest(part) for kind, part in parts.items()},
         }
         if model.network is not None:
-            arrays |= _network_arrays(model.network)
-            notes["network"] = _network_notes(model.network)
+            _add_network(arrays, notes, model.network)
         if model.scales is not None:
-            arrays |= _scales_arrays("own", model.scales)
-            notes["scales"] = model.scales.labels.metadata()
+            notes["scales"] = _add_scales(arrays, "own", model.scales)
         _write_arrays(archive, arrays, notes)
-    return saved
+    return SavedModel(path, model, dk.data, dk.feature_pipeline, dk.label_pipeline, history)
 
 
 def read_model(path: Path) -> SavedModel:
@@ -179,17 +167,18 @@ def read_model(path: Path) -> SavedModel:
 
     :raises Damaged: a file is not what was written.
     """
+    _check_zip(path)
     arrays, notes = _read_arrays(path)
     for kind, digest in notes.get("digests", {}).items():
         part = _beside(path, kind)
         if not part.is_file() or _digest(part) != digest:
             raise Damaged(f"{part.name} is {'changed' if part.is_file() else 'missing'}")
-    with _beside(path, f"{METADATA}.json").open() as file:
-        metadata = rapidjson.load(file, number_mode=METADATA_NUMBER_MODE)
-    pipelines = []
-    for kind in (FEATURE_PIPELINE, LABEL_PIPELINE):
-        with _beside(path, f"{kind}.pkl").open("rb") as binary:
-            pipelines.append(cloudpickle.load(binary))
+    noted = _beside(path, f"{METADATA}.json").read_text()
+    metadata = rapidjson.loads(noted, number_mode=METADATA_NUMBER_MODE)
+    pipelines = [
+        cloudpickle.loads(_beside(path, f"{kind}.pkl").read_bytes())
+        for kind in (FEATURE_PIPELINE, LABEL_PIPELINE)
+    ]
     history = pd.read_feather(_beside(path, f"{HISTORY}.feather"))
     with _whole():
         model = PairModel(
@@ -225,13 +214,11 @@ def write_network(
             os.replace(whole, temporary)
         finally:
             whole.unlink(missing_ok=True)
-        arrays = _network_arrays(network)
-        for pair, scales in network.scales.items():
-            arrays |= _scales_arrays(pair, scales)
-        notes = {
-            "network": _network_notes(network),
-            "scales": {pair: scales.labels.metadata() for pair, scales in network.scales.items()},
-            "record": record,
+        arrays: dict[str, Any] = {}
+        notes: dict[str, Any] = {"record": record}
+        _add_network(arrays, notes, network)
+        notes["scales"] = {
+            pair: _add_scales(arrays, pair, scales) for pair, scales in network.scales.items()
         }
         buffer = io.BytesIO()
         _write_arrays(buffer, arrays, notes)
@@ -265,14 +252,11 @@ def set_aside(path: Path, damage: BaseException) -> None:
     )
 
 
-def _network_arrays(network: SharedNetwork) -> dict[str, Any]:
-    return {f"weights.{name}": values for name, values in network.forward.weights.items()}
-
-
-def _network_notes(network: SharedNetwork) -> dict[str, Any]:
+def _add_network(arrays: dict[str, Any], notes: dict[str, Any], network: SharedNetwork) -> None:
+    arrays |= {f"weights.{name}": values for name, values in network.forward.weights.items()}
     names = ("border", "conv_width", "features", "in_windows", "labels")
     report = {key: value for key, value in network.report.items() if key != "curves"}
-    return {name: getattr(network, name) for name in names} | {"report": report}
+    notes["network"] = {name: getattr(network, name) for name in names} | {"report": report}
 
 
 def _network(
@@ -286,14 +270,14 @@ def _network(
     return SharedNetwork(forward=Forward(weights), scales=scales or {}, **notes)
 
 
-def _scales_arrays(pair: str, scales: PairScales) -> dict[str, Any]:
-    return {
-        f"scales.{pair}.{name}": getattr(scales, name) for name in ("levels", "columns", "features")
-    }
+def _add_scales(arrays: dict[str, Any], pair: str, scales: PairScales) -> dict[str, Any]:
+    """Add a pair's scales to the arrays, and return its label space for the notes."""
+    arrays |= {f"scales.{pair}.{name}": getattr(scales, name) for name in SCALES}
+    return asdict(scales.labels)
 
 
 def _scales(arrays: Mapping[str, Any], pair: str, space: dict[str, Any]) -> PairScales:
-    found = {name: arrays[f"scales.{pair}.{name}"] for name in ("levels", "columns", "features")}
+    found = {name: arrays[f"scales.{pair}.{name}"] for name in SCALES}
     return PairScales(**found, labels=LabelSpace(**space))
 
 
@@ -301,11 +285,9 @@ def _write_arrays(
     target: Path | io.BytesIO, arrays: Mapping[str, Any], notes: dict[str, Any]
 ) -> None:
     text = np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8)
-    if isinstance(target, Path):
-        with target.open("wb") as binary:
-            np.savez(binary, notes=text, **{_safe(name): value for name, value in arrays.items()})
-    else:
-        np.savez(target, notes=text, **{_safe(name): value for name, value in arrays.items()})
+    # A name with a slash would become a folder inside of the archive.
+    safe = {name.replace("/", "|"): values for name, values in arrays.items()}
+    np.savez(target, notes=text, **safe)
 
 
 @contextlib.contextmanager
@@ -336,18 +318,6 @@ def _check_zip(path: Path) -> None:
 
 
 def _read_arrays(source: Path | io.BytesIO) -> tuple[dict[str, Any], dict[str, Any]]:
-    if isinstance(source, Path):
-        _check_zip(source)
     with _whole(), np.load(source, allow_pickle=False) as file:
-        arrays = {_plain(name): file[name] for name in file.files if name != "notes"}
-        notes = json.loads(file["notes"].tobytes().decode())
-    return arrays, notes
-
-
-def _safe(name: str) -> str:
-    """Names with a slash would become folders inside of the archive."""
-    return name.replace("/", "|")
-
-
-def _plain(name: str) -> str:
-    return name.replace("|", "/")
+        arrays = {name.replace("|", "/"): file[name] for name in file.files if name != "notes"}
+        return arrays, json.loads(file["notes"].tobytes().decode())
