@@ -19,9 +19,7 @@ from freqai_lstm.model.parameters import KEY, LSTMParameters
 
 logger = logging.getLogger(__name__)
 
-
 SMALL_UNITS = 128
-LIBRARIES = ("tensorflow", "keras")
 
 
 class NoTensorFlow(OperationalException):
@@ -30,7 +28,7 @@ class NoTensorFlow(OperationalException):
 
 def missing_libraries() -> list[str]:
     """Return which of the libraries that a training needs are not installed; imports none."""
-    return [name for name in LIBRARIES if find_spec(name) is None]
+    return [name for name in ("tensorflow", "keras") if find_spec(name) is None]
 
 
 def require_tensorflow() -> None:
@@ -107,11 +105,14 @@ def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -
     :return: one line for the log: what was chosen and why.
     :raises OperationalException: `device` is 'gpu' and TensorFlow sees none.
     """
-    system = platform.system()
+    hint = {
+        "Windows": "On Windows, TensorFlow uses GPUs only inside WSL2.",
+        "Darwin": "On a Mac the network is trained on the CPU.",
+    }.get(platform.system(), "For an NVIDIA GPU: pip install 'freqai-lstm[gpu]'.")
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise OperationalException(
-            f"{KEY}.device is 'gpu', but TensorFlow sees no GPU. {_gpu_hint(system)} "
+            f"{KEY}.device is 'gpu', but TensorFlow sees no GPU. {hint} "
             "Or write 'auto' to use the CPU."
         )
     try:
@@ -119,7 +120,7 @@ def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -
             tf.config.set_visible_devices([], "GPU")
             return "Training on the CPU, as configured."
         if not gpus:
-            return f"Training on the CPU: TensorFlow sees no GPU. {_gpu_hint(system)}"
+            return f"Training on the CPU: TensorFlow sees no GPU. {hint}"
         for gpu in gpus:
             if memory_limit_mb:
                 limit = tf.config.LogicalDeviceConfiguration(memory_limit=memory_limit_mb)
@@ -131,10 +132,3 @@ def configure_devices(tf: Any, device: str = "auto", memory_limit_mb: int = 0) -
     which = "one GPU" if len(gpus) == 1 else f"the first of {len(gpus)} GPUs"
     memory = f"at most {memory_limit_mb} MB" if memory_limit_mb else "memory grows as needed"
     return f"Training on {which} ({memory})."
-
-
-def _gpu_hint(system: str) -> str:
-    return {
-        "Windows": "On Windows, TensorFlow uses GPUs only inside WSL2.",
-        "Darwin": "On a Mac the network is trained on the CPU.",
-    }.get(system, "For an NVIDIA GPU: pip install 'freqai-lstm[gpu]'.")

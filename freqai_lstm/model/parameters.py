@@ -59,8 +59,12 @@ REMOVED = {
     "candle_channel": _ALWAYS,
     "calendar": _ALWAYS,
 }
-RENAMED = {"label_size_feature": "label_scale_feature"}
-ONE_LEVEL_UP = {"conv_width": "conv_width", "timesteps": "conv_width", "keras": "keras"}
+MOVED = {
+    "label_size_feature": " any more: it is called 'label_scale_feature' now.",
+    "conv_width": ": write it one level up, as freqai.conv_width.",
+    "timesteps": ": write it one level up, as freqai.conv_width.",
+    "keras": ": write it one level up, as freqai.keras.",
+}
 OTHER_MODELS = {
     "LightGBM, XGBoost or CatBoost": {
         *("n_estimators", "num_leaves", "max_depth", "boosting_type", "objective", "subsample"),
@@ -95,13 +99,10 @@ def read_parameters(given: Mapping[str, Any]) -> LSTMParameters:
 
 def _explain(name: Any, value: Any) -> str:
     if name in LSTMParameters.model_fields:
-        got = f"Got {value!r} ({type(value).__name__})."
-        return f"{KEY}.{name} must be {allowed(name)}. {got}"
+        return f"{KEY}.{name} must be {_allowed(name)}. Got {value!r} ({type(value).__name__})."
     wrong = f"{KEY} has no parameter '{name}'"
-    if name in ONE_LEVEL_UP:
-        return f"{wrong}: write it one level up, as freqai.{ONE_LEVEL_UP[name]}."
-    if name in RENAMED:
-        return f"{wrong} any more: it is called '{RENAMED[name]}' now."
+    if name in MOVED:
+        return f"{wrong}{MOVED[name]}"
     known = ", ".join(LSTMParameters.model_fields)
     for owner, names in OTHER_MODELS.items():
         if name in names:
@@ -109,25 +110,20 @@ def _explain(name: Any, value: Any) -> str:
     return f"{wrong}.{nearest(name, LSTMParameters.model_fields)} Allowed: {known}."
 
 
-def allowed(name: str) -> str:
-    """Say in words what a parameter may be, from its type and range."""
+def _allowed(name: str) -> str:
+    """What a parameter may be, in words, from its type and range."""
     schema = LSTMParameters.model_json_schema()["properties"][name]
     if name == "history_pairs":
         return "a list of pairs, or 'all' for those that lie on disk"
     if "enum" in schema:
         return "one of " + ", ".join(map(repr, schema["enum"]))
-    if schema["type"] == "boolean":
-        return "true or false"
     if schema["type"] == "string":
         return "the name of a feature of the strategy, or '' for none"
     kind = "a whole number" if schema["type"] == "integer" else "a number"
-    low = next((f"{w} {schema[k]:g}" for k, w in _LOW.items() if k in schema), "")
-    high = next((f"{w} {schema[k]:.12g}" for k, w in _HIGH.items() if k in schema), "or more")
-    return f"{kind} {low} {high}"
-
-
-_LOW = {"minimum": "from", "exclusiveMinimum": "above"}
-_HIGH = {"maximum": "to", "exclusiveMaximum": "and below"}
+    low = {"minimum": "from", "exclusiveMinimum": "above"}
+    high = {"maximum": "to", "exclusiveMaximum": "and below"}
+    ends = [f"{word} {schema[key]:.12g}" for key, word in (low | high).items() if key in schema]
+    return f"{kind} {' '.join(ends)}{'' if high.keys() & schema.keys() else ' or more'}"
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:

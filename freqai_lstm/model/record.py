@@ -30,14 +30,15 @@ TOLERANCE = 0.02
 ALLOW_CHANGES = "allow_changed_fingerprint"
 
 # What of the `freqai` block changes inputs or labels, with what freqtrade assumes without it.
-_SETTINGS = {"conv_width": 1, "train_period_days": 0}
-_FEATURE_SETTINGS = {
-    "DI_threshold": 0,
-    "principal_component_analysis": False,
-    "use_SVM_to_remove_outliers": False,
-    "use_DBSCAN_to_remove_outliers": False,
-    "noise_standard_deviation": 0,
-    "weight_factor": 0,
+_SETTINGS = {
+    "conv_width": 1,
+    "train_period_days": 0,
+    "feature_parameters.DI_threshold": 0,
+    "feature_parameters.principal_component_analysis": False,
+    "feature_parameters.use_SVM_to_remove_outliers": False,
+    "feature_parameters.use_DBSCAN_to_remove_outliers": False,
+    "feature_parameters.noise_standard_deviation": 0,
+    "feature_parameters.weight_factor": 0,
 }
 _NEUTRAL_PARAMETERS = {"device", "gpu_memory_limit_mb", "history_pairs"}
 
@@ -48,18 +49,14 @@ class ChangedSettings(OperationalException):
 
 def settings_of(config: Config, parameters: LSTMParameters) -> dict[str, Any]:
     """List the settings that a training depends on, as JSON values by their dotted names."""
-    freqai = config["freqai"]
+    features = config["freqai"].get("feature_parameters", {})
+    given = config["freqai"] | {f"feature_parameters.{key}": features[key] for key in features}
     found: dict[str, Any] = {
         "model revision": MODEL_REVISION,
         "timeframe": config.get("timeframe"),
         "trading_mode": str(config.get("trading_mode", "spot")),
     }
-    found |= {f"freqai.{key}": freqai.get(key, default) for key, default in _SETTINGS.items()}
-    features = freqai.get("feature_parameters", {})
-    found |= {
-        f"freqai.feature_parameters.{key}": features.get(key, default)
-        for key, default in _FEATURE_SETTINGS.items()
-    }
+    found |= {f"freqai.{key}": given.get(key, default) for key, default in _SETTINGS.items()}
     chosen = parameters.model_dump(exclude=_NEUTRAL_PARAMETERS)
     return found | {f"{KEY}.{name}": value for name, value in chosen.items()}
 
