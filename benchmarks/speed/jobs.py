@@ -29,7 +29,7 @@ from freqtrade.resolvers import StrategyResolver
 from freqtrade.resolvers.freqaimodel_resolver import FreqaiModelResolver
 
 from benchmarks.exam import Exam, run_exam, settings_of
-from freqai_lstm.model.inputs import CandleInputs
+from freqai_lstm.model.windows import CandleInputs
 from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
 

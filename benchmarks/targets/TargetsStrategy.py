@@ -27,13 +27,11 @@ def our_inputs(candles: DataFrame, timeframe: str, width: int) -> DataFrame:
     The channels are the shifted candles in the form that its network has them in. A model that
     knows no windows gets them as further features.
     """
-    from freqai_lstm.model.inputs import CandleInputs  # earlier releases have no such module
+    from freqai_lstm.model.windows import CandleInputs  # earlier releases have none
 
     inputs = CandleInputs.of(candles, timeframe_to_seconds(timeframe))
     ends = np.arange(width - 1, len(candles))
-    levels = inputs.levels.shape[1]
-    as_they_are = np.stack([np.zeros(levels), np.ones(levels)]).astype(np.float32)
-    channels = inputs.windows(ends, width, as_they_are).reshape(len(ends), -1)
+    channels = inputs.windows(ends, width).reshape(len(ends), -1)
     missing = np.full((width - 1, channels.shape[1]), np.nan, np.float32)
     values = np.hstack([inputs.columns, np.vstack([missing, channels])])
     names = [f"%-ours_{number}" for number in range(values.shape[1])]

@@ -17,10 +17,10 @@ from pandas import DataFrame, Series
 
 from benchmarks.targets.labels import MAX_HORIZON
 from benchmarks.targets.setup import Exam, Window
-from freqai_lstm.model.inputs import CandleInputs
 from freqai_lstm.model.labels import LabelSpace
 from freqai_lstm.model.parameters import LABEL_SCALE
 from freqai_lstm.model.ridge import fit_ridge
+from freqai_lstm.model.windows import CandleInputs
 
 
 HAR_CANDLES = (1, 24, 168)  # an hour, a day, a week

@@ -21,11 +21,19 @@ from freqai_lstm.evaluate.data import Predictions, Window
 from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.setup import Setup
 from freqai_lstm.model.hybrid import PairModel
-from freqai_lstm.model.inputs import CandleInputs, memory, summary_names
 from freqai_lstm.model.prediction import with_past
 from freqai_lstm.model.shared_network import assemble
 from freqai_lstm.model.storage import Damaged, SavedModel, read_model
-from freqai_lstm.model.windows import Numbers, Rows, candle_numbers, numeric, window_ends
+from freqai_lstm.model.windows import (
+    SUMMARIES,
+    CandleInputs,
+    Numbers,
+    Rows,
+    candle_numbers,
+    memory,
+    numeric,
+    window_ends,
+)
 
 
 REPEATS, SEED = 8, 1
@@ -170,11 +178,11 @@ def feature_groups(names: list[str]) -> Mapping[str, list[int]]:
 
 def _inputs_moved(inputs: CandleInputs, group: str, order: Rows) -> CandleInputs:
     """The summaries and what the windows read of the candles, or the calendar."""
-    columns, count = inputs.columns.copy(), len(summary_names())
+    columns = inputs.columns.copy()
     if group == CALENDAR:
-        columns[:, count:] = columns[order, count:]
+        columns[:, SUMMARIES:] = columns[order, SUMMARIES:]
         return replace(inputs, columns=columns)
-    columns[:, :count] = columns[order, :count]
+    columns[:, :SUMMARIES] = columns[order, :SUMMARIES]
     return replace(inputs, columns=columns, levels=inputs.levels[order], logs=inputs.logs[order])
 
 
@@ -185,9 +193,7 @@ def attention_by_lag(
     network, scales = model.network, model.scales
     if network is None or scales is None or not len(ends):
         return None
-    columns, features = scales.read(inputs, network.features_of(frame, pair))
-    windows, _ = assemble(
-        inputs, columns, features, ends, network.conv_width, scales.levels, network.in_windows
-    )
+    read = scales.read(inputs, network.features_of(frame, pair))
+    windows, _ = assemble(*read, ends, network.conv_width, network.in_windows)
     weights = network.forward.attention(windows)  # (windows, conv_width, heads)
     return np.asarray(weights.mean(axis=(0, 2))[::-1], float)

@@ -15,16 +15,15 @@ from datasieve.pipeline import Pipeline
 from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 
-from freqai_lstm.model.inputs import CandleInputs
 from freqai_lstm.model.labels import (
+    WIDEST,
     LabelSpace,
     UnusableFeature,
-    horizons,
+    known_labels,
     numeric_labels,
     warn_of,
-    without_filled,
 )
-from freqai_lstm.model.windows import Numbers, Rows, window_ends
+from freqai_lstm.model.windows import CandleInputs, Numbers, Rows, window_ends
 
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,12 @@ def prepare(
     values = numeric_labels(frame, dk.label_list)
     _refuse_columns(frame, dk)
     features, _ = dk.filter_features(frame, dk.training_features_list, [], training_filter=True)
-    check_rows(len(features), frame, pair, freqai)
+    _refuse_few(
+        len(features),
+        f"{pair}: {len(features)} of {len(frame)} training candles have all features",
+        frame,
+        freqai,
+    )
     if settings.get("use_DBSCAN_to_remove_outliers", False):
         check_memory(len(features), pair)
     weights = np.ones(len(features))
@@ -110,21 +114,23 @@ def prepare(
     weights = np.asarray(weights, dtype=float)[ends]
     kept = weights > 0
     ends, weights = ends[kept], weights[kept]
-    check_windows(len(ends), int(kept.sum()), len(rows), frame, pair, freqai)
+    line = (
+        f"{pair}: {len(ends)} training windows of {freqai['conv_width']} consecutive candles in "
+        f"{len(rows)} rows"
+    )
+    _refuse_few(len(ends), line, frame, freqai)
+    if len(ends) < FEW_WINDOWS:
+        logger.warning(f"{line}: so few teach little. {remedy(frame, freqai)}")
     told = settings.get("label_period_candles", 0)
-    ahead = horizons(values, told)
-    values = without_filled(values, dk.label_list, pair)
-    if freqai.get("feature_parameters", {}).get("buffer_train_data_candles", 0):
+    values, ahead = known_labels(values, dk.label_list, told, pair)
+    if settings.get("buffer_train_data_candles", 0):
         ahead = [max(one, told) for one in ahead]  # FreqAI has cut the candles that would tell
     rows = rows[ends]
     space = LabelSpace.fit(
         frame.iloc[rows], values[rows], dk.label_list, ahead, label_scale_feature
     )
     learned = space.learned(values[rows], frame.iloc[rows], limited=False)
-    limited = space.learned(values[rows], frame.iloc[rows])
-    with np.errstate(invalid="ignore"):
-        beyond = (np.abs(learned - limited) > 0).mean(axis=0)
-    warn_of(space, told, beyond, pair)
+    warn_of(space, told, (np.abs(learned) > WIDEST).mean(axis=0), pair)
     return Dataset(
         pair,
         frame,
@@ -158,15 +164,10 @@ def _refuse_columns(frame: pd.DataFrame, dk: FreqaiDataKitchen) -> None:
         )
 
 
-def check_rows(found: int, frame: pd.DataFrame, pair: str, freqai: Mapping[str, Any]) -> None:
-    """Refuse a training whose rows with all features are too few.
-
-    :raises OperationalException: says what to do.
-    """
+def _refuse_few(found: int, line: str, frame: pd.DataFrame, freqai: Mapping[str, Any]) -> None:
     if found < FEWEST_WINDOWS:
         raise OperationalException(
-            f"{pair}: {found} of {len(frame)} training candles have all features; at "
-            f"least {FEWEST_WINDOWS} are needed. {remedy(frame, freqai)}"
+            f"{line}; at least {FEWEST_WINDOWS} are needed. {remedy(frame, freqai)}"
         )
 
 
@@ -185,26 +186,6 @@ def check_memory(rows: int, pair: str) -> None:
             "free. Lower train_period_days, or use DI_threshold or "
             "use_SVM_to_remove_outliers instead."
         )
-
-
-def check_windows(
-    found: int, weighted: int, rows: int, frame: pd.DataFrame, pair: str, freqai: Mapping[str, Any]
-) -> None:
-    """Refuse a training with too few windows; warn where there are few.
-
-    :param weighted: how many of the windows have a weight above 0.
-    :raises OperationalException: says what to do.
-    """
-    if found < FEW_WINDOWS:
-        line = (
-            f"{pair}: {found} training windows of {freqai['conv_width']} consecutive candles in "
-            f"{rows} rows"
-        )
-        if found < FEWEST_WINDOWS:
-            raise OperationalException(
-                f"{line}; at least {FEWEST_WINDOWS} are needed. {remedy(frame, freqai)}"
-            )
-        logger.warning(f"{line}: so few teach little. {remedy(frame, freqai)}")
 
 
 def remedy(frame: pd.DataFrame, freqai: Mapping[str, Any]) -> str:

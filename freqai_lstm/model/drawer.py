@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 import rapidjson
 from freqtrade.configuration import TimeRange
-from freqtrade.data.history import load_pair_history
-from freqtrade.enums import CandleType
 from freqtrade.freqai.data_drawer import FreqaiDataDrawer
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
 from pandas import DataFrame
 
+from freqai_lstm.model.history import candles_on_disk
 from freqai_lstm.model.hybrid import PairModel
 from freqai_lstm.model.prediction import STATISTICS, prediction_frame
 from freqai_lstm.model.quality import COLUMNS
@@ -31,11 +30,10 @@ from freqai_lstm.model.storage import (
     set_aside,
     write_model,
 )
+from freqai_lstm.model.windows import HOUR
 
 
 logger = logging.getLogger(__name__)
-
-HOUR = 3600
 
 
 class KerasDataDrawer(FreqaiDataDrawer):
@@ -189,14 +187,13 @@ class KerasDataDrawer(FreqaiDataDrawer):
             for pair in dk.all_pairs:
                 known = self.historic_data.setdefault(pair, {})
                 for timeframe in self.freqai_info["feature_parameters"]["include_timeframes"]:
-                    if timeframe not in known or known[timeframe].empty:
-                        new = strategy.dp.get_pair_dataframe(pair, timeframe)
-                        joins = timeframe not in known
-                        known[timeframe] = self._joined(new, pair, timeframe, dk) if joins else new
+                    new = strategy.dp.get_pair_dataframe(pair, timeframe)
+                    if timeframe not in known:
+                        known[timeframe] = self._joined(new, pair, timeframe, dk)
+                    elif known[timeframe].empty:
+                        known[timeframe] = new
                     else:
-                        _correct_newest(
-                            known[timeframe], strategy.dp.get_pair_dataframe(pair, timeframe)
-                        )
+                        _correct_newest(known[timeframe], new)
         super().update_historic_data(strategy, dk)
 
     def _joined(
@@ -204,18 +201,9 @@ class KerasDataDrawer(FreqaiDataDrawer):
     ) -> DataFrame:
         """Candles of a pair that joins: those on disk, where the exchange's follow on them."""
         _, _, span = dk.check_if_new_training_required(0)
-        old = load_pair_history(
-            pair,
-            timeframe,
-            self.config["datadir"],
-            timerange=span,
-            data_format=self.config.get("dataformat_ohlcv", "feather"),
-            candle_type=self.config.get("candle_type_def", CandleType.SPOT),
-        )
-        if old.empty or (len(new) and old["date"].iloc[-1] < new["date"].iloc[0]):
-            return new
-        old["date"] = pd.to_datetime(old["date"], utc=True)
-        return old
+        old = candles_on_disk(self.config, pair, timeframe, span)
+        apart = old.empty or (len(new) and old["date"].iloc[-1] < new["date"].iloc[0])
+        return new if apart else old
 
     def load_all_pair_histories(self, timerange: TimeRange, dk: FreqaiDataKitchen) -> None:
         """Load candles from disk, with dates that new candles from the exchange can join.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from freqtrade.configuration import TimeRange
 from freqtrade.constants import Config
 from freqtrade.data.history import get_datahandler, load_pair_history
 from freqtrade.enums import CandleType
@@ -15,8 +16,7 @@ from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
 
-from freqai_lstm.model.inputs import CandleInputs
-from freqai_lstm.model.labels import LabelSpace, horizons, numeric_labels, without_filled
+from freqai_lstm.model.labels import LabelSpace, known_labels, numeric_labels
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.shared_network import (
     MOST_FEATURES,
@@ -25,16 +25,14 @@ from freqai_lstm.model.shared_network import (
     feature_values,
     own_names,
 )
-from freqai_lstm.model.windows import Floats, Rows, seconds_of, window_ends
+from freqai_lstm.model.windows import DAY, HOUR, CandleInputs, Floats, Rows, seconds_of, window_ends
 
 
 logger = logging.getLogger(__name__)
 
-DAY = 86_400
 KEPT_FOR_PAIRS = 0.4  # of all candles: the newest, which the network never sees
 FEWEST_WINDOWS = 2000  # of all pairs; with fewer there is no network
 MOST_VALIDATION_DAYS = 60
-FINEST_STEP = 1  # days
 
 
 @dataclass
@@ -42,8 +40,8 @@ class PairHistory:
     """Hold what the network learns from one pair: windows end at `ends` of these rows."""
 
     pair: str
-    inputs: CandleInputs
-    features: Floats  # (rows, features), as the strategy gives them
+    inputs: CandleInputs  # and features, as the network reads them, see `PairScales.read`
+    features: Floats  # (rows, features)
     labels: Floats  # (rows, labels), learned values; NaN where there is none
     ends: Rows
     scales: PairScales
@@ -53,12 +51,11 @@ class PairHistory:
 class TrainingData:
     """Hold the rows of all pairs in one set of arrays; no window reaches from one pair to another.
 
-    `inputs` with levels that are scaled already; `columns` and `features` of shape (rows, columns)
-    and (rows, features), scaled; `labels` of shape (rows, labels), NaN where there is none.
+    `inputs` and `features` of shape (rows, features) are scaled; `labels` of shape (rows, labels),
+    NaN where there is none.
     """
 
     inputs: CandleInputs
-    columns: Floats
     features: Floats
     labels: Floats
     train_ends: Rows
@@ -94,21 +91,16 @@ class History:
         """
         if self.parameters.history_days == 0:
             return None
-        firsts = [
-            int(seconds_of(candles["date"].iloc[:1])[0])
-            for candles in (
-                self._load(pair, self.config["timeframe"]) for pair in self.teachers(pairs)
-            )
-            if len(candles)
-        ]
-        if not firsts or min(firsts) >= stop:
+        loaded = [self._load(pair, self.config["timeframe"]) for pair in self.teachers(pairs)]
+        firsts = [seconds_of(candles["date"].iloc[:1])[0] for candles in loaded if len(candles)]
+        first = int(min(firsts, default=stop))
+        if first >= stop:
             return None
-        first = min(firsts)
         target: float = max(start, first + (1 - KEPT_FOR_PAIRS) * (stop - first))
         step: float = self.parameters.network_days * DAY
-        while step > max(FINEST_STEP * DAY, (target - first) / 4):
+        while step > max(DAY, (target - first) / 4):
             step /= 2
-        step = max(int(step) // 3600 * 3600, 3600)
+        step = int(step) // HOUR * HOUR
         border = int(target) // step * step
         return border if border > first else None
 
@@ -116,15 +108,12 @@ class History:
         """Return the pairs that the network learns from, sorted: their order does not matter."""
         further = self.parameters.history_pairs
         if further == "all":
-            handler = get_datahandler(self.config["datadir"], self._data_format)
+            handler = get_datahandler(self.config["datadir"], self.config.get("dataformat_ohlcv"))
             found = handler.ohlcv_get_available_data(
                 self.config["datadir"], self.config.get("trading_mode", "spot")
             )
-            further = [
-                pair
-                for pair, timeframe, kind in found
-                if timeframe == self.config["timeframe"] and kind == self._candle_type
-            ]
+            wanted = self.config["timeframe"], self.config.get("candle_type_def", CandleType.SPOT)
+            further = [pair for pair, timeframe, kind in found if (timeframe, kind) == wanted]
         return sorted({*pairs, *further})
 
     def of_pairs(
@@ -134,26 +123,24 @@ class History:
 
         :param names: features that the network is to read, without the pair's name in them.
         """
-        found, days = [], []
+        found = []
         for pair in self.teachers(pairs):
             try:
-                history = self._of_pair(strategy, border, pair, names)
+                found.append(self._of_pair(strategy, border, pair, names))
             except OperationalException as error:
                 self._say(f"{pair} teaches the shared network nothing: {error}")
-                continue
             except Exception:
                 # The strategy's code can raise anything, and one pair must not stop all others.
                 logger.exception(f"{pair} teaches the shared network nothing.")
-                continue
-            found.append(history)
-            days.append(len(history.inputs.numbers) * self.timeframe_seconds / DAY)
         asked = self.parameters.history_days
-        if found and max(days) < 0.9 * asked:
+        candles = max((len(history.inputs.numbers) for history in found), default=0)
+        days = candles * self.timeframe_seconds / DAY
+        if found and days < 0.9 * asked:
             first = pd.Timestamp(border - asked * DAY, unit="s")
-            had = pd.Timestamp(border - int(max(days)) * DAY, unit="s")
+            had = pd.Timestamp(border - int(days) * DAY, unit="s")
             missing = f"--timerange {first:%Y%m%d}-{had:%Y%m%d} -t {' '.join(self._timeframes)}"
             self._say(
-                f"The shared network learns from {max(days):.0f} days before "
+                f"The shared network learns from {days:.0f} days before "
                 f"{pd.Timestamp(border, unit='s'):%Y-%m-%d}; history_days asks for {asked}. For "
                 f"the rest: freqtrade download-data -c CONFIG --prepend {missing}"
             )
@@ -177,8 +164,6 @@ class History:
             )
 
         base = {timeframe: candles(pair, timeframe) for timeframe in self._timeframes}
-        if base[self.config["timeframe"]].empty:
-            raise OperationalException(f"there are no candles of it before {stop:%Y-%m-%d}.")
         correlated = {
             other: {timeframe: candles(other, timeframe) for timeframe in self._timeframes}
             for other in freqai.get("include_corr_pairlist", [])
@@ -201,10 +186,8 @@ class History:
         width = self.config["freqai"]["conv_width"]
         frame = self.frame(strategy, border, pair)
         labels = [str(name) for name in frame if str(name).startswith("&")]
-        values = numeric_labels(frame, labels)
         told = self.config["freqai"]["feature_parameters"].get("label_period_candles", 0)
-        ahead = horizons(values, told)
-        values = without_filled(values, labels, pair)
+        values, horizons = known_labels(numeric_labels(frame, labels), labels, told, pair)
         features = feature_values(frame, pair, names).astype(np.float32)
         inputs = CandleInputs.of(frame, self.timeframe_seconds)
         valid = inputs.valid & np.isfinite(features).all(axis=1)
@@ -212,30 +195,16 @@ class History:
         ends = ends[np.isfinite(values[ends]).any(axis=1)]
         if len(ends) == 0:
             raise OperationalException("no window of it has all features and a label.")
-        space = LabelSpace.fit(
-            frame.iloc[ends],
-            values[ends],
-            labels,
-            ahead,
-            self.parameters.label_scale_feature,
-        )
+        scale = self.parameters.label_scale_feature
+        space = LabelSpace.fit(frame.iloc[ends], values[ends], labels, horizons, scale)
         scales = PairScales.fit(inputs, features[ends], ends, space)
         learned = space.learned(values, frame).astype(np.float32)
-        return PairHistory(pair, inputs, features, learned, ends, scales)
+        return PairHistory(pair, *scales.read(inputs, features), learned, ends, scales)
 
     def _load(self, pair: str, timeframe: str) -> pd.DataFrame:
         key = (pair, timeframe)
         if key not in self._candles:
-            candles = load_pair_history(
-                pair,
-                timeframe,
-                self.config["datadir"],
-                data_format=self._data_format,
-                candle_type=self._candle_type,
-            )
-            # freqtrade's files and its exchange give UTC as different time zone objects.
-            candles["date"] = pd.to_datetime(candles["date"], utc=True)
-            self._candles[key] = candles
+            self._candles[key] = candles_on_disk(self.config, pair, timeframe)
         return self._candles[key]
 
     def forget(self) -> None:
@@ -246,20 +215,31 @@ class History:
     def _timeframes(self) -> list[str]:
         own = self.config["timeframe"]
         more = self.config["freqai"]["feature_parameters"].get("include_timeframes", [])
-        return [own, *(timeframe for timeframe in more if timeframe != own)]
-
-    @property
-    def _data_format(self) -> str:
-        return self.config.get("dataformat_ohlcv", "feather")
-
-    @property
-    def _candle_type(self) -> CandleType:
-        return self.config.get("candle_type_def", CandleType.SPOT)
+        return list(dict.fromkeys([own, *more]))
 
     def _say(self, line: str) -> None:
         if line not in self._said:
             self._said.add(line)
             logger.info(line)
+
+
+def candles_on_disk(
+    config: Config, pair: str, timeframe: str, timerange: TimeRange | None = None
+) -> pd.DataFrame:
+    """Load a pair's candles from the data folder; their dates can join the exchange's.
+
+    freqtrade's files and its exchange give UTC as different time zone objects.
+    """
+    candles = load_pair_history(
+        pair,
+        timeframe,
+        config["datadir"],
+        timerange=timerange,
+        data_format=config.get("dataformat_ohlcv"),
+        candle_type=config.get("candle_type_def", CandleType.SPOT),
+    )
+    candles["date"] = pd.to_datetime(candles["date"], utc=True)
+    return candles
 
 
 def read_features(names: list[str], pair: str, correlated: list[str]) -> tuple[list[str], bool]:
@@ -291,44 +271,30 @@ def joined(
     :param test_size: fraction of the history whose windows validate, the newest; at most 60 days.
     :param stride: every how many windows one is learned from.
     """
-    parts: dict[str, list[Any]] = {
-        name: [] for name in ("levels", "logs", "columns", "features", "labels")
-    }
-    train, validation, offset = [], [], 0
     first = min(int(h.inputs.numbers[0]) for h in histories)
     last = max(int(h.inputs.numbers[-1]) for h in histories)
     days = MOST_VALIDATION_DAYS * DAY / timeframe_seconds
     border = last + 1 - int(min(test_size * (last + 1 - first), days))
+    names = ("levels", "logs", "columns", "features", "labels")
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    train, validation, offset = [], [], 0
     while histories:
         history = histories.pop(0)
-        inputs, scales = history.inputs, history.scales
-        columns, features = scales.read(inputs, history.features)
-        parts["levels"].append(
-            ((inputs.levels - scales.levels[0]) / scales.levels[1]).astype(np.float32)
-        )
-        parts["logs"].append(inputs.logs)
-        parts["columns"].append(columns)
-        parts["features"].append(features)
-        parts["labels"].append(history.labels)
-        candles = inputs.numbers[history.ends]
-        waits = max(scales.labels.horizons, default=0)
+        for name in names:
+            where = history if name in ("features", "labels") else history.inputs
+            parts[name].append(getattr(where, name))
+        candles = history.inputs.numbers[history.ends]
+        waits = max(history.scales.labels.horizons, default=0)
         train.append(history.ends[candles + waits < border][::stride] + offset)
         validation.append(history.ends[candles >= border] + offset)
-        offset += len(inputs.numbers)
-    del history, inputs
-    arrays = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
-    inputs = CandleInputs(
-        numbers=np.arange(offset),
-        valid=np.ones(offset, dtype=bool),
-        levels=arrays["levels"],
-        logs=arrays["logs"],
-        columns=arrays["columns"],
-    )
+        offset += len(history.inputs.numbers)
+    del history
+    levels, logs, columns, features, labels = (np.concatenate(parts.pop(name)) for name in names)
+    valid = np.ones(offset, dtype=bool)
     return TrainingData(
-        inputs,
-        arrays["columns"],
-        arrays["features"],
-        arrays["labels"],
+        CandleInputs(np.arange(offset), valid, levels, logs, columns),
+        features,
+        labels,
         np.concatenate(train),
         np.concatenate(validation),
         in_windows,

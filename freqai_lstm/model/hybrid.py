@@ -12,12 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from freqai_lstm.model.dataset import Dataset
-from freqai_lstm.model.inputs import CandleInputs, summary_names
 from freqai_lstm.model.interval import COVERAGE, ErrorSizes
 from freqai_lstm.model.labels import WIDEST, Columns, LabelSpace, references
 from freqai_lstm.model.ridge import Ridge, cautious_factors, fit_exact, fit_ridge
 from freqai_lstm.model.shared_network import PairScales, SharedNetwork, select_features
-from freqai_lstm.model.windows import Numbers, Rows
+from freqai_lstm.model.windows import SUMMARIES, CandleInputs, Numbers, Rows
 
 
 logger = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ class PairModel:
     """Hold a pair's regression with all that turns it, and the network, into predictions.
 
     FreqAI keeps one per pair and hands it back as `self.model`. Arrays of shape (columns, …) have a
-    row for each of `inputs.column_names`, then one for each of `features`.
+    row for each of `CandleInputs.columns`, then one for each of `features`.
     """
 
     space: LabelSpace
@@ -247,7 +246,7 @@ class PairModel:
 def _column_scale(own: Numbers) -> Numbers:
     deviation = own.std(axis=0)
     scale = np.stack([own.mean(axis=0), np.where(deviation > 1e-3, deviation, 1.0)])
-    scale[:, len(summary_names()) :] = np.array([[0.0], [1 / CALENDAR_HEIGHT]])
+    scale[:, SUMMARIES:] = np.array([[0.0], [1 / CALENDAR_HEIGHT]])
     return scale
 
 

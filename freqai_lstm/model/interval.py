@@ -52,7 +52,7 @@ class ErrorSizes:
     ) -> ErrorSizes:
         """Learn the size of errors.
 
-        :param columns: of shape (rows, columns), see `inputs.py`.
+        :param columns: of shape (rows, columns), see `windows.CandleInputs`.
         :param errors: labels less predictions of models that have not seen the row, shape
             (rows, labels), NaN where there is none.
         """

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model.parameters import KEY, LABEL_SCALE, nearest
+from freqai_lstm.model.scaling import bulk
 from freqai_lstm.model.windows import Numbers, Rows
 
 
@@ -48,38 +48,33 @@ def numeric_labels(frame: pd.DataFrame, names: Sequence[str]) -> Numbers:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def horizons(values: Numbers, told: int = 0) -> list[int]:
-    """Read off after how many candles each label is known: they are missing at the frame's end.
+def known_labels(
+    values: Numbers, names: Sequence[str], told: int, pair: str
+) -> tuple[Numbers, list[int]]:
+    """Return labels where they are really known, and after how many candles each label is.
 
-    A strategy may have filled them in: one value stands there over and over, which elsewhere hardly
-    ever repeats. Where it does repeat (pivots, on and off), nothing can be read off.
+    Labels that lie ahead are missing at the frame's end. A strategy may have filled them in: one
+    value stands there over and over, which elsewhere hardly ever repeats. They are left out, with a
+    warning. Where the value does repeat (pivots, on and off), nothing can be read off.
 
     :param values: labels of a frame that ends with the newest candle, shape (rows, labels).
     :param told: `label_period_candles`, for labels off which nothing can be read.
-    :return: a number per label; 0 for one that is never known.
+    :return: (labels, horizons): a horizon of 0 for a label that is never known.
     """
-    found = []
-    for column in values.T:
-        known = np.flatnonzero(np.isfinite(column))
-        missing = int(len(column) - 1 - known[-1]) if len(known) else 0
+    values, horizons = values.copy(), []
+    for name, column in zip(names, values.T, strict=True):
         run, certain = _filled(column)
-        found.append(run if certain else max(told, 0) if run else missing)
-    return found
-
-
-def without_filled(values: Numbers, names: Sequence[str], pair: str) -> Numbers:
-    """Return labels without those that are filled in at the frame's end, and say so."""
-    found = values.copy()
-    for number, name in enumerate(names):
-        run, certain = _filled(values[:, number])
         if certain:
             logger.warning(
                 f"{pair}: {name} is filled in with one value on the newest {run} candles, on which "
                 "it is not known yet. They are left out; let set_freqai_targets leave missing "
                 "labels missing."
             )
-            found[-run:, number] = np.nan
-    return found
+            column[-run:] = np.nan
+        known = np.flatnonzero(np.isfinite(column))
+        missing = int(len(column) - 1 - known[-1]) if len(known) else 0
+        horizons.append(max(told, 0) if run and not certain else missing)
+    return values, horizons
 
 
 def _filled(label: Numbers) -> tuple[int, bool]:
@@ -142,23 +137,15 @@ class LabelSpace:
         follows = [_follows(column, close) for column in values.T]
         _refuse_unknown(frame, feature)
         lowest, highest = _scale_range(frame, feature) if any(ahead) else (0.0, 0.0)
-        space = cls(
-            list(names),
-            list(ahead),
-            follows,
-            [0.0] * len(names),
-            [1.0] * len(names),
-            feature if highest else "",
-            lowest,
-            highest,
-        )
+        zeros, ones = [0.0] * len(names), [1.0] * len(names)
+        scale = (feature if highest else "", lowest, highest)
+        space = cls(list(names), list(ahead), follows, zeros, ones, *scale)
         learned = space.learned(values, frame, limited=False)
-        centres, ranges = [], []
-        for column in learned.T:
-            centre, width = _bulk(column[np.isfinite(column)])
-            centres.append(centre)
-            ranges.append(width)
-        return cls(**asdict(space) | {"centres": centres, "ranges": ranges})
+        medians, ranges = bulk(learned)
+        deviations = np.clip(learned - medians, -WIDEST * ranges, WIDEST * ranges)
+        known = [column[np.isfinite(column)] for column in deviations.T]
+        means = [float(column.mean()) if len(column) else 0.0 for column in known]
+        return replace(space, centres=(medians + means).tolist(), ranges=ranges.tolist())
 
     def learned(self, values: Numbers, frame: Columns, *, limited: bool = True) -> Numbers:
         """Return what is learned of labels, shape (rows, labels)."""
@@ -179,24 +166,14 @@ class LabelSpace:
     def _reference(self, frame: Columns) -> tuple[Numbers, Numbers]:
         """(what is taken off, what is divided by), each of shape (rows, labels)."""
         close = np.asarray(frame["close"], dtype=float)[:, None]
-        shape = (len(close), len(self.names))
-        reference, scales = np.zeros(shape), np.ones(shape)
-        if any(self.follows_close):
-            follows = np.asarray(self.follows_close)
-            reference, scales = (
-                np.where(follows, close, reference),
-                np.where(follows, close, scales),
-            )
+        follows = np.asarray(self.follows_close)
+        reference, scales = np.where(follows, close, 0.0), np.where(follows, close, 1.0)
         if self.scale_feature:
             size = np.abs(np.asarray(frame[self.scale_feature], dtype=float))
             size = np.clip(np.nan_to_num(size), self.scale_lowest, self.scale_highest)
-            ahead = (np.asarray(self.horizons) > 0) & ~np.asarray(self.follows_close)
+            ahead = (np.asarray(self.horizons) > 0) & ~follows
             scales = np.where(ahead, size[:, None], scales)
         return reference, scales
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them."""
-        return asdict(self)
 
 
 def references(frame: pd.DataFrame, rows: Rows, *spaces: LabelSpace) -> dict[str, Numbers]:
@@ -217,21 +194,6 @@ def _follows(values: Numbers, close: Numbers) -> bool:
         np.median(np.abs(values[known] - close[known])) < FOLLOWS * np.median(close[known])
         and np.corrcoef(values[known], close[known])[0, 1] > 0.9
     )
-
-
-def _bulk(values: Numbers) -> tuple[float, float]:
-    """(centre, width) of the bulk: the mean within the widest range, and from the 5th to the 95th
-    percentile of what is not the median. A label may be zero on most candles."""
-    if len(values) == 0:
-        return 0.0, 1.0
-    median = float(np.median(values))
-    deviations = values - median
-    moved = deviations[deviations != 0]
-    if len(moved) == 0:
-        return median, 1.0
-    low, high = np.percentile(moved, (5, 95))
-    width = float(max(high, 0) - min(low, 0)) or 1.0
-    return median + float(np.clip(deviations, -WIDEST * width, WIDEST * width).mean()), width
 
 
 def _refuse_unknown(frame: pd.DataFrame, name: str) -> None:

@@ -17,7 +17,14 @@ from freqai_lstm.model.history import FEWEST_WINDOWS, History, joined, read_feat
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.record import ALLOW_CHANGES, changes, record, refuse
 from freqai_lstm.model.shared_network import SharedNetwork
-from freqai_lstm.model.storage import Damaged, network_path, read_network, set_aside, write_network
+from freqai_lstm.model.storage import (
+    NETWORKS,
+    Damaged,
+    network_path,
+    read_network,
+    set_aside,
+    write_network,
+)
 from freqai_lstm.model.training import scalars_writer, train_network
 
 
@@ -66,9 +73,8 @@ class SharedNetworks:
         :raises NoTensorFlow: it has to be trained, and TensorFlow is not installed.
         """
         if border not in self._known:
-            network = self._read(
-                border, strategy, pairs
-            )  # where it does not fit, it raises each time
+            # Where a saved one does not fit, this raises each time.
+            network = self._read(border, strategy, pairs)
             if network is None:
                 require_tensorflow()
                 self._known[border] = None
@@ -97,7 +103,8 @@ class SharedNetworks:
             found = changes(then, self.settings, frame)
         except OperationalException as error:
             found = [f"{then['pair']}: {error}"]
-        refuse(f"The shared network {path}", found, allow_changes=self._allow)
+        allow = self.config["freqai"].get(ALLOW_CHANGES, False)
+        refuse(f"The shared network {path}", found, allow_changes=allow)
         others = sorted(set(self.history.teachers(pairs)) - set(network.teachers))
         if others:
             logger.info(
@@ -109,7 +116,7 @@ class SharedNetworks:
     def _train(
         self, border: int, strategy: IStrategy, pairs: list[str], features: list[str], pair: str
     ) -> SharedNetwork | None:
-        freqai = self.config["freqai"]
+        freqai, width = self.config["freqai"], self.config["freqai"]["conv_width"]
         correlated = freqai["feature_parameters"].get("include_corr_pairlist", [])
         names, in_windows = read_features(features, pair, correlated)
         histories = self.history.of_pairs(strategy, border, pairs, names)
@@ -128,29 +135,19 @@ class SharedNetworks:
         )
         scales = {history.pair: history.scales for history in histories}
         first = histories[0].pair
-        data = joined(
-            histories,
-            in_windows,
-            freqai.get("data_split_parameters", {}).get("test_size", 0.1) or 0.0,
-            self.timeframe_seconds,
-            stride=-(-windows // MOST_WINDOWS),
-        )
-        start_from = None
-        if freqai.get("continual_learning", False):
-            earlier = [old for old, network in self._known.items() if network and old < border]
-            if earlier:
-                start_from = self._known[max(earlier)].forward.weights  # type: ignore[union-attr]
+        test_size = freqai.get("data_split_parameters", {}).get("test_size", 0.1) or 0.0
+        stride = -(-windows // MOST_WINDOWS)
+        data = joined(histories, in_windows, test_size, self.timeframe_seconds, stride)
+        earlier = {old: network for old, network in self._known.items() if network and old < border}
+        goes_on = earlier and freqai.get("continual_learning", False)
+        start_from = earlier[max(earlier)].forward.weights if goes_on else None
         board = scalars_writer(
-            self.folder / "networks" / str(border), active=freqai.get("activate_tensorboard", True)
+            self.folder / NETWORKS / str(border), active=freqai.get("activate_tensorboard", True)
         )
         try:
             with board as on_epoch, memory_errors():
                 model, report = train_network(
-                    data,
-                    self.parameters,
-                    freqai["conv_width"],
-                    start_from=start_from,
-                    on_epoch=on_epoch,
+                    data, self.parameters, width, start_from=start_from, on_epoch=on_epoch
                 )
         except (OperationalException, MemoryError) as error:
             why = f"no memory ({error})." if isinstance(error, MemoryError) else str(error)
@@ -161,7 +158,7 @@ class SharedNetworks:
         network = SharedNetwork(
             border=border,
             forward=Forward(weights_of(model)),
-            conv_width=freqai["conv_width"],
+            conv_width=width,
             features=names,
             in_windows=in_windows,
             labels=scales[first].labels.names,
@@ -169,14 +166,10 @@ class SharedNetworks:
             report=report,
         )
         r2 = report["validation_r2"]
+        told = "" if r2 is None else f", R² {r2:.3f} on the validation windows that selected it"
         logger.info(
             f"Shared network: {report['epochs']} epochs of {report['windows']} windows in "
-            f"{report['seconds']:.0f} s; best epoch {report['best_epoch']}"
-            + (
-                f", R² {r2:.3f} on the validation windows that selected it."
-                if r2 is not None
-                else "."
-            )
+            f"{report['seconds']:.0f} s; best epoch {report['best_epoch']}{told}."
         )
         frame = self.history.frame(strategy, border, first)
         columns = [str(name) for name in frame if "%" in str(name) or str(name).startswith("&")]
@@ -189,7 +182,3 @@ class SharedNetworks:
                 "ends, and is trained again after that."
             )
         return network
-
-    @property
-    def _allow(self) -> bool:
-        return bool(self.config["freqai"].get(ALLOW_CHANGES, False))

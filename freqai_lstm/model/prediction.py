@@ -10,15 +10,16 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from pandas import DataFrame
 
 from freqai_lstm.model.hybrid import PairModel
-from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS
-from freqai_lstm.model.inputs import CandleInputs, memory
 from freqai_lstm.model.interval import intervals
 from freqai_lstm.model.labels import numeric_labels
 from freqai_lstm.model.storage import HISTORY
+from freqai_lstm.model.windows import COLUMNS as CANDLE_COLUMNS
 from freqai_lstm.model.windows import (
+    CandleInputs,
     Numbers,
     Rows,
     candle_numbers,
+    memory,
     numeric,
     seconds_of,
     window_ends,

@@ -1,4 +1,4 @@
-"""Columns that say how good the serving model is, and the alarm that can silence it.
+"""Columns that say how good the serving model is, the alarm that can silence it, and their chart.
 
 Everything here comes from labels that are known at the candle, so a backtest shows what a bot would
 have shown. In a backtest the last labels of a window become known in the next one, whose frame does
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from freqai_lstm.model.alarm import (
+    STATES,
     Limits,
     State,
     against_intervals,
@@ -25,7 +27,7 @@ from freqai_lstm.model.alarm import (
 )
 from freqai_lstm.model.hybrid import PairModel
 from freqai_lstm.model.interval import NEWEST, missed_of
-from freqai_lstm.model.windows import Numbers, numeric, seconds_of
+from freqai_lstm.model.windows import HOUR, Numbers, numeric, seconds_of
 
 
 # FreqUI draws them; live FreqAI keeps them in its history. R² on windows held out, of the training;
@@ -35,11 +37,19 @@ from freqai_lstm.model.windows import Numbers, numeric, seconds_of
 R2, COVERAGE, AGE = "lstm_r2", "lstm_coverage", "lstm_network_hours"
 MODEL_AGE, ALARM, FAILED = "lstm_model_hours", "lstm_alarm", "lstm_failed"
 COLUMNS = (R2, COVERAGE, AGE, MODEL_AGE, ALARM, FAILED)
-Standing = list[list[str]]  # for each candle the features that stand still, see `standstill.py`
+Standing = list[
+    list[str]
+]  # for each candle the features that stand still, see `alarm.standing_names`
 REMEMBERED = 200  # labels that the coverage is of
-HOUR = 3600
 # A restart computes the alarm's state again from so much evidence at most, in limits of stop.
 MOST = 4
+COLORS = {  # of a chart's areas, by label
+    "model": "rgba(127, 127, 127, 0.25)",
+    "network": "rgba(47, 111, 222, 0.45)",
+    "training failed": "rgba(148, 103, 189, 0.20)",
+    "alarm: warn": "rgba(255, 165, 0, 0.20)",
+    "alarm: stop": "rgba(214, 39, 40, 0.20)",
+}
 
 
 @dataclass
@@ -213,3 +223,59 @@ def mark_unknown(frame: pd.DataFrame) -> None:
     for name in (R2, COVERAGE, AGE, MODEL_AGE):
         if name in frame:
             frame[name] = frame[name].where(frame[name] != 0)
+
+
+def chart_areas(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return areas as freqtrade's `plot_annotations` wants them, in the order of their start.
+
+    An area of one candle is where a network, or a pair's model, begins to serve. Longer ones are
+    where a training has failed and none has succeeded since, and where the alarm stands. All is
+    read off the columns, so a bot and a backtest are marked alike.
+
+    :param frame: what the strategy gets, in time order; without the columns of the model there is
+        nothing to mark.
+    """
+    if len(frame) < 2 or not {AGE, MODEL_AGE, ALARM, FAILED} <= {*frame}:
+        return []
+    seconds = seconds_of(frame["date"])
+    opens = pd.to_datetime(np.append(seconds, 2 * seconds[-1] - seconds[-2]), unit="s", utc=True)
+    network, model = _begins(frame[AGE], seconds), _begins(frame[MODEL_AGE], seconds)
+    alarm = frame[ALARM].to_numpy(dtype=float)
+    marked = {
+        "model": model & ~network,
+        "network": network,
+        "training failed": frame[FAILED].to_numpy(dtype=float) > 0,
+        **{f"alarm: {state}": alarm == STATES.index(state) for state in ("warn", "stop")},
+    }
+    found = [area for label, candles in marked.items() for area in _areas(opens, candles, label)]
+    return sorted(found, key=lambda area: area["start"])
+
+
+def _begins(hours: pd.Series, seconds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where another one serves than on the last candle with any; where the first one is new."""
+    age = hours.to_numpy(dtype=float)
+    known = np.flatnonzero(age > 0)
+    learned = np.round(seconds[known] / HOUR - age[known], 3)
+    begins = np.zeros(len(age), dtype=bool)
+    if len(known):
+        begins[known[1:]] = np.diff(learned) != 0
+        begins[known[0]] = known[0] > 0 or age[0] * HOUR <= np.diff(seconds[:2])[0]
+    return begins
+
+
+def _areas(opens: pd.DatetimeIndex, marked: NDArray[np.bool_], label: str) -> list[dict[str, Any]]:
+    """One area for each run of marked candles, to the open of the candle after it.
+
+    :param opens: of the candles, and of the one after the last.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(int), [0]])))
+    return [
+        {
+            "type": "area",
+            "start": opens[start].to_pydatetime(),
+            "end": opens[end].to_pydatetime(),
+            "label": label,
+            "color": COLORS[label],
+        }
+        for start, end in edges.reshape(-1, 2)
+    ]

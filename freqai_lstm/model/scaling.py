@@ -15,18 +15,35 @@ from datasieve.utils import remove_outliers
 from sklearn.metrics import pairwise_distances_argmin_min, pairwise_distances_chunked
 from sklearn.preprocessing import RobustScaler
 
+from freqai_lstm.model.windows import Numbers
 
+
+Passed = tuple[Any, Any, Any, Any]  # X, y, sample_weight, feature_list
 # Of distances between rows: memory for some at a time, and to how many rows each row's are taken.
 BLOCK_MB, MOST_ROWS = 256, 10_000
 
 
-class SparseRobustScaler(RobustScaler):
-    """Scale a feature by the range from the 5th to the 95th percentile of what is not its median.
+def bulk(values: Numbers) -> tuple[Numbers, Numbers]:
+    """Return medians and widths of columns, shape (columns,) each; NaN counts as no value.
 
-    A feature that is zero on most candles has no range at all, or one that a handful of candles
-    decides: scikit-learn's RobustScaler then leaves it unscaled, or makes values above a hundred
-    of it. The range is therefore taken of the values apart from the median, and includes the
-    median. Of a dense feature it is the usual range.
+    The width is the range from the 5th to the 95th percentile of what is not the median, the median
+    included; 1 for a constant. A feature that is zero on most candles has no range otherwise, or
+    one that a handful of candles decides. Of a dense feature it is the usual range.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a constant has no deviations
+        medians = np.nan_to_num(np.nanmedian(values, axis=0))
+        deviations = values - medians
+        low, high = np.nanpercentile(np.where(deviations == 0, np.nan, deviations), (5, 95), axis=0)
+    widths = np.fmax(high, 0) - np.fmin(low, 0)
+    return medians, np.where(widths > 0, widths, 1.0)
+
+
+class SparseRobustScaler(RobustScaler):
+    """Scale features by `bulk`.
+
+    scikit-learn's RobustScaler leaves a feature that is mostly zero unscaled, or makes values above
+    a hundred of it.
     """
 
     def fit(self, X: npt.ArrayLike, y: None = None) -> SparseRobustScaler:
@@ -36,18 +53,10 @@ class SparseRobustScaler(RobustScaler):
         """
         values = np.asarray(X, dtype=float)
         super().fit(values)
-        self.center_ = np.median(values, axis=0)  # (features,)
-        deviations = values - self.center_  # (rows, features)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a constant has no deviations
-            low, high = np.nanpercentile(
-                np.where(deviations == 0, np.nan, deviations), (5, 95), axis=0
-            )
-        ranges = np.fmax(high, 0) - np.fmin(low, 0)
-        self.scale_ = np.where(ranges > 0, ranges, 1.0)
+        self.center_, self.scale_ = bulk(values)
         return self
 
-    def transform(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def transform(self, X: npt.ArrayLike) -> Numbers:
         """Scale rows, without scikit-learn's checks: each live prediction waits for this."""
         return (np.asarray(X, dtype=float) - self.center_) / self.scale_
 
@@ -61,12 +70,12 @@ class DissimilarityIndex(ds.DissimilarityIndex):
 
     def fit(
         self,
-        X: npt.NDArray[np.float64],
+        X: Numbers,
         y: Any = None,
         sample_weight: Any = None,
         feature_list: Any = None,
-        **kwargs: Any,
-    ) -> tuple[Any, Any, Any, Any]:
+        **_: Any,
+    ) -> Passed:
         """Keep the rows and their mean distance; parameters as in datasieve."""
         others = X[:: -(-len(X) // MOST_ROWS)]
         blocks = pairwise_distances_chunked(X, others, working_memory=BLOCK_MB)
@@ -77,27 +86,27 @@ class DissimilarityIndex(ds.DissimilarityIndex):
 
     def fit_transform(
         self,
-        X: npt.NDArray[np.float64],
+        X: Numbers,
         y: Any = None,
         sample_weight: Any = None,
         feature_list: Any = None,
-        **kwargs: Any,
-    ) -> tuple[Any, Any, Any, Any]:
+        **_: Any,
+    ) -> Passed:
         """Fit; no training row is an outlier, since each is at no distance from itself."""
         self.di_values = np.zeros(len(X))
         return self.fit(X, y, sample_weight, feature_list)
 
     def transform(
         self,
-        X: npt.NDArray[np.float64],
+        X: Numbers,
         y: Any = None,
         sample_weight: Any = None,
         feature_list: Any = None,
         outlier_check: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Any, Any, Any, Any]:
+        **_: Any,
+    ) -> Passed:
         """Find rows that are far from every training row; parameters as in datasieve."""
-        _, nearest = pairwise_distances_argmin_min(X, self.trained_data)
+        nearest = pairwise_distances_argmin_min(X, self.trained_data)[1]
         self.di_values = nearest / self.avg_mean_dist
         inliers = (self.di_values < self.di_threshold).astype(int)
         if outlier_check:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from freqai_lstm.model.forward import Forward
-from freqai_lstm.model.inputs import CandleInputs, summary_names
 from freqai_lstm.model.labels import Columns, LabelSpace
-from freqai_lstm.model.scaling import SparseRobustScaler
-from freqai_lstm.model.windows import Floats, Numbers, Rows, numeric
+from freqai_lstm.model.scaling import bulk
+from freqai_lstm.model.windows import SUMMARIES, CandleInputs, Floats, Numbers, Rows, numeric
 
 
 # More features would slow every step of the LSTM; the head then reads the newest candle's alone.
@@ -53,19 +52,20 @@ class PairScales:
         :param features: of these rows, shape (rows, features), finite.
         """
         columns = _mean_deviation(inputs.columns[rows])
-        columns[:, len(summary_names()) :] = np.array([[0.0], [1.0]])  # as they are, on every pair
-        scaler = SparseRobustScaler().fit(features) if features.shape[1] else None
-        scaled = (
-            np.zeros((2, 0)) if scaler is None else np.stack([scaler.center_, scaler.scale_ / 3.3])
-        )
-        return cls(_mean_deviation(inputs.levels[rows]), columns, scaled.astype(np.float32), labels)
+        columns[:, SUMMARIES:] = np.array([[0.0], [1.0]])  # the calendar as it is, on every pair
+        values = np.asarray(features, dtype=float)
+        centre, width = bulk(values) if values.shape[1] else np.zeros((2, 0))
+        scaled = np.stack([centre, width / 3.3]).astype(np.float32)
+        return cls(_mean_deviation(inputs.levels[rows]), columns, scaled, labels)
 
-    def read(self, inputs: CandleInputs, features: Numbers | Floats) -> tuple[Floats, Floats]:
-        """Return (columns, features) of all rows as the network reads them."""
+    def read(self, inputs: CandleInputs, features: Numbers | Floats) -> tuple[CandleInputs, Floats]:
+        """Return inputs and features of all rows, scaled as the network reads them."""
+        levels = (inputs.levels - self.levels[0]) / self.levels[1]
         columns = np.clip((inputs.columns - self.columns[0]) / self.columns[1], -5, 5)
         with np.errstate(over="ignore"):  # a wild value is limited in the next line
             scaled = (np.nan_to_num(features) - self.features[0]) / self.features[1]
-        return columns, np.clip(scaled, -FEATURE_LIMIT, FEATURE_LIMIT).astype(np.float32)
+        limited = np.clip(scaled, -FEATURE_LIMIT, FEATURE_LIMIT).astype(np.float32)
+        return replace(inputs, levels=levels, columns=columns), limited
 
 
 @dataclass(frozen=True)
@@ -105,37 +105,27 @@ class SharedNetwork:
         :param ends: last row of each window.
         :param at: of these rows, from `labels.references`.
         """
-        columns, scaled = scales.read(inputs, features)
+        read = scales.read(inputs, features)
         found = [
-            self.forward(
-                *assemble(
-                    inputs, columns, scaled, some, self.conv_width, scales.levels, self.in_windows
-                )
-            )
+            self.forward(*assemble(*read, some, self.conv_width, self.in_windows))
             for some in np.array_split(ends, len(ends) // 2048 + 1)
         ]
         return scales.labels.labels(np.concatenate(found), at)
 
 
 def assemble(
-    inputs: CandleInputs,
-    columns: Floats,
-    features: Floats,
-    ends: Rows,
-    conv_width: int,
-    levels: Floats,
-    in_windows: bool,
+    inputs: CandleInputs, features: Floats, ends: Rows, conv_width: int, in_windows: bool
 ) -> tuple[Floats, Floats]:
     """Return the network's two inputs: windows and columns of the newest candle.
 
-    :param columns: of all rows, scaled, as `features`.
+    :param inputs: of all rows, as `features`, from `PairScales.read`.
     :return: arrays of shape (windows, conv_width, channels) and (windows, columns + features).
     """
-    windows = inputs.windows(ends, conv_width, levels)
+    windows = inputs.windows(ends, conv_width)
     if in_windows and features.shape[1]:
         rows = ends[:, None] + np.arange(1 - conv_width, 1)
         windows = np.concatenate([windows, features[rows]], axis=2)
-    return windows, np.concatenate([columns[ends], features[ends]], axis=1)
+    return windows, np.concatenate([inputs.columns[ends], features[ends]], axis=1)
 
 
 def feature_values(frame: pd.DataFrame, pair: str, wanted: Sequence[str]) -> Numbers:

@@ -57,14 +57,8 @@ def train_network(
     """
     started, p = perf_counter(), parameters
     tf, keras = start_tensorflow(p)
-    given = [columns.shape[1] for columns in (data.columns, data.features)]
-    channels = data.inputs.windows(data.train_ends[:1], conv_width, _UNSCALED).shape[2]
-    shape = (
-        conv_width,
-        channels + (given[1] if data.in_windows else 0),
-        sum(given),
-        data.labels.shape[1],
-    )
+    windows, columns = _inputs(data, data.train_ends[:1], conv_width)
+    shape = (conv_width, windows.shape[2], columns.shape[1], data.labels.shape[1])
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     model = build_network(keras, p, shape, on_gpu=on_gpu)
     model.get_layer("line").set_weights(_line(data))
@@ -151,12 +145,7 @@ def validate(forward: Forward, data: TrainingData, conv_width: int) -> Numbers:
 
 
 def _inputs(data: TrainingData, ends: Rows, conv_width: int) -> tuple[Floats, Floats]:
-    return assemble(
-        data.inputs, data.columns, data.features, ends, conv_width, _UNSCALED, data.in_windows
-    )
-
-
-_UNSCALED = np.array([[0.0], [1.0]], np.float32)  # the joined levels are scaled already
+    return assemble(data.inputs, data.features, ends, conv_width, data.in_windows)
 
 
 def _step(tf: Any, model: Any, optimizer: Any, batch_size: int) -> Callable:
@@ -197,7 +186,7 @@ def _step(tf: Any, model: Any, optimizer: Any, batch_size: int) -> Callable:
 def _line(data: TrainingData) -> list[Floats]:
     """The line that the network starts from: a ridge regression on the columns of all pairs."""
     ends = data.train_ends[:: max(1, len(data.train_ends) // 20_000)]
-    columns = np.concatenate([data.columns[ends], data.features[ends]], axis=1).astype(float)
+    columns = np.concatenate([data.inputs.columns[ends], data.features[ends]], axis=1).astype(float)
     labels = data.labels[ends].astype(float)
     known = np.isfinite(labels)
     centre = columns.mean(axis=0)

@@ -18,7 +18,7 @@ from freqai_lstm.evaluate.data import Predictions
 from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.metrics import NAN
 from freqai_lstm.evaluate.setup import Setup
-from freqai_lstm.model.standstill import longest_stands, standing_names
+from freqai_lstm.model.alarm import longest_stands, standing_names
 
 
 RECENT = pd.Timedelta(days=7)

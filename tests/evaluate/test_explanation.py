@@ -18,8 +18,7 @@ from freqai_lstm.evaluate.explanation import (
     feature_groups,
     importance,
 )
-from freqai_lstm.model.inputs import CandleInputs
-from freqai_lstm.model.windows import window_ends
+from freqai_lstm.model.windows import CandleInputs, window_ends
 
 
 def test_feature_groups() -> None:

@@ -21,7 +21,7 @@ from pandas import DataFrame
 
 from freqai_lstm.model import scaling
 from freqai_lstm.model.dataset import check_memory
-from freqai_lstm.model.labels import UnusableFeature, horizons, without_filled
+from freqai_lstm.model.labels import UnusableFeature, known_labels
 from freqai_lstm.model.parameters import check_freqai, read_parameters
 from freqai_lstm.model.scaling import DissimilarityIndex
 
@@ -204,8 +204,9 @@ FILLED = {
 def test_labels_that_are_filled_in(how: str, caplog: pytest.LogCaptureFixture) -> None:
     """Filled candles are found and left out; where labels repeat, the setting says the horizon."""
     label, horizon, left_out = FILLED[how]
-    assert horizons(label[:, None], told=24) == [horizon]
-    kept = without_filled(label[:, None], ["&-x"], "A/B")[:, 0]
+    values, horizons = known_labels(label[:, None], ["&-x"], 24, "A/B")
+    assert horizons == [horizon]
+    kept = values[:, 0]
     assert (
         np.isfinite(label).sum() - np.isfinite(kept).sum()
         == np.isfinite(label[400 - left_out :]).sum()

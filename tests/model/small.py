@@ -12,12 +12,12 @@ from pandas import DataFrame
 
 from freqai_lstm.market import generate_market
 from freqai_lstm.model.forward import Forward
-from freqai_lstm.model.inputs import CandleInputs
 from freqai_lstm.model.labels import LabelSpace
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.model.record import settings_of
 from freqai_lstm.model.shared_network import PairScales, SharedNetwork
+from freqai_lstm.model.windows import CandleInputs
 
 
 HOUR, DAY = 3600, 86_400

@@ -10,8 +10,7 @@ from conftest import PAIR
 from freqtrade.ft_types.plot_annotation_type import AnnotationTypeTA
 from livebot import FIRST, SECOND, LiveBot, candles, full_disk
 
-from freqai_lstm.model.annotations import chart_areas
-from freqai_lstm.model.quality import AGE, ALARM, COLUMNS, FAILED, MODEL_AGE, R2
+from freqai_lstm.model.quality import AGE, ALARM, COLUMNS, FAILED, MODEL_AGE, R2, chart_areas
 
 
 DATES = pd.date_range("2024-01-01", periods=100, freq="h", tz="UTC")

@@ -6,22 +6,20 @@ import pytest
 from freqtrade.exceptions import OperationalException
 from pandas import DataFrame
 
-from freqai_lstm.model.inputs import (
+from freqai_lstm.model.windows import (
     COLUMNS,
     LENGTHS,
-    LEVELS,
     LIMIT,
-    RELATIVE,
+    SUMMARIES,
     CandleInputs,
     calendar,
-    column_names,
     memory,
 )
 
 
 HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
 ROWS, WIDTH = 600, 12
-UNSCALED = np.array([[0.0], [1.0]], np.float32)
+LEVELS = 5  # the channels that come first
 
 
 def candles(rows: int = ROWS, seed: int = 1) -> DataFrame:
@@ -52,7 +50,7 @@ def test_the_memory_is_enough() -> None:
     whole, few = CandleInputs.of(frame, HOUR), CandleInputs.of(frame.tail(memory(WIDTH)), HOUR)
     np.testing.assert_allclose(few.columns[-1], whole.columns[-1], rtol=1e-5, atol=1e-6)
     ends = np.array([ROWS - 1]), np.array([len(few.numbers) - 1])
-    windows = [i.windows(e, WIDTH, UNSCALED) for i, e in zip((whole, few), ends, strict=True)]
+    windows = [i.windows(e, WIDTH) for i, e in zip((whole, few), ends, strict=True)]
     np.testing.assert_allclose(windows[1], windows[0], rtol=1e-5, atol=1e-6)
 
 
@@ -64,17 +62,15 @@ def test_units_do_not_matter() -> None:
     first, second = CandleInputs.of(frame, HOUR), CandleInputs.of(other, HOUR)
     ends = np.arange(300, ROWS)
     np.testing.assert_allclose(second.columns[200:], first.columns[200:], atol=1e-4)
-    np.testing.assert_allclose(
-        second.windows(ends, WIDTH, UNSCALED), first.windows(ends, WIDTH, UNSCALED), atol=1e-4
-    )
+    np.testing.assert_allclose(second.windows(ends, WIDTH), first.windows(ends, WIDTH), atol=1e-4)
 
 
 def test_channels_of_a_window() -> None:
     """Prices stand in mean moves from the window's last close; volume as a ratio to the largest."""
     frame = candles()
     inputs, end = CandleInputs.of(frame, HOUR), 500
-    (window,) = inputs.windows(np.array([end]), WIDTH, UNSCALED)
-    assert window.shape == (WIDTH, LEVELS + RELATIVE)
+    (window,) = inputs.windows(np.array([end]), WIDTH)
+    assert window.shape == (WIDTH, LEVELS + 6)
     rows = frame.iloc[end - WIDTH + 1 : end + 1]
     close = np.log(rows["close"].to_numpy())
     unit = np.abs(np.diff(close)).mean()
@@ -89,16 +85,20 @@ def test_channels_of_a_window() -> None:
 def test_summaries_are_means_over_lengths() -> None:
     """Each is the logarithm of a mean move, range or volume ratio, or a return, over a length."""
     frame = candles()
-    found = DataFrame(CandleInputs.of(frame, HOUR).columns, columns=column_names(HOUR)).iloc[-1]
+    found = CandleInputs.of(frame, HOUR).columns[-1, :SUMMARIES]
+    returns, ranges, volumes, moved_by = np.split(found, [5, 10, 14])
     moves = np.log(frame["close"]).diff().abs()
-    for length in LENGTHS:
+    spans = np.log(frame["high"]) - np.log(frame["low"])
+    for place, length in enumerate(LENGTHS):
         expected = np.log(moves.tail(length).mean() + 1e-6)
-        assert found[f"log_return_{length}"] == pytest.approx(expected, rel=1e-4)
+        assert returns[place] == pytest.approx(expected, rel=1e-4)
+        expected = np.log(spans.tail(length).mean() + 1e-6)
+        assert ranges[place] == pytest.approx(expected, rel=1e-4)
         moved = np.log(frame["close"].iloc[-1] / frame["close"].iloc[-1 - length])
         unit = (moves.tail(24).mean() + 1e-6) * np.sqrt(length)
-        assert found[f"return_{length}"] == pytest.approx(np.clip(moved / unit, -8, 8), rel=1e-3)
+        assert moved_by[place] == pytest.approx(np.clip(moved / unit, -8, 8), rel=1e-3)
     ratio = frame["volume"].tail(6).mean() / frame["volume"].tail(24).mean()
-    assert found["log_volume_6_24"] == pytest.approx(np.log(ratio + 0.01), rel=1e-4)
+    assert volumes[1] == pytest.approx(np.log(ratio + 0.01), rel=1e-4)
 
 
 @pytest.mark.parametrize("column", ["open", "close"])
@@ -122,7 +122,7 @@ def test_a_market_that_stands_still(still: str) -> None:
     if still != "price":
         frame["volume"] = 0.0
     inputs = CandleInputs.of(frame, HOUR)
-    windows = inputs.windows(np.arange(WIDTH, ROWS), WIDTH, UNSCALED)
+    windows = inputs.windows(np.arange(WIDTH, ROWS), WIDTH)
     assert inputs.valid.all()
     assert np.abs(windows).max() < 20
     assert np.abs(inputs.columns).max() < 20
@@ -146,6 +146,7 @@ def test_calendar_repeats_itself() -> None:
     ("seconds", "columns"), [(60, 36), (HOUR, 36), (4 * HOUR, 34), (DAY, 6), (WEEK, 0)]
 )
 def test_calendar_of_a_timeframe(seconds: int, columns: int) -> None:
-    """Cycles that a timeframe cannot show are left out; names and columns agree."""
-    assert calendar(np.arange(50), seconds).shape == (50, columns)
-    assert len(set(column_names(seconds))) == columns + 19
+    """Cycles that a timeframe cannot show are left out; the others differ from each other."""
+    found = calendar(np.arange(50), seconds)
+    assert found.shape == (50, columns)
+    assert len({column.tobytes() for column in found.T}) == columns

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from freqai_lstm.model.labels import (
     WIDEST,
     LabelSpace,
     TextLabels,
-    horizons,
+    known_labels,
     numeric_labels,
     warn_of,
 )
@@ -41,7 +42,9 @@ def test_horizons_are_read_off_the_end() -> None:
     values[-12:, 1] = values[-3:, 2] = np.nan
     values[::7, 2] = np.nan
     values[:, 3] = np.nan
-    assert horizons(values) == [0, 12, 3, 0]
+    found, horizons = known_labels(values, list("abcd"), 0, "BTC/USDT")
+    assert horizons == [0, 12, 3, 0]
+    np.testing.assert_array_equal(found, values)
 
 
 def test_only_numbers_are_labels() -> None:
@@ -183,4 +186,4 @@ def test_the_fields_survive_json() -> None:
     """What is saved makes the same space again."""
     frame = frame_of(**{LABEL_SCALE: 2.0})
     space = fitted(frame["close"].shift(-3).to_numpy(), frame)
-    assert LabelSpace(**json.loads(json.dumps(space.metadata()))) == space
+    assert LabelSpace(**json.loads(json.dumps(asdict(space)))) == space

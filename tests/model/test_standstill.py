@@ -10,7 +10,7 @@ from conftest import PAIR
 from livebot import SECOND, LiveBot, Momentum
 from pandas import DataFrame
 
-from freqai_lstm.model.standstill import longest_stands, runs, standing_names
+from freqai_lstm.model.alarm import longest_stands, runs, standing_names
 
 
 def features(rows: int) -> DataFrame:

@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from tensorboard.util import tensor_util
 from freqai_lstm.model import training
 from freqai_lstm.model.forward import Forward, weights_of
 from freqai_lstm.model.history import TrainingData
-from freqai_lstm.model.inputs import CandleInputs
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.training import scalars_writer, train_network, validate
+from freqai_lstm.model.windows import CandleInputs
 
 
 WIDTH, ROWS = 6, 1400
@@ -41,8 +42,9 @@ def data_of(labels: int = 2, validated: int = 300, seed: int = 1) -> TrainingDat
     columns = np.clip(inputs.columns - inputs.columns.mean(axis=0), -5, 5)
     features = np.zeros((ROWS, 0), np.float32)
     split = len(ends) - validated
+    inputs = replace(inputs, columns=columns)
     return TrainingData(
-        inputs, columns, features, values.astype(np.float32), ends[:split], ends[split:], True
+        inputs, features, values.astype(np.float32), ends[:split], ends[split:], True
     )
 
 
@@ -121,7 +123,8 @@ def test_without_validation_all_epochs_run() -> None:
 def test_it_starts_from_a_line() -> None:
     """What is linear in the columns is known before the first epoch."""
     data = data_of(labels=1)
-    data.labels[:, 0] = data.columns @ np.random.default_rng(3).normal(size=data.columns.shape[1])
+    columns = data.inputs.columns
+    data.labels[:, 0] = columns @ np.random.default_rng(3).normal(size=columns.shape[1])
     _, report = train_network(data, parameters(epochs=1, learning_rate=1e-6), WIDTH)
     assert report["validation_r2"] > 0.9
 

@@ -40,8 +40,7 @@ except ModuleNotFoundError as missing:
 check_release("LSTMRegressor.py", RELEASE)
 
 from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
-from freqai_lstm.model.alarm import STATES, Limits  # noqa: E402
-from freqai_lstm.model.annotations import chart_areas  # noqa: E402
+from freqai_lstm.model.alarm import STATES, Limits, longest_stands, standing_names  # noqa: E402
 from freqai_lstm.model.devices import (  # noqa: E402
     NoTensorFlow,
     missing_libraries,
@@ -49,7 +48,6 @@ from freqai_lstm.model.devices import (  # noqa: E402
 )
 from freqai_lstm.model.drawer import KerasDataDrawer  # noqa: E402
 from freqai_lstm.model.hybrid import PairModel, log_summary  # noqa: E402
-from freqai_lstm.model.inputs import COLUMNS as CANDLE_COLUMNS  # noqa: E402
 from freqai_lstm.model.interval import levels_after  # noqa: E402
 from freqai_lstm.model.networks import SharedNetworks  # noqa: E402
 from freqai_lstm.model.parameters import check_freqai, read_parameters  # noqa: E402
@@ -64,6 +62,7 @@ from freqai_lstm.model.quality import (  # noqa: E402
     FAILED,
     Known,
     Watch,
+    chart_areas,
     mark_unknown,
 )
 from freqai_lstm.model.record import (  # noqa: E402
@@ -75,14 +74,13 @@ from freqai_lstm.model.record import (  # noqa: E402
     settings_of,
 )
 from freqai_lstm.model.shared_network import SharedNetwork  # noqa: E402
-from freqai_lstm.model.standstill import longest_stands, standing_names  # noqa: E402
 from freqai_lstm.model.storage import HISTORY, model_path  # noqa: E402
-from freqai_lstm.model.windows import seconds_of  # noqa: E402
+from freqai_lstm.model.windows import COLUMNS as CANDLE_COLUMNS  # noqa: E402
+from freqai_lstm.model.windows import HOUR, MINUTE, seconds_of  # noqa: E402
 
 
 logger = logging.getLogger(__name__)
 
-HOUR, MINUTE = 3600, 60
 # What no training of the command can work with: a backtest ends at the first one.
 UNUSABLE = (labels.UnusableFeature, labels.TextLabels, ChangedSettings, NoTensorFlow)
 # Candles of the strategy's frame that a sample of features is made anew from: indicators with a
@@ -374,7 +372,7 @@ class LSTMRegressor(BaseRegressionModel):
                 self.data_provider.send_msg(line, always_send=True)
 
     def plot_annotations(self, dataframe: DataFrame) -> list[dict[str, Any]]:
-        """What a strategy's own `plot_annotations` returns for FreqUI, see `annotations.py`."""
+        """What a strategy's own `plot_annotations` returns for FreqUI, see `quality.py`."""
         return chart_areas(dataframe)
 
     # --- what was saved must fit what the strategy makes now ---
