@@ -213,8 +213,8 @@ def check_columns(dk: FreqaiDataKitchen) -> None:
 
     :raises OperationalException: names the differences.
     """
-    for what, now in (("feature", dk.training_features_list), ("label", dk.label_list)):
-        then = dk.data.get("training_features_list" if what == "feature" else "label_list")
+    for what, listed in (("feature", "training_features_list"), ("label", "label_list")):
+        then, now = dk.data.get(listed), getattr(dk, listed)
         if then is None or list(then) == list(now):
             continue
         new, missing = sorted(set(now) - set(then)), sorted(set(then) - set(now))

@@ -74,6 +74,7 @@ class History:
     parameters: LSTMParameters
     timeframe_seconds: int
     _candles: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
+    _firsts: dict[str, int] = field(default_factory=dict)  # when a pair's candles begin
     _said: set[str] = field(default_factory=set)
 
     def border(self, start: int, stop: int, pairs: list[str]) -> int | None:
@@ -91,9 +92,13 @@ class History:
         """
         if self.parameters.history_days == 0:
             return None
-        loaded = [self._load(pair, self.config["timeframe"]) for pair in self.teachers(pairs)]
-        firsts = [seconds_of(candles["date"].iloc[:1])[0] for candles in loaded if len(candles)]
-        first = int(min(firsts, default=stop))
+        teachers = self.teachers(pairs)
+        for pair in teachers:
+            if pair not in self._firsts:
+                dates = self._load(pair, self.config["timeframe"])["date"]
+                if len(dates):
+                    self._firsts[pair] = int(seconds_of(dates.iloc[:1])[0])
+        first = min((self._firsts[pair] for pair in teachers if pair in self._firsts), default=stop)
         if first >= stop:
             return None
         target: float = max(start, first + (1 - KEPT_FOR_PAIRS) * (stop - first))

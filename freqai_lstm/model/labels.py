@@ -135,8 +135,7 @@ class LabelSpace:
         """
         close = frame["close"].to_numpy(dtype=float)
         follows = [_follows(column, close) for column in values.T]
-        _refuse_unknown(frame, feature)
-        lowest, highest = _scale_range(frame, feature) if any(ahead) else (0.0, 0.0)
+        lowest, highest = _scale_range(frame, feature, any(ahead))
         zeros, ones = [0.0] * len(names), [1.0] * len(names)
         scale = (feature if highest else "", lowest, highest)
         space = cls(list(names), list(ahead), follows, zeros, ones, *scale)
@@ -196,17 +195,14 @@ def _follows(values: Numbers, close: Numbers) -> bool:
     )
 
 
-def _refuse_unknown(frame: pd.DataFrame, name: str) -> None:
+def _scale_range(frame: pd.DataFrame, name: str, lies_ahead: bool) -> tuple[float, float]:
+    """Range of |feature| that labels may be divided by; zeros where they are learned as is."""
     if name not in frame and name not in ("", LABEL_SCALE):  # the default need not be there
         raise UnusableFeature(
             f"{KEY}.label_scale_feature must name a feature of the strategy. Got '{name}'."
             f"{nearest(name, map(str, frame))} Set it to '' to learn labels as they are."
         )
-
-
-def _scale_range(frame: pd.DataFrame, name: str) -> tuple[float, float]:
-    """Range of |feature| that labels may be divided by; zeros where they are learned as is."""
-    if name not in frame:
+    if name not in frame or not lies_ahead:
         return 0.0, 0.0
     values = np.abs(frame[name].to_numpy(dtype=float))
     lowest, highest = np.nanquantile(values, (0.01, 0.8))

@@ -307,6 +307,25 @@ def test_damaged_network_is_trained_anew(
     assert str(path) in error
 
 
+def test_a_later_network_reads_candles_anew(trained: Trained, folder: Path, tmp_path: Path) -> None:
+    """Between two networks pairs ask for the first one: no candle of that time stays in memory."""
+
+    def dearer(candles: DataFrame) -> DataFrame:
+        candles[["open", "high", "low", "close"]] *= 2
+        return candles
+
+    networks, network = train(copied(folder, tmp_path, lambda candles: candles))
+    strategy = Ranges(networks.config)
+    other = networks_of(networks.config).history
+    before = other.frame(strategy, network.border, PAIR)["close"]
+    for pair in PAIRS:
+        border = networks.border(*WINDOW, list(PAIRS))
+        assert networks.get(border, strategy, list(PAIRS), features_of(pair), pair) is network
+    copied(folder, tmp_path, dearer)
+    after = networks.history.frame(strategy, network.border, PAIR)["close"]
+    np.testing.assert_allclose(after, 2 * before)
+
+
 def test_continual_learning(
     trained: Trained, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
