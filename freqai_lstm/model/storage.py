@@ -208,12 +208,7 @@ def write_network(
     path.parent.mkdir(parents=True, exist_ok=True)
     _sync_folder(path.parent.parent)
     with replacing(path) as temporary:
-        whole = temporary.with_name(f"~{path.name}.keras")
-        try:
-            keras_model.save(whole)
-            os.replace(whole, temporary)
-        finally:
-            whole.unlink(missing_ok=True)
+        keras_model.save(temporary)
         arrays: dict[str, Any] = {}
         notes: dict[str, Any] = {"record": record}
         _add_network(arrays, notes, network)

@@ -117,9 +117,7 @@ def train_network(
     report = {
         "epochs": len(curves),
         "best_epoch": best,
-        "loss": chosen["loss"],
-        "validation_loss": chosen.get("validation_loss"),
-        "validation_r2": chosen.get("validation_r2"),
+        **{name: chosen.get(name) for name in ("loss", "validation_loss", "validation_r2")},
         "windows": len(data.train_ends),
         "seconds": perf_counter() - started,
         "curves": curves,

@@ -307,7 +307,7 @@ def test_damaged_network_is_trained_anew(
     assert str(path) in error
 
 
-def test_a_later_network_reads_candles_anew(trained: Trained, folder: Path, tmp_path: Path) -> None:
+def test_a_later_network_reads_candles_anew(folder: Path, tmp_path: Path) -> None:
     """Between two networks pairs ask for the first one: no candle of that time stays in memory."""
 
     def dearer(candles: DataFrame) -> DataFrame:
@@ -319,8 +319,9 @@ def test_a_later_network_reads_candles_anew(trained: Trained, folder: Path, tmp_
     other = networks_of(networks.config).history
     before = other.frame(strategy, network.border, PAIR)["close"]
     for pair in PAIRS:
-        border = networks.border(*WINDOW, list(PAIRS))
-        assert networks.get(border, strategy, list(PAIRS), features_of(pair), pair) is network
+        assert networks.border(WINDOW[0], STOP, list(PAIRS)) == network.border
+        again = networks.get(network.border, strategy, list(PAIRS), features_of(pair), pair)
+        assert again is network
     copied(folder, tmp_path, dearer)
     after = networks.history.frame(strategy, network.border, PAIR)["close"]
     np.testing.assert_allclose(after, 2 * before)
