@@ -87,17 +87,12 @@ def read_parameters(given: Mapping[str, Any]) -> LSTMParameters:
     try:
         return LSTMParameters(**{k: v for k, v in given.items() if k not in REMOVED})
     except ValidationError as invalid:
-        raise OperationalException(
-            "\n".join(
-                dict.fromkeys(
-                    _explain(error["loc"][0], given.get(str(error["loc"][0]), error["input"]))
-                    for error in invalid.errors()
-                )
-            )
-        ) from invalid
+        wrong = dict.fromkeys(str(error["loc"][0]) for error in invalid.errors())
+        lines = [_explain(name, given[name]) for name in wrong]
+        raise OperationalException("\n".join(lines)) from invalid
 
 
-def _explain(name: Any, value: Any) -> str:
+def _explain(name: str, value: Any) -> str:
     if name in LSTMParameters.model_fields:
         return f"{KEY}.{name} must be {_allowed(name)}. Got {value!r} ({type(value).__name__})."
     wrong = f"{KEY} has no parameter '{name}'"
