@@ -13,6 +13,7 @@ from freqtrade.constants import Config
 from freqtrade.data.history import get_datahandler, load_pair_history
 from freqtrade.enums import CandleType
 from freqtrade.exceptions import OperationalException
+from freqtrade.exchange import timeframe_to_seconds
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
 
@@ -25,7 +26,17 @@ from freqai_lstm.model.shared_network import (
     feature_values,
     own_names,
 )
-from freqai_lstm.model.windows import DAY, HOUR, CandleInputs, Floats, Rows, seconds_of, window_ends
+from freqai_lstm.model.windows import (
+    COLUMNS,
+    DAY,
+    HOUR,
+    CandleInputs,
+    Floats,
+    Rows,
+    memory,
+    seconds_of,
+    window_ends,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -151,14 +162,53 @@ class History:
             )
         return found
 
-    def frame(self, strategy: IStrategy, border: int, pair: str) -> pd.DataFrame:
+    def between(
+        self, strategy: IStrategy, border: int, window: pd.DataFrame, pair: str
+    ) -> pd.DataFrame:
+        """Return a training window with the candles in front of it that lie after a border.
+
+        The network has not learned from them, and the window does not have them: nobody would.
+        Where all labels are known at their own candle, it is the window as it is.
+
+        :param border: seconds since 1970.
+        :param window: candles with features and labels, in time order.
+        """
+        labels = [str(name) for name in window if str(name).startswith("&")]
+        known = [np.flatnonzero(column) for column in np.isfinite(numeric_labels(window, labels)).T]
+        missing = len(window) - 1 - min((rows[-1] for rows in known if len(rows)), default=-1)
+        told = self.config["freqai"]["feature_parameters"].get("label_period_candles", 0)
+        ahead = max(missing, told)
+        first = int(seconds_of(window["date"].iloc[:1])[0])
+        if border >= first or ahead == 0:
+            return window
+        longest = max(timeframe_to_seconds(timeframe) for timeframe in self._timeframes)
+        before = max(
+            strategy.startup_candle_count * longest,
+            memory(self.config["freqai"]["conv_width"]) * self.timeframe_seconds,
+        )
+        features = [str(name) for name in window if "%" in str(name)]
+        try:
+            found = self.frame(strategy, first, pair, first - border + before)
+            found = found[["date", *COLUMNS, *features, *labels]]
+        except Exception as error:
+            # The strategy's code can raise anything, and the window alone is enough.
+            self._say(f"{pair}: learns from its training window alone: {error!r}")
+            return window
+        found.loc[found.index[-ahead:], labels] = np.nan  # a strategy may fill in what is unknown
+        return pd.concat([found[seconds_of(found["date"]) >= border], window], ignore_index=True)
+
+    def frame(
+        self, strategy: IStrategy, border: int, pair: str, seconds: int | None = None
+    ) -> pd.DataFrame:
         """Return a pair's candles before a border with features and labels.
 
+        :param seconds: how long before it they begin; None for `history_days`.
         :raises OperationalException: there are no candles.
         """
         freqai = self.config["freqai"]["feature_parameters"]
         stop = pd.Timestamp(border, unit="s", tz="UTC")
-        start = stop - pd.Timedelta(days=self.parameters.history_days)
+        seconds = self.parameters.history_days * DAY if seconds is None else seconds
+        start = stop - pd.Timedelta(seconds=seconds)
 
         def candles(of: str, timeframe: str) -> pd.DataFrame:
             whole = self._load(of, timeframe)

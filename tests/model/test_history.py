@@ -351,3 +351,53 @@ def test_no_candles_of_a_correlated_pair(folder: Path) -> None:
     config = history_config(folder, features={"include_corr_pairlist": ["X/USDT:USDT"]})
     with pytest.raises(OperationalException, match="no candles of X/USDT:USDT at 1h"):
         networks_of(config).history.frame(Ranges(config), STOP, PAIR)
+
+
+# ------------------------------------------------------------ between the border and the window
+
+
+def test_candles_between_border_and_window_are_learned_from(folder: Path) -> None:
+    """They stand in front of the window, as the strategy makes them; no label looks into it."""
+    config = history_config(folder, PAIRS)
+    history, strategy = networks_of(config).history, Ranges(config)
+    whole = history.frame(strategy, STOP, PAIR)
+    window = whole.tail(20 * 24).reset_index(drop=True)
+    border = WINDOW[0] - 10 * DAY
+    found = history.between(strategy, border, window, PAIR)
+    expected = whole.tail(30 * 24).reset_index(drop=True)
+    assert found["date"].tolist() == expected["date"].tolist()
+    names = ["close", *features_of(PAIR), "&-since"]
+    pd.testing.assert_frame_equal(found.tail(20 * 24).reset_index(drop=True)[names], window[names])
+    before = 10 * 24 - 6
+    pd.testing.assert_frame_equal(found[names][:before], expected[names][:before])
+    assert found["&-range"][: 10 * 24].isna().sum() == 6, "six candles ahead lies the window"
+
+
+def test_labels_of_their_own_candle_need_no_more_than_the_window(folder: Path) -> None:
+    """Where no label lies ahead, or nothing lies between, the window stays as it is."""
+    config = history_config(folder, PAIRS)
+    history, strategy = networks_of(config).history, Ranges(config)
+    window = history.frame(strategy, STOP, PAIR).tail(20 * 24)
+    assert history.between(strategy, WINDOW[0] + DAY, window, PAIR) is window
+    told = config["freqai"]["feature_parameters"].pop("label_period_candles", None)
+    window = window.drop(columns="&-range")
+    assert history.between(strategy, WINDOW[0] - DAY, window, PAIR) is window
+    config["freqai"]["feature_parameters"]["label_period_candles"] = told or 6
+    assert len(history.between(strategy, WINDOW[0] - DAY, window, PAIR)) == 21 * 24
+
+
+def test_a_strategy_that_cannot_make_them(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The window alone serves, and one line says why."""
+
+    class Broken(Ranges):
+        def set_freqai_targets(self, dataframe: DataFrame, metadata: dict, **kw: Any) -> DataFrame:
+            raise RuntimeError("no candles of another exchange")
+
+    caplog.set_level("INFO")
+    config = history_config(folder, PAIRS)
+    history = networks_of(config).history
+    window = history.frame(Ranges(config), STOP, PAIR).tail(20 * 24)
+    for _ in range(2):
+        assert history.between(Broken(config), WINDOW[0] - DAY, window, PAIR) is window
+    assert caplog.text.count("learns from its training window alone") == 1
+    assert "no candles of another exchange" in caplog.text

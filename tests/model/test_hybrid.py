@@ -228,6 +228,10 @@ def test_the_network_serves_what_a_window_tells(served: Make) -> None:
     assert gain.min() > -0.01, "a label that it does not help keeps its regression"
     assert model.network is not None
     assert model.network.border <= STOP - 20 * DAY
+    hours = (STOP - model.network.border) // 3600
+    assert hours - 30 < report["windows"] <= hours, (
+        "from the border on, not from the window's start"
+    )
     assert report["teachers"] == sorted(PAIRS)
 
 

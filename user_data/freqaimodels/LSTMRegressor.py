@@ -235,9 +235,10 @@ class LSTMRegressor(BaseRegressionModel):
         self._features = list(dk.training_features_list)
         dk.data["extra_returns_per_train"] = {}  # those of the window before are no part of a model
         logger.info(f"-------------------- Starting training {pair} --------------------")
+        border = self._border(unfiltered_df)
         try:
             data = dataset.prepare(
-                unfiltered_df,
+                self._with_unseen(unfiltered_df, border, pair),
                 dk,
                 self._pipelines(dk),
                 self.freqai_info,
@@ -245,7 +246,7 @@ class LSTMRegressor(BaseRegressionModel):
                 label_scale_feature=self.parameters.label_scale_feature,
                 seed=self.parameters.seed,
             )
-            model = PairModel.fit(data, lambda: self._network(unfiltered_df, pair, dk))
+            model = PairModel.fit(data, lambda: self._network(border, pair, dk))
         except UNUSABLE as error:
             self._unusable = error
             raise
@@ -274,24 +275,39 @@ class LSTMRegressor(BaseRegressionModel):
         dk.label_pipeline = self.define_label_pipeline(dk.thread_count)
         return dk.feature_pipeline
 
-    def _network(self, frame: DataFrame, pair: str, dk: FreqaiDataKitchen) -> SharedNetwork | None:
-        """The shared network that serves this training window.
+    def _border(self, window: DataFrame) -> int | None:
+        """Where the history ends of the network that serves a training window; None without one."""
+        if self.strategy is None:
+            return None
+        start, stop = (int(window["date"].iloc[row].timestamp()) for row in (0, -1))
+        return self.networks.border(start, stop, self._whitelist())
+
+    def _with_unseen(self, window: DataFrame, border: int | None, pair: str) -> DataFrame:
+        """A training window, and what the network has not learned from of the candles before."""
+        if self.strategy is None or border is None or not self._served(border):
+            return window
+        return self.networks.history.between(self.strategy, border, window, pair)
+
+    def _served(self, border: int) -> bool:
+        """Whether the network is there or can be trained at once.
 
         A new bot predicts within seconds: while a pair has no model, or the network is not there
         yet, its regression serves, and the pair stays due.
         """
-        if self.strategy is None:
+        return (
+            not self.live
+            or self.networks.ready(border)
+            or bool(missing_libraries())
+            or not self._some_without_model()
+        )
+
+    def _network(
+        self, border: int | None, pair: str, dk: FreqaiDataKitchen
+    ) -> SharedNetwork | None:
+        """The shared network of a border, None where there is none or it comes later."""
+        if self.strategy is None or border is None:
             return None
-        start, stop = (int(frame["date"].iloc[row].timestamp()) for row in (0, -1))
-        border = self.networks.border(start, stop, self._whitelist())
-        if border is None:
-            return None
-        if (
-            self.live
-            and not self.networks.ready(border)
-            and not missing_libraries()
-            and self._some_without_model()
-        ):
+        if not self._served(border):
             logger.info(
                 f"{pair}: predicts with its regression until the shared network is trained."
             )

@@ -21,8 +21,8 @@ LSTMRegressor = load_plugin(MODEL_FILE).LSTMRegressor
 class NetworkAlone(LSTMRegressor):  # type: ignore[misc, valid-type]
     """LSTMRegressor less all that a pair adds to the shared network."""
 
-    def _network(self, frame: DataFrame, pair: str, dk: FreqaiDataKitchen) -> Any:
-        self._shared = super()._network(frame, pair, dk)
+    def _network(self, border: int | None, pair: str, dk: FreqaiDataKitchen) -> Any:
+        self._shared = super()._network(border, pair, dk)
         return self._shared
 
     def train(
