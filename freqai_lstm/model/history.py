@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR_PAIRS = 0.4  # of all candles: the newest, which the network never sees
 FEWEST_WINDOWS = 2000  # of all pairs; with fewer there is no network
-MOST_VALIDATION_DAYS = 60
 
 
 @dataclass
@@ -56,22 +54,6 @@ class PairHistory:
     labels: Floats  # (rows, labels), learned values; NaN where there is none
     ends: Rows
     scales: PairScales
-
-
-@dataclass
-class TrainingData:
-    """Hold the rows of all pairs in one set of arrays; no window reaches from one pair to another.
-
-    `inputs` and `features` of shape (rows, features) are scaled; `labels` of shape (rows, labels),
-    NaN where there is none.
-    """
-
-    inputs: CandleInputs
-    features: Floats
-    labels: Floats
-    train_ends: Rows
-    validation_ends: Rows
-    in_windows: bool
 
 
 @dataclass
@@ -311,46 +293,3 @@ def read_features(names: list[str], pair: str, correlated: list[str]) -> tuple[l
     if len(own) > MOST_FEATURES:
         return [], False
     return own, len(own) <= MOST_WINDOW_FEATURES
-
-
-def joined(
-    histories: list[PairHistory],
-    in_windows: bool,
-    test_size: float,
-    timeframe_seconds: int,
-    stride: int,
-) -> TrainingData:
-    """Join the pairs' rows, and split their windows at one border in time for all pairs.
-
-    :param histories: emptied, since their rows would otherwise be in memory twice.
-    :param test_size: fraction of the history whose windows validate, the newest; at most 60 days.
-    :param stride: every how many windows one is learned from.
-    """
-    first = min(int(h.inputs.numbers[0]) for h in histories)
-    last = max(int(h.inputs.numbers[-1]) for h in histories)
-    days = MOST_VALIDATION_DAYS * DAY / timeframe_seconds
-    border = last + 1 - int(min(test_size * (last + 1 - first), days))
-    names = ("levels", "logs", "columns", "features", "labels")
-    parts: dict[str, list[Any]] = {name: [] for name in names}
-    train, validation, offset = [], [], 0
-    while histories:
-        history = histories.pop(0)
-        for name in names:
-            where = history if name in ("features", "labels") else history.inputs
-            parts[name].append(getattr(where, name))
-        candles = history.inputs.numbers[history.ends]
-        waits = max(history.scales.labels.horizons, default=0)
-        train.append(history.ends[candles + waits < border][::stride] + offset)
-        validation.append(history.ends[candles >= border] + offset)
-        offset += len(history.inputs.numbers)
-    del history
-    levels, logs, columns, features, labels = (np.concatenate(parts.pop(name)) for name in names)
-    valid = np.ones(offset, dtype=bool)
-    return TrainingData(
-        CandleInputs(np.arange(offset), valid, levels, logs, columns),
-        features,
-        labels,
-        np.concatenate(train),
-        np.concatenate(validation),
-        in_windows,
-    )

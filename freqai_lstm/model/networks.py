@@ -13,7 +13,7 @@ from freqtrade.strategy.interface import IStrategy
 
 from freqai_lstm.model.devices import memory_errors, require_tensorflow
 from freqai_lstm.model.forward import Forward, weights_of
-from freqai_lstm.model.history import FEWEST_WINDOWS, History, joined, read_features
+from freqai_lstm.model.history import FEWEST_WINDOWS, History, read_features
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.record import ALLOW_CHANGES, changes, record, refuse
 from freqai_lstm.model.shared_network import SharedNetwork
@@ -25,7 +25,7 @@ from freqai_lstm.model.storage import (
     set_aside,
     write_network,
 )
-from freqai_lstm.model.training import scalars_writer, train_network
+from freqai_lstm.model.training import joined, scalars_writer, train_network
 
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,15 +16,16 @@ from freqtrade.exceptions import OperationalException
 
 from freqai_lstm.model.devices import start_tensorflow
 from freqai_lstm.model.forward import Forward, weights_of
-from freqai_lstm.model.history import TrainingData
+from freqai_lstm.model.history import PairHistory
 from freqai_lstm.model.network import build_network
 from freqai_lstm.model.parameters import KEY, LSTMParameters
 from freqai_lstm.model.shared_network import assemble
-from freqai_lstm.model.windows import Floats, Numbers, Rows
+from freqai_lstm.model.windows import DAY, CandleInputs, Floats, Numbers, Rows
 
 
 logger = logging.getLogger(__name__)
 
+MOST_VALIDATION_DAYS = 60
 SECONDS_BETWEEN_LINES = 15.0
 BATCHES_AT_ONCE = 16  # in one call of TensorFlow: seconds at the most, so that lines can be on time
 # Added to a label's squared error before the logarithm: below, a label counts as learned.
@@ -31,6 +33,65 @@ LEARNED = 1e-3
 LINE_PENALTY = 0.01  # of the regression that the network's line starts from
 
 OnEpoch = Callable[[dict[str, float], int], None]
+
+
+@dataclass
+class TrainingData:
+    """Hold the rows of all pairs in one set of arrays; no window reaches from one pair to another.
+
+    `inputs` and `features` of shape (rows, features) are scaled; `labels` of shape (rows, labels),
+    NaN where there is none.
+    """
+
+    inputs: CandleInputs
+    features: Floats
+    labels: Floats
+    train_ends: Rows
+    validation_ends: Rows
+    in_windows: bool
+
+
+def joined(
+    histories: list[PairHistory],
+    in_windows: bool,
+    test_size: float,
+    timeframe_seconds: int,
+    stride: int,
+) -> TrainingData:
+    """Join the pairs' rows, and split their windows at one border in time for all pairs.
+
+    :param histories: emptied, since their rows would otherwise be in memory twice.
+    :param test_size: fraction of the history whose windows validate, the newest; at most 60 days.
+    :param stride: every how many windows one is learned from.
+    """
+    first = min(int(h.inputs.numbers[0]) for h in histories)
+    last = max(int(h.inputs.numbers[-1]) for h in histories)
+    days = MOST_VALIDATION_DAYS * DAY / timeframe_seconds
+    border = last + 1 - int(min(test_size * (last + 1 - first), days))
+    names = ("levels", "logs", "columns", "features", "labels")
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    train, validation, offset = [], [], 0
+    while histories:
+        history = histories.pop(0)
+        for name in names:
+            where = history if name in ("features", "labels") else history.inputs
+            parts[name].append(getattr(where, name))
+        candles = history.inputs.numbers[history.ends]
+        waits = max(history.scales.labels.horizons, default=0)
+        train.append(history.ends[candles + waits < border][::stride] + offset)
+        validation.append(history.ends[candles >= border] + offset)
+        offset += len(history.inputs.numbers)
+    del history
+    levels, logs, columns, features, labels = (np.concatenate(parts.pop(name)) for name in names)
+    valid = np.ones(offset, dtype=bool)
+    return TrainingData(
+        CandleInputs(np.arange(offset), valid, levels, logs, columns),
+        features,
+        labels,
+        np.concatenate(train),
+        np.concatenate(validation),
+        in_windows,
+    )
 
 
 def train_network(

@@ -26,10 +26,11 @@ from small import (
 )
 
 from freqai_lstm.market import generate_market
-from freqai_lstm.model.history import TrainingData, joined, read_features
+from freqai_lstm.model.history import read_features
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.record import ChangedSettings
 from freqai_lstm.model.shared_network import SharedNetwork
+from freqai_lstm.model.training import TrainingData, joined
 
 
 THREE = (*PAIRS, "SOL/USDT:USDT")

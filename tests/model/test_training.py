@@ -17,9 +17,8 @@ from tensorboard.util import tensor_util
 
 from freqai_lstm.model import training
 from freqai_lstm.model.forward import Forward, weights_of
-from freqai_lstm.model.history import TrainingData
 from freqai_lstm.model.parameters import LSTMParameters
-from freqai_lstm.model.training import scalars_writer, train_network, validate
+from freqai_lstm.model.training import TrainingData, scalars_writer, train_network, validate
 from freqai_lstm.model.windows import CandleInputs
 
 
