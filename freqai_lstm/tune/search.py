@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,16 +34,21 @@ from freqai_lstm.tune.trial import WalkForward, Window
 
 # So many failed trials in a row are no accident of their parameters.
 MOST_FAILURES = 3
+AGAIN_SECONDS = 0.1  # after which an interrupt that got lost is raised again
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FAILURES = (FreqtradeFailed, EvaluationFailed)
 retries = RetryHeartbeatStaleTrialCallback.retry_history
 
 
 class Interrupts:
-    """Hold Ctrl-C back while Optuna begins or ends a trial.
+    """Hold Ctrl-C back while Optuna begins or ends a trial, and raise it again where it got lost.
 
     A trial that is interrupted there stays RUNNING in the study, and every worker waits for it
     until its heartbeat is overdue.
+
+    Python ignores what is raised in a destructor, and in logging's callback after a fork, which
+    comes with every start of freqtrade. A worker is told once that it has to end: where that is
+    ignored it runs on to the last trial.
     """
 
     def __init__(self) -> None:
@@ -54,13 +60,25 @@ class Interrupts:
         self._pending = False
         both = (signal.SIGINT, signal.SIGTERM)
         ours = [s for s in both if signal.getsignal(s) is signal.default_int_handler]
-        for number in ours:
+        before = {number: signal.getsignal(number) for number in (*ours, signal.SIGALRM)}
+        hook = sys.unraisablehook
+
+        def lost(ignored: sys.UnraisableHookArgs) -> None:
+            if isinstance(ignored.exc_value, KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+            else:
+                hook(ignored)
+
+        for number in before:
             signal.signal(number, self._came)
+        sys.unraisablehook = lost
         try:
             yield
         finally:
-            for number in ours:
-                signal.signal(number, signal.default_int_handler)
+            sys.unraisablehook = hook
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @contextlib.contextmanager
     def held(self, hold: bool) -> Iterator[None]:

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -357,6 +358,49 @@ def test_ctrl_c_while_optuna_writes_leaves_no_trial_running(tmp_path: Path, mome
     ended = [t for t in study.trials if t.state == TrialState.COMPLETE]
     assert len(ended) == 2
     assert ended[0].params == search.defaults
+
+
+class Dropped:
+    """An object whose destructor Ctrl-C comes in."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def fork() -> None:
+    """Start a process as freqtrade is started, while Ctrl-C comes."""
+    os.register_at_fork(after_in_parent=partial(os.kill, os.getpid(), signal.SIGINT))
+    subprocess.run([sys.executable, "-c", ""], preexec_fn=heed_ctrl_c, check=True)
+
+
+@pytest.mark.parametrize("ignoring", [Dropped, fork])
+def test_ctrl_c_that_python_ignores_ends_a_worker(tmp_path: Path, ignoring: Any) -> None:
+    """Ctrl-C within a destructor, or in a callback after a fork, ends the trial all the same."""
+    child = multiprocessing.get_context("spawn").Process(target=ignore, args=(tmp_path, ignoring))
+    child.start()
+    child.join()
+    assert child.exitcode == 7
+    _, study = search_at(tmp_path, 2)
+    assert TrialState.RUNNING not in [trial.state for trial in study.trials]
+    assert not [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+
+
+def ignore(folder: Path, ignoring: Any) -> None:
+    """Search in a process of its own, which forks once; exit with 7 where Ctrl-C came through."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    search, study = search_at(folder, 2)
+    run = search.walk.run
+
+    def waiting(values: Any, identifier: str, windows: Any) -> Any:
+        ignoring()
+        time.sleep(5)
+        yield from run(values, identifier, windows)
+
+    search.walk.run = waiting  # type: ignore[method-assign]
+    try:
+        search.run(study)
+    except KeyboardInterrupt:
+        sys.exit(7)
 
 
 def test_a_worker_taken_for_dead_lets_its_trial_go(tmp_path: Path) -> None:
