@@ -6,12 +6,14 @@ that Ctrl-C ended is put back here. Either becomes a new trial with the same par
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import json
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -60,25 +62,27 @@ class Interrupts:
         self._pending = False
         both = (signal.SIGINT, signal.SIGTERM)
         ours = [s for s in both if signal.getsignal(s) is signal.default_int_handler]
-        before = {number: signal.getsignal(number) for number in (*ours, signal.SIGALRM)}
         hook = sys.unraisablehook
+        timers: list[threading.Timer] = []
 
         def lost(ignored: sys.UnraisableHookArgs) -> None:
             if isinstance(ignored.exc_value, KeyboardInterrupt):
-                signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+                timers.append(threading.Timer(AGAIN_SECONDS, _thread.interrupt_main))
+                timers[-1].start()
             else:
                 hook(ignored)
 
-        for number in before:
+        for number in ours:
             signal.signal(number, self._came)
         sys.unraisablehook = lost
         try:
             yield
         finally:
             sys.unraisablehook = hook
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for timer in timers:
+                timer.cancel()
+            for number in ours:
+                signal.signal(number, signal.default_int_handler)
 
     @contextlib.contextmanager
     def held(self, hold: bool) -> Iterator[None]:
