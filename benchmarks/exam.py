@@ -86,7 +86,6 @@ class Outcome:
     saved for every candle: date, the labels, `do_predict`.
     """
 
-    run: FreqtradeRun
     statistics: dict[str, Any]
     trades: pd.DataFrame
     predictions: dict[str, pd.DataFrame]
@@ -125,12 +124,13 @@ def run_exam(
     strategy: str = "ScoreStrategy",
     model: str = "LSTMRegressor",
     model_path: Path = MODEL_FILE.parent,
-) -> Outcome:
+) -> tuple[FreqtradeRun, Outcome]:
     """Run `freqtrade backtesting`; predictions of an earlier run in the folder are used again.
 
     :param folder: of the benchmark's own.
     :param settings: laid over the example configuration, see `settings_of`.
     :param options: further ones of the command.
+    :return: the command that ran, and what it left behind.
     :raises FreqtradeFailed: the command or a training failed.
     """
     userdir = folder / "user_data"
@@ -150,7 +150,17 @@ def run_exam(
             model_path=model_path,
         )
         run = run_freqtrade(["backtesting", *named, "--cache", "none", *options], cwd=ROOT)
-    saved = userdir / "models" / config["freqai"]["identifier"] / "backtesting_predictions"
+    return run, read_outcome(exam, folder, config["freqai"]["identifier"], strategy)
+
+
+def read_outcome(exam: Exam, folder: Path, identifier: str, strategy: str) -> Outcome:
+    """Read what the last backtest in a folder left behind.
+
+    :param folder: that `run_exam` was given.
+    :param identifier: FreqAI's.
+    """
+    userdir = folder / "user_data"
+    saved = userdir / "models" / identifier / "backtesting_predictions"
     files = {
         pair: sorted(saved.glob(f"cb_{pair.split('/')[0].lower()}_*.feather"))
         for pair in exam.pairs
@@ -160,4 +170,4 @@ def run_exam(
         for pair, found in files.items()
         if found
     }
-    return Outcome(run, *load_newest_backtest(userdir, strategy), predictions)
+    return Outcome(*load_newest_backtest(userdir, strategy), predictions)

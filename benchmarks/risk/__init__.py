@@ -4,6 +4,7 @@
 
 RiskStrategy (`user_data/strategies/RiskStrategy.py`) is backtested on 2023 and 2024, walk-forward
 with the real `freqtrade backtesting`, beside books that differ in one thing: where the volatility
-comes from. PLAN.md was committed before the run; judge.md is what came out. FreqAI keeps what it
-has predicted in build/benchmarks/risk: remove that folder after a change of the model.
+comes from. PLAN.md was committed before the run; judge.md is what came out. The books are kept in
+build/benchmarks/risk, so the command can be stopped and begun again; remove that folder after a
+change of the model or of the candles.
 """

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import freqtrade
 import numpy as np
 import pandas as pd
 from freqtrade.misc import deep_merge_dicts
 from pandas import DataFrame, Series
 
-from benchmarks.exam import BenchmarkFailed, Exam, Outcome, run_exam
+from benchmarks.exam import (
+    BenchmarkFailed,
+    Exam,
+    Outcome,
+    read_outcome,
+    run_exam,
+    settings_of,
+)
 from benchmarks.places import BUILD
 from benchmarks.risk.forecasts import HORIZON, RISK, YEAR, by_date, constant_share, forecasts
 from benchmarks.risk.forecasts import realised as realised_of
 from benchmarks.targets.setup import PAIRS
 from freqai_lstm.evaluate.trades import Result, daily_returns, drawdown, equity, orders_of
+from freqai_lstm.plugins import RISK_FILE
 
 
+HERE = Path(__file__).resolve().parent
 EXAM = Exam(
     "risk", datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 12, 31, tzinfo=UTC), pairs=PAIRS
 )
@@ -68,7 +80,7 @@ class Book:
 def backtest(
     exam: Exam, name: str, seed: int, more: dict[str, Any] | None = None, build: Path = BUILD
 ) -> Book:
-    """Run `freqtrade backtesting`; predictions of an earlier run are used again.
+    """Run `freqtrade backtesting`, once: see `_run_once`.
 
     :param name: one of CONTENDERS.
     :param more: laid over the configuration.
@@ -91,7 +103,8 @@ def backtest(
             "model_training_parameters": {"seed": seed},
         },
     }
-    strategy, options = "RiskStrategy", ["--fee", str(FEE)]
+    strategy = "RiskStrategy"
+    options = ["--fee", str(FEE), "--logfile", str(folder / "freqtrade.log")]
     if name != OURS:
         told = forecasts(exam, CONTENDERS[name][1])
         for pair, of in told.items():
@@ -100,12 +113,10 @@ def backtest(
             of.reset_index().to_feather(file)
         settings |= {"risk_volatility": str(folder / "volatility")}
         strategy = "ConstantStake" if name == STAKE else "GivenVolatility"
-        options += ["--strategy-path", str(Path(__file__).parent)]
+        options += ["--strategy-path", str(HERE)]
         if name == STAKE:
             settings |= {"risk_share": constant_share(exam)}
-    found = run_exam(
-        exam, folder, deep_merge_dicts(more or {}, settings), *options, strategy=strategy
-    )
+    found = _run_once(exam, folder, deep_merge_dicts(more or {}, settings), options, strategy)
     if found.trades.empty:
         raise BenchmarkFailed(
             f"Expected trades of {name} in {exam.timerange}, got none: look for do_predict 0."
@@ -115,6 +126,31 @@ def backtest(
             pair: RISK.with_volatility(by_date(of), YEAR) for pair, of in found.predictions.items()
         }
     return book(exam, found, told)
+
+
+def _run_once(
+    exam: Exam, folder: Path, settings: dict[str, Any], options: list[str], strategy: str
+) -> Outcome:
+    """Run a backtest, or read its result where the same one is in the folder.
+
+    The same are freqtrade, the configuration, the command's options, the strategies and the
+    formulas of the volatilities. Whether the candles or the model are, is not looked at: FreqAI
+    uses its predictions of an earlier run in any case.
+    """
+    sources = [RISK_FILE, HERE / "RiskVariants.py", HERE / "forecasts.py"]
+    made_of = {
+        "freqtrade": freqtrade.__version__,
+        "settings": settings_of(exam, settings),
+        "options": [strategy, exam.timerange, *options],
+        "sources": {file.name: sha256(file.read_bytes()).hexdigest() for file in sources},
+    }
+    mark, told = folder / "finished.json", json.dumps(made_of, indent=2)
+    if mark.exists() and mark.read_text(encoding="utf-8") == told:
+        return read_outcome(exam, folder, made_of["settings"]["freqai"]["identifier"], strategy)
+    mark.unlink(missing_ok=True)
+    _, found = run_exam(exam, folder, settings, *options, strategy=strategy)
+    mark.write_text(told, encoding="utf-8")  # only of a run without a failure
+    return found
 
 
 def book(exam: Exam, found: Outcome, told: dict[str, DataFrame]) -> Book:

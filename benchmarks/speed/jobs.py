@@ -84,7 +84,7 @@ def fresh(job: Callable[..., Figures], *arguments: Any) -> Figures:
 def backtest(size: Size, folder: Path, model: str) -> Figures:
     """A walk-forward backtest by freqtrade's command, from nothing."""
     shutil.rmtree(folder / model, ignore_errors=True)
-    run = run_exam(size.exam, folder / model, size.settings(model), model=model).run
+    run, _ = run_exam(size.exam, folder / model, size.settings(model), model=model)
     told = r"Done training \S+ \(([\d.]+) secs\)|on \d+ windows in ([\d.]+) s[:;]"
     seconds = [float(a or b) for a, b in re.findall(told, run.output)]
     return {
@@ -104,7 +104,7 @@ def start(size: Size, folder: Path) -> Figures:
     predictions = folder / OURS / f"user_data/models/{size.exam.name}/backtesting_predictions"
     shutil.rmtree(predictions)
     began = time.time()
-    run = run_exam(size.exam, folder / OURS, size.settings()).run
+    run, _ = run_exam(size.exam, folder / OURS, size.settings())
     if "Starting training" in run.output:
         raise RuntimeError("Expected models of the backtest, but some were trained anew.")
     first = min(file.stat().st_mtime for file in predictions.glob("*.feather"))

@@ -15,6 +15,7 @@ from benchmarks.risk import forecasts as made
 from benchmarks.risk.__main__ import ROWS, as_markdown, verdict
 from benchmarks.risk.backtests import CONTENDERS, EXAM, FEE, OURS, STAKE, Book, backtest
 from benchmarks.risk.figures import draws, measure, utility_gain
+from freqai_lstm.freqtrade_run import FreqtradeFailed
 from freqai_lstm.market import generate_market
 
 
@@ -156,3 +157,24 @@ def test_a_small_benchmark_runs_through_freqtrade(exam: Exam, tmp_path: Path) ->
     text = as_markdown({"environment": environment(), "seed": 1, "timerange": "", "periods": of})
     assert all(words in text for _, words, _, _ in ROWS)
     assert all(CONTENDERS[name][0] in text for name in books)
+
+
+@pytest.mark.slow
+def test_a_book_runs_once(exam: Exam, tmp_path: Path) -> None:
+    """It is read where its result exists; not of other settings, nor after a failure."""
+    settings: dict[str, Any] = {"tradable_balance_ratio": 0.99}
+    results = tmp_path / "risk" / exam.name / STAKE / "user_data/backtest_results"
+
+    def run(more: dict[str, Any]) -> tuple[Book, list[int]]:
+        one = backtest(exam, STAKE, 1, more, tmp_path)
+        return one, [file.stat().st_mtime_ns for file in sorted(results.glob("*.zip"))]
+
+    first, written = run(settings)
+    again, untouched = run(settings)
+    assert untouched == written
+    pd.testing.assert_series_equal(again.hourly, first.hourly)
+    pd.testing.assert_frame_equal(again.positions, first.positions)
+    assert run({"tradable_balance_ratio": 0.5})[1] != written
+    for _ in range(2):
+        with pytest.raises(FreqtradeFailed):
+            run({"stake_currency": "NONE"})
