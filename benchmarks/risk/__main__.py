@@ -46,8 +46,8 @@ def main(
 ) -> None:
     """Backtest all books on 2023 and 2024, measure them, and write the report.
 
-    A book that is in build/benchmarks/risk is not run again. One takes half an hour on a free core,
-    LSTMRegressor's twice that; freqtrade.log in its folder tells how far it is.
+    A book that is in build/benchmarks/risk is not run again. One takes a quarter of an hour on a
+    free core, LSTMRegressor's half an hour; freqtrade.log in its folder tells how far that is.
     """
     books = {}
     with failures_in_words():
