@@ -33,7 +33,7 @@ class Marked(ScoreStrategy):
         dates = dataframe["date"]
         broken = dates >= pd.Timestamp("2024-05-28", tz="UTC")
         missing = dates.between(
-            pd.Timestamp("2024-04-01", tz="UTC"), pd.Timestamp("2024-05-16 12:00", tz="UTC")
+            pd.Timestamp("2024-02-01", tz="UTC"), pd.Timestamp("2024-05-16 12:00", tz="UTC")
         )
         values = dataframe.iloc[:, features].mask(broken).ffill().mask(missing)
         dataframe.iloc[:, features] = values.to_numpy()
