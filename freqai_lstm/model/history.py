@@ -33,6 +33,7 @@ from freqai_lstm.model.windows import (
     Floats,
     Rows,
     memory,
+    numeric,
     seconds_of,
     window_ends,
 )
@@ -150,7 +151,8 @@ class History:
         """Return a training window with the candles in front of it that lie after a border.
 
         The network has not learned from them, and the window does not have them: nobody would.
-        Where all labels are known at their own candle, it is the window as it is.
+        Where all labels are known at their own candle, it is the window as it is. So it is where no
+        candle of the window has all features: older ones must not hide that a source has died.
 
         :param border: seconds since 1970.
         :param window: candles with features and labels, in time order.
@@ -161,20 +163,22 @@ class History:
         told = self.config["freqai"]["feature_parameters"].get("label_period_candles", 0)
         ahead = max(missing, told)
         first = int(seconds_of(window["date"].iloc[:1])[0])
-        if border >= first or ahead == 0:
+        features = [str(name) for name in window if "%" in str(name)]
+        whole = np.isfinite(numeric(window, features)).all(axis=1)
+        if border >= first or ahead == 0 or not whole.any():
             return window
         longest = max(timeframe_to_seconds(timeframe) for timeframe in self._timeframes)
         before = max(
             strategy.startup_candle_count * longest,
             memory(self.config["freqai"]["conv_width"]) * self.timeframe_seconds,
         )
-        features = [str(name) for name in window if "%" in str(name)]
         try:
             found = self.frame(strategy, first, pair, first - border + before)
             found = found[["date", *COLUMNS, *features, *labels]]
         except Exception as error:
             # The strategy's code can raise anything, and the window alone is enough.
-            self._say(f"{pair}: learns from its training window alone: {error!r}")
+            level = logging.INFO if isinstance(error, OperationalException) else logging.WARNING
+            self._say(f"{pair}: learns from its training window alone: {error!r}", level)
             return window
         found.loc[found.index[-ahead:], labels] = np.nan  # a strategy may fill in what is unknown
         return pd.concat([found[seconds_of(found["date"]) >= border], window], ignore_index=True)
@@ -254,10 +258,10 @@ class History:
         more = self.config["freqai"]["feature_parameters"].get("include_timeframes", [])
         return list(dict.fromkeys([own, *more]))
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str, level: int = logging.INFO) -> None:
         if line not in self._said:
             self._said.add(line)
-            logger.info(line)
+            logger.log(level, line)
 
 
 def candles_on_disk(

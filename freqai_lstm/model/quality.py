@@ -37,9 +37,8 @@ from freqai_lstm.model.windows import HOUR, Numbers, numeric, seconds_of
 R2, COVERAGE, AGE = "lstm_r2", "lstm_coverage", "lstm_network_hours"
 MODEL_AGE, ALARM, FAILED = "lstm_model_hours", "lstm_alarm", "lstm_failed"
 COLUMNS = (R2, COVERAGE, AGE, MODEL_AGE, ALARM, FAILED)
-Standing = list[
-    list[str]
-]  # for each candle the features that stand still, see `alarm.standing_names`
+# For each candle the features that stand still, see `alarm.standing_names`.
+Standing = list[list[str]]
 REMEMBERED = 200  # labels that the coverage is of
 # A restart computes the alarm's state again from so much evidence at most, in limits of stop.
 MOST = 4
