@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR_PAIRS = 0.4  # of all candles: the newest, which the network never sees
 FEWEST_WINDOWS = 2000  # of all pairs; with fewer there is no network
+MOST_ROWS = 30_000  # candles that a pair's regression learns from: half a year of 10 minutes
 
 
 @dataclass
@@ -150,7 +151,8 @@ class History:
     ) -> pd.DataFrame:
         """Return a training window with the candles in front of it that lie after a border.
 
-        The network has not learned from them, and the window does not have them: nobody would.
+        The network has not learned from them, and the window does not have them: nobody would. Of
+        very many the newest are taken, since the regression's seconds and memory grow with them.
         Where all labels are known at their own candle, it is the window as it is. So it is where no
         candle of the window has all features: older ones must not hide that a source has died.
 
@@ -165,6 +167,7 @@ class History:
         first = int(seconds_of(window["date"].iloc[:1])[0])
         features = [str(name) for name in window if "%" in str(name)]
         whole = np.isfinite(numeric(window, features)).all(axis=1)
+        border = max(border, first - (MOST_ROWS - len(window)) * self.timeframe_seconds)
         if border >= first or ahead == 0 or not whole.any():
             return window
         longest = max(timeframe_to_seconds(timeframe) for timeframe in self._timeframes)

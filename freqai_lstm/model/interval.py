@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,15 +79,16 @@ class ErrorSizes:
 
         :param levels: fraction of labels outside, shape (labels,).
         """
-        low, high = np.full(len(levels), -np.inf), np.full(len(levels), np.inf)
-        for label, column in enumerate(self.errors.T):
-            count = int(np.isfinite(column).sum())
-            if count < FEWEST:
-                continue
-            tail = levels[label] / 2 * (count - 1)
-            low[label] = column[int(np.floor(tail))]
-            high[label] = column[int(np.ceil(count - 1 - tail))]
-        return low, high
+        last, labels = np.maximum(self._counts - 1, 0), np.arange(len(levels))
+        tail = levels / 2 * last
+        low = self.errors[np.floor(tail).astype(int), labels]
+        high = self.errors[np.ceil(last - tail).astype(int), labels]
+        enough = self._counts >= FEWEST
+        return np.where(enough, low, -np.inf), np.where(enough, high, np.inf)
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        return np.isfinite(self.errors).sum(axis=0)  # (labels,)
 
 
 def next_levels(levels: Numbers, missed: Numbers) -> Numbers:
@@ -132,22 +134,19 @@ def intervals(
     """
     size = sizes.sizes(columns)
     lower, upper = np.full_like(predicted, np.nan), np.full_like(predicted, np.nan)
-    waits = np.maximum(horizons, 1)
-    joined = np.zeros(len(waits), dtype=int)
+    waits, labels = np.maximum(horizons, 1), np.arange(len(horizons))
+    joined = np.zeros(len(waits), dtype=int)  # labels that the level knows, by label
     levels = levels.copy()
     low, high = sizes.bounds(levels)
     for row, candle in enumerate(numbers):
-        changed = False
-        for label, wait in enumerate(waits):
-            while joined[label] < row and numbers[joined[label]] + wait <= candle:
-                old = joined[label]
-                missed = missed_of(actual[old, label], lower[old, label], upper[old, label])
-                one = np.full(len(waits), np.nan)
-                one[label] = missed
-                levels = next_levels(levels, one)
-                joined[label] += 1
-                changed = True
-        if changed:
+        before = joined.copy()
+        while (known := (joined < row) & (numbers[joined] + waits <= candle)).any():
+            missed = missed_of(
+                actual[joined, labels], lower[joined, labels], upper[joined, labels]
+            )
+            levels = next_levels(levels, np.where(known, missed, np.nan))
+            joined += known
+        if (joined != before).any():
             low, high = sizes.bounds(levels)
         lower[row] = predicted[row] + low * size[row]
         upper[row] = predicted[row] + high * size[row]

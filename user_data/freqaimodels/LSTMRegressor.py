@@ -101,7 +101,7 @@ class LSTMRegressor(BaseRegressionModel):
             "keras": true,
             "model_save_type": "keras",
             "conv_width": 24,
-            "model_training_parameters": {"history_days": 1095, "network_days": 90}
+            "model_training_parameters": {"history_days": 1095, "network_days": 180}
         }
 
     All parameters, with defaults and what is allowed: `freqai_lstm/model/parameters.py`.
@@ -254,7 +254,9 @@ class LSTMRegressor(BaseRegressionModel):
         keep = [*dk.training_features_list, "date", *CANDLE_COLUMNS]
         last = unfiltered_df[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
         dk.data_dictionary[HISTORY] = last
-        if not self.live:
+        if self.live:
+            self.networks.history.forget()  # the next training is of another pair, or much later
+        else:
             known = Known.of(dk.full_df, unfiltered_df, dk.label_list, data.space.horizons)
             model.levels = levels_after(known.missed)
         self._fit_labels(data, dk)
