@@ -23,7 +23,6 @@ COMMANDS = {
     "doctor": ("freqai_lstm.doctor.command", "Why are there no trades?"),
     "tune": ("freqai_lstm.tune.command", "Search parameters of model and FreqAI."),
     "rehearse": ("freqai_lstm.rehearse.command", "Run a dry-run on a replayed market."),
-    "picture": ("freqai_lstm.picture", "Draw the parts of the score over a week."),
     "exchange": ("freqai_lstm.exchange.command", "Serve candles as an exchange would."),
     "market": ("freqai_lstm.market", "Generate candles of a market."),
 }

@@ -141,9 +141,7 @@ def intervals(
     for row, candle in enumerate(numbers):
         before = joined.copy()
         while (known := (joined < row) & (numbers[joined] + waits <= candle)).any():
-            missed = missed_of(
-                actual[joined, labels], lower[joined, labels], upper[joined, labels]
-            )
+            missed = missed_of(actual[joined, labels], lower[joined, labels], upper[joined, labels])
             levels = next_levels(levels, np.where(known, missed, np.nan))
             joined += known
         if (joined != before).any():

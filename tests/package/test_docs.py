@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from freqai_lstm.cli import COMMANDS
 from freqai_lstm.model.parameters import LSTMParameters
-from freqai_lstm.picture import PANELS, picture
+from tools.picture import PANELS, picture
 
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -93,14 +93,14 @@ def test_our_commands_parse(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", documented("python"))
 def test_python_commands_exist(words: list[str]) -> None:
-    """`python -m` is shown for pytest, benchmarks and venv only, with files that exist."""
+    """`python -m` is shown for pytest, benchmarks, tools and venv only, with files that exist."""
     assert words[1] == "-m", words
     if words[2] == "pytest":
         named = [word for word in words[3:] if word.startswith("tests/")]
         assert named
         assert all((ROOT / name).exists() for name in named), named
     else:
-        assert words[2].partition(".")[0] in ("benchmarks", "venv"), "use the freqai-lstm command"
+        assert words[2].partition(".")[0] in ("benchmarks", "tools", "venv"), words
         assert find_spec(words[2])
 
 
@@ -260,7 +260,7 @@ def test_configurations_hold_no_secret_and_open_no_port(file: Path) -> None:
 
 
 def test_picture_of_the_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`freqai-lstm picture` draws a page with all five panels that needs no network."""
+    """`tools.picture` draws a page with all five panels that needs no network."""
     page = tmp_path / "score.html"
     picture(start=datetime(2024, 3, 11), days=2, output=page)
     text = page.read_text(encoding="utf-8")

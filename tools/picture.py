@@ -1,7 +1,7 @@
 """What each part of the score does to one week of candles, in one picture.
 
-    freqai-lstm picture --output build/score.html
-    freqai-lstm picture --datadir user_data/data/binance --start 2024-03-11 -o build/score.html
+    python -m tools.picture --output build/score.html
+    python -m tools.picture --datadir user_data/data/binance --start 2024-03-11 -o build/score.html
 
 Without `--datadir` the week is one of the generated market. The result is one HTML page that opens
 offline; with an output file that ends in .png a still picture, for which plotly needs the package
@@ -206,3 +206,7 @@ def write(figure: go.Figure, output: Path) -> None:
             ) from error
     else:
         raise PictureFailed(f"Expected an output file ending in .html or .png, got {output}.")
+
+
+if __name__ == "__main__":
+    typer.run(picture)
