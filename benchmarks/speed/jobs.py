@@ -29,7 +29,7 @@ from freqtrade.resolvers import StrategyResolver
 from freqtrade.resolvers.freqaimodel_resolver import FreqaiModelResolver
 
 from benchmarks.exam import Exam, run_exam, settings_of
-from freqai_lstm.model.windows import CandleInputs
+from freqai_lstm.model.windows import CandleInputs, numeric
 from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
 
@@ -150,6 +150,7 @@ def live(size: Size, folder: Path) -> Figures:
     frame = kitchen.use_strategy_to_populate_indicators(
         strategy, prediction_dataframe=frame.reset_index(drop=True), pair=pair
     )
+    kitchen.find_features(frame)
     model = max((folder / OURS).rglob(f"sub-train-{pair.split('/')[0]}_*/*_model.npz"))
     bot.live, bot.strategy = True, strategy
     bot.strategy_frame = frame.tail(STRATEGY_CANDLES)
@@ -188,10 +189,15 @@ def live(size: Size, folder: Path) -> Figures:
     figures["newest_p50_ms"], figures["newest_p99_ms"] = quantiles(lambda: predict(newest))
     if bot.model.network is not None:
         inputs, last = CandleInputs.of(newest, bot.base_tf_seconds), np.array([len(newest) - 1])
-        at = bot.model.references(newest, last)
+        at, names = bot.model.references(newest, last), kitchen.training_features_list
+        values = numeric(newest, names)
         figures["network_p50_ms"], _ = quantiles(
             lambda: bot.model.network.predict(
-                inputs, bot.model.network.features_of(newest, pair), bot.model.scales, last, at
+                inputs,
+                bot.model.network_features(values, names, pair),
+                bot.model.scales,
+                last,
+                at,
             )
         )
 
@@ -209,8 +215,9 @@ def live(size: Size, folder: Path) -> Figures:
     for number in range(size.trainings):
         train(number)
         resident.append(process.memory_info().rss / 2**20)
-    early = min(10, len(resident) - 1)
-    figures["trainings_growth_mb"] = max(resident[early:]) - resident[early]
+    # Of single readings the system's own housekeeping moves tens of MB.
+    early, late = resident[len(resident) // 10 :][:10], resident[-10:]
+    figures["trainings_growth_mb"] = statistics.median(late) - statistics.median(early)
     figures["resident_mb"] = resident[-1]
 
     features = [str(name) for name in frame if "%" in str(name)]

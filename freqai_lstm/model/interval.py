@@ -111,7 +111,11 @@ def levels_after(missed: Numbers) -> Numbers:
     for label in np.flatnonzero((path.min(axis=0) < LOWEST) | (path.max(axis=0) > HIGHEST)):
         level = 1 - COVERAGE
         for step in steps[:, label].tolist():
-            level = min(max(level + step, LOWEST), HIGHEST)
+            level += step  # twice as fast as min(max(…))
+            if level < LOWEST:
+                level = LOWEST
+            elif level > HIGHEST:
+                level = HIGHEST
         levels[label] = level
     return levels
 

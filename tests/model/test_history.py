@@ -26,6 +26,7 @@ from small import (
 )
 
 from freqai_lstm.market import generate_market
+from freqai_lstm.model import history as model_history
 from freqai_lstm.model.history import read_features
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.record import ChangedSettings
@@ -372,6 +373,20 @@ def test_candles_between_border_and_window_are_learned_from(folder: Path) -> Non
     before = 10 * 24 - 6
     pd.testing.assert_frame_equal(found[names][:before], expected[names][:before])
     assert found["&-range"][: 10 * 24].isna().sum() == 6, "six candles ahead lies the window"
+
+
+@pytest.mark.parametrize(("most", "days"), [(22 * 24, 22), (10 * 24, 20)])
+def test_of_very_many_candles_the_newest_are_learned_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, most: int, days: int
+) -> None:
+    """The window is whole in any case, and as many before it as the regression may have."""
+    monkeypatch.setattr(model_history, "MOST_ROWS", most)
+    config = history_config(folder, PAIRS)
+    history, strategy = networks_of(config).history, Ranges(config)
+    window = history.frame(strategy, STOP, PAIR).tail(20 * 24).reset_index(drop=True)
+    found = history.between(strategy, WINDOW[0] - 10 * DAY, window, PAIR)
+    assert len(found) == days * 24
+    assert found["date"].iloc[-1] == window["date"].iloc[-1]
 
 
 def test_labels_of_their_own_candle_need_no_more_than_the_window(folder: Path) -> None:
