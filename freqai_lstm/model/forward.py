@@ -12,7 +12,7 @@ from freqai_lstm.model.windows import Floats
 
 
 EPSILON = 1e-3  # of Keras' LayerNormalization
-AT_ONCE = 1024  # windows: more would only fill memory
+AT_ONCE = 256  # windows: with more the arrays leave the processor's cache, and fill memory
 # Several threads gain nothing on an idle machine, and beside busy processes they wait for each
 # other at each of a window's steps: 428 ms in place of 46 for 720 windows on two busy cores.
 _one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
@@ -21,8 +21,7 @@ _one_thread = ThreadpoolController().wrap(limits=1, user_api="blas")
 class Forward:
     """Predict with the weights of a network; see `network.build_network` for the layers.
 
-    :param weights: by "layer/number" in the order of `keras.layers.Layer.get_weights()`; the
-        first axis of each is the network's members, whose mean is predicted.
+    :param weights: by "layer/number" in the order of `keras.layers.Layer.get_weights()`.
     """
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
@@ -32,7 +31,7 @@ class Forward:
         self._lstms = []
         for number in range(1, self.layers + 1):
             kernel, recurrent, bias = (self.weights[f"lstm_{number}/{n}"] for n in range(3))
-            units = recurrent.shape[1]
+            units = len(recurrent)
             half = np.full(4 * units, 0.5, np.float32)
             half[2 * units : 3 * units] = 1  # the candidate is a tanh already
             self._lstms.append((kernel * half, recurrent * half, bias * half))
@@ -40,7 +39,7 @@ class Forward:
     @property
     def labels(self) -> int:
         """How many labels the network predicts."""
-        return int(self.weights["line/1"].shape[1])
+        return int(self.weights["line/1"].shape[0])
 
     @_one_thread
     def __call__(self, windows: Floats, columns: Floats) -> Floats:
@@ -58,66 +57,59 @@ class Forward:
 
     def attention(self, windows: Floats) -> Floats:
         """Return how much each head looks at each candle, shape (windows, conv_width, heads)."""
-        return np.concatenate(self._read(windows)[1], axis=2)
+        return self._read(windows)[1]
 
     def _read(self, windows: Floats) -> tuple[Floats, Floats]:
         """(candles with their states, attention), see `network.build_network`."""
-        stack = windows[None]
+        stack = windows
         for number, lstm in enumerate(self._lstms, start=1):
             below = stack if number == 1 else self._normalised(stack, f"norm_{number}")
-            above = _lstm(below, *lstm)  # (members, windows, conv_width, units)
+            above = _lstm(below, *lstm)  # (windows, conv_width, units)
             stack = above if number == 1 else stack + above
-        states = self._normalised(stack, "states")
-        seen = np.broadcast_to(windows, (len(states), *windows.shape))
-        read = np.concatenate([seen, states], axis=3)
-        kernel, bias = self.weights["scores/0"][:, None], self.weights["scores/1"][:, None, None]
-        scores = read @ kernel + bias  # (members, windows, conv_width, heads)
-        scores = np.exp(scores - scores.max(axis=2, keepdims=True))
-        return read, scores / scores.sum(axis=2, keepdims=True)
+        read = np.concatenate([windows, self._normalised(stack, "states")], axis=2)
+        scores = read @ self.weights["scores/0"] + self.weights["scores/1"]
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return read, scores / scores.sum(axis=1, keepdims=True)
 
     def _predict(self, windows: Floats, columns: Floats) -> Floats:
         read, attention = self._read(windows)
-        picked = attention.swapaxes(2, 3) @ read  # (members, windows, heads, channels + units)
-        state = read[:, :, -1, windows.shape[2] :]  # (members, windows, units)
-        picked = picked.reshape(*state.shape[:2], -1)
-        known = np.broadcast_to(columns, (len(state), *columns.shape))
-        found = np.concatenate([state, picked, known], axis=2)
+        picked = attention.transpose(0, 2, 1) @ read  # (windows, heads, channels + units)
+        state = read[:, -1, windows.shape[2] :]  # (windows, units)
+        found = np.concatenate([state, picked.reshape(len(windows), -1), columns], axis=1)
         head = np.maximum(self._dense(found, "head_1"), 0) * self._dense(found, "gate")
         head = np.maximum(self._dense(head, "head_2"), 0)
-        return (head @ self.weights["bent/0"] + self._dense(columns, "line")).mean(axis=0)
+        return head @ self.weights["bent/0"] + self._dense(columns, "line")
 
     def _dense(self, values: Floats, name: str) -> Floats:
-        return values @ self.weights[f"{name}/0"] + self.weights[f"{name}/1"][:, None]
+        return values @ self.weights[f"{name}/0"] + self.weights[f"{name}/1"]
 
     def _normalised(self, values: Floats, name: str) -> Any:
-        centred = values - values.mean(axis=3, keepdims=True)
-        size = np.sqrt(np.square(centred).mean(axis=3, keepdims=True) + EPSILON)
-        gain, bias = (self.weights[f"{name}/{n}"][:, None, None] for n in range(2))
-        return centred / size * gain + bias
+        centred = values - values.mean(axis=2, keepdims=True)
+        size = np.sqrt(np.square(centred).mean(axis=2, keepdims=True) + EPSILON)
+        return centred / size * self.weights[f"{name}/0"] + self.weights[f"{name}/1"]
 
 
 def _lstm(windows: Floats, kernel: Floats, recurrent: Floats, bias: Floats) -> Floats:
-    """Return an LSTM's states, (members, windows, conv_width, units); gates as in Forward."""
-    units = recurrent.shape[1]
-    # (conv_width, members, windows, 4 × units)
-    given = windows.transpose(2, 0, 1, 3) @ kernel + bias[:, None]
-    states = np.empty((*given.shape[:3], units), np.float32)
-    state = cell = np.zeros(states.shape[1:], np.float32)
-    for step in range(len(given)):
-        gates = np.tanh(given[step] + state @ recurrent)  # (members, windows, 4 × units)
+    """Return the states of an LSTM, shape (windows, conv_width, units); gates as in Forward."""
+    count, conv_width, _ = windows.shape
+    units = len(recurrent)
+    given = windows.transpose(1, 0, 2) @ kernel + bias  # (conv_width, windows, 4 × units)
+    states = np.empty((conv_width, count, units), np.float32)
+    state = cell = np.zeros((count, units), np.float32)
+    for step in range(conv_width):
+        gates = np.tanh(given[step] + state @ recurrent)  # (windows, 4 × units)
         opened = 0.5 * gates + np.float32(0.5)
-        cell = opened[..., units : 2 * units] * cell
-        cell += opened[..., :units] * gates[..., 2 * units : 3 * units]
-        state = np.multiply(opened[..., 3 * units :], np.tanh(cell), out=states[step])
-    return states.transpose(1, 2, 0, 3)
+        cell = opened[:, units : 2 * units] * cell
+        cell += opened[:, :units] * gates[:, 2 * units : 3 * units]
+        state = np.multiply(opened[:, 3 * units :], np.tanh(cell), out=states[step])
+    return states.transpose(1, 0, 2)
 
 
 def weights_of(model: Any) -> dict[str, Floats]:
     """Return the weights of a Keras model as `Forward` takes them."""
-    found: dict[str, list[Floats]] = {}
-    for layer in model.layers:
-        name = layer.name.partition(".")[0]
-        for number, values in enumerate(layer.get_weights()):
-            if values.ndim and not np.issubdtype(values.dtype, np.integer):
-                found.setdefault(f"{name}/{number}", []).append(values)
-    return {name: np.stack(values).astype(np.float32) for name, values in found.items()}
+    return {
+        f"{layer.name}/{number}": np.asarray(values, np.float32)
+        for layer in model.layers
+        for number, values in enumerate(layer.get_weights())
+        if values.ndim and not np.issubdtype(values.dtype, np.integer)
+    }

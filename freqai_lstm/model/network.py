@@ -7,7 +7,6 @@ from typing import Any
 from freqai_lstm.model.parameters import LSTMParameters
 
 
-MEMBERS = 2  # networks side by side, of other first weights: their mean errs less than each
 HEADS = 4  # of the attention
 HEAD = (48, 32)  # units of the two dense layers above
 MAX_UNROLLED = 64  # LSTM steps of the stack; tracing a training takes 40 ms for each
@@ -38,51 +37,22 @@ def build_network(
     :return: `keras.Model` from (windows, conv_width, channels) and (windows, columns) to
         (windows, labels).
     """
+    p, layers = parameters, keras.layers
     conv_width, channels, columns, labels = shape
-    windows = keras.Input((conv_width, channels), name="windows")
-    known = keras.Input((columns,), name="columns")
-    found = [
-        _member(keras, parameters, member, windows, known, labels, on_gpu=on_gpu)
-        for member in range(1, MEMBERS + 1)
-    ]
-    output = keras.layers.Average(name="output")(found)
-    return keras.Model([windows, known], output, name="LSTMRegressor")
-
-
-def members_of(keras: Any, model: Any) -> Any:
-    """Return the same model with an output for each member, to train each on its own errors."""
-    outputs = [model.get_layer(f"sum.{member}").output for member in range(1, MEMBERS + 1)]
-    return keras.Model(model.inputs, outputs)
-
-
-def _member(
-    keras: Any,
-    p: LSTMParameters,
-    member: int,
-    windows: Any,
-    known: Any,
-    labels: int,
-    *,
-    on_gpu: bool,
-) -> Any:
-    """One member of the network; its layers are named `<name>.<member>`."""
-    layers, conv_width = keras.layers, windows.shape[1]
     unroll = not on_gpu and conv_width * p.num_lstm_layers <= MAX_UNROLLED
-    seed = (p.seed * MEMBERS + member) * 1000
 
     def glorot(number: int) -> Any:
-        return keras.initializers.GlorotUniform(seed=seed + number)
+        return keras.initializers.GlorotUniform(seed=p.seed * 1000 + number)
 
-    def called(name: str) -> str:
-        return f"{name}.{member}"
-
+    windows = keras.Input((conv_width, channels), name="windows")
+    known = keras.Input((columns,), name="columns")
     stack = windows
     for number in range(1, p.num_lstm_layers + 1):
-        own = seed + 10 * number
+        own = p.seed * 1000 + 10 * number
         below = stack
         if number > 1:
             # A pre-norm residual connection: depth never hides what the lower layers found.
-            below = layers.LayerNormalization(name=called(f"norm_{number}"))(stack)
+            below = layers.LayerNormalization(name=f"norm_{number}")(stack)
         above = layers.LSTM(
             p.units,
             return_sequences=True,
@@ -90,37 +60,28 @@ def _member(
             kernel_initializer=glorot(10 * number),
             recurrent_initializer=keras.initializers.Orthogonal(seed=own + 1),
             seed=own + 2,
-            name=called(f"lstm_{number}"),
+            name=f"lstm_{number}",
         )(below)  # (windows, conv_width, units)
-        if number > 1:
-            above = layers.Add(name=called(f"residual_{number}"))([stack, above])
-        stack = above
-    states = layers.LayerNormalization(name=called("states"))(stack)
+        stack = layers.Add(name=f"residual_{number}")([stack, above]) if number > 1 else above
+    states = layers.LayerNormalization(name="states")(stack)
     # Beside what the stack makes of a candle the candle itself: it is what many labels ask for.
-    read = layers.Concatenate(name=called("read"))([windows, states])
-    scores = layers.Dense(HEADS, kernel_initializer=glorot(300), name=called("scores"))(read)
-    attention = layers.Softmax(axis=1, name=called("attention"))(scores)
-    # (windows, conv_width, heads)
-    picked = layers.Dot(axes=(1, 1), name=called("picked"))([attention, read])
+    read = layers.Concatenate(name="read")([windows, states])
+    scores = layers.Dense(HEADS, kernel_initializer=glorot(300), name="scores")(read)
+    attention = layers.Softmax(axis=1, name="attention")(scores)  # (windows, conv_width, heads)
+    picked = layers.Dot(axes=(1, 1), name="picked")([attention, read])
     # (windows, heads, channels + units)
-    last = layers.Cropping1D((conv_width - 1, 0), name=called("last_candle"))(states)
-    state = layers.Flatten(name=called("state"))(last)
-    found = layers.Concatenate(name=called("found"))(
-        [state, layers.Flatten(name=called("picked_flat"))(picked), known]
+    last = layers.Cropping1D((conv_width - 1, 0), name="last_candle")(states)
+    found = layers.Concatenate(name="found")(
+        [layers.Flatten(name="state")(last), layers.Flatten(name="picked_flat")(picked), known]
     )
-    found = layers.Dropout(p.dropout_rate, seed=seed + 900, name=called("dropout"))(found)
-    gate = layers.Dense(HEAD[0], kernel_initializer=glorot(501), name=called("gate"))(found)
-    head = layers.Dense(HEAD[0], "relu", kernel_initializer=glorot(500), name=called("head_1"))(
-        found
-    )
-    head = layers.Multiply(name=called("gated"))([head, gate])
-    head = layers.Dense(HEAD[1], "relu", kernel_initializer=glorot(502), name=called("head_2"))(
-        head
-    )
+    found = layers.Dropout(p.dropout_rate, seed=p.seed * 1000 + 900, name="dropout")(found)
+    gate = layers.Dense(HEAD[0], kernel_initializer=glorot(501), name="gate")(found)
+    head = layers.Dense(HEAD[0], "relu", kernel_initializer=glorot(500), name="head_1")(found)
+    head = layers.Multiply(name="gated")([head, gate])
+    head = layers.Dense(HEAD[1], "relu", kernel_initializer=glorot(502), name="head_2")(head)
     # From zero: random weights times features with heavy tails give large first errors, which the
     # early epochs would then have to unlearn.
-    bent = layers.Dense(labels, kernel_initializer="zeros", use_bias=False, name=called("bent"))(
-        head
-    )
-    line = layers.Dense(labels, kernel_initializer="zeros", name=called("line"))(known)
-    return layers.Add(name=called("sum"))([bent, line])
+    bent = layers.Dense(labels, kernel_initializer="zeros", use_bias=False, name="bent")(head)
+    line = layers.Dense(labels, kernel_initializer="zeros", name="line")(known)
+    output = layers.Add(name="output")([bent, line])
+    return keras.Model([windows, known], output, name="LSTMRegressor")

@@ -17,7 +17,7 @@ from freqtrade.exceptions import OperationalException
 from freqai_lstm.model.devices import start_tensorflow
 from freqai_lstm.model.forward import Forward, weights_of
 from freqai_lstm.model.history import PairHistory
-from freqai_lstm.model.network import MEMBERS, build_network, members_of
+from freqai_lstm.model.network import build_network
 from freqai_lstm.model.parameters import KEY, LSTMParameters
 from freqai_lstm.model.shared_network import assemble
 from freqai_lstm.model.windows import DAY, CandleInputs, Floats, Numbers, Rows
@@ -122,8 +122,7 @@ def train_network(
     shape = (conv_width, windows.shape[2], columns.shape[1], data.labels.shape[1])
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     model = build_network(keras, p, shape, on_gpu=on_gpu)
-    for member in range(1, MEMBERS + 1):
-        model.get_layer(f"line.{member}").set_weights(_line(data))
+    model.get_layer("line").set_weights(_line(data))
     if start_from is not None:
         _go_on(model, start_from)
     batches = len(data.train_ends) // p.batch_size or 1
@@ -137,7 +136,7 @@ def train_network(
         var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
     )
     optimizer.build(model.trainable_variables)
-    step = _step(tf, members_of(keras, model), optimizer, p.batch_size)
+    step = _step(tf, model, optimizer, p.batch_size)
     order, curves = np.random.default_rng(p.seed), []
     best, best_weights, said = 0, model.get_weights(), started
     at_once = BATCHES_AT_ONCE * p.batch_size
@@ -217,10 +216,11 @@ def _step(tf: Any, model: Any, optimizer: Any, batch_size: int) -> Callable:
 
     def loss_of(windows: Any, columns: Any, labels: Any) -> Any:
         known = tf.math.is_finite(labels)  # (batch, labels)
-        found = tf.stack(model([windows, columns], training=True))  # (members, batch, labels)
-        errors = tf.where(known, found - tf.where(known, labels, 0.0), 0.0)
+        errors = tf.where(
+            known, model([windows, columns], training=True) - tf.where(known, labels, 0.0), 0.0
+        )
         count = tf.reduce_sum(tf.cast(known, tf.float32), axis=0)  # (labels,)
-        squares = tf.math.divide_no_nan(tf.reduce_sum(tf.square(errors), axis=1), count)
+        squares = tf.math.divide_no_nan(tf.reduce_sum(tf.square(errors), axis=0), count)
         # A label that no window of the batch has does not count.
         return tf.reduce_mean(tf.where(count > 0, tf.math.log(squares + LEARNED), 0.0))
 
@@ -269,11 +269,10 @@ def _go_on(model: Any, weights: dict[str, Floats]) -> None:
         )
         return
     for layer in model.layers:
-        of, _, member = layer.name.partition(".")
-        own = [weights[name] for name in weights if name.rpartition("/")[0] == of]
+        own = [weights[name] for name in weights if name.rpartition("/")[0] == layer.name]
         if own:
             kept = layer.get_weights()
-            layer.set_weights([*(o[int(member) - 1] for o in own), *kept[len(own) :]])
+            layer.set_weights([*own, *kept[len(own) :]])
     logger.info("Continual learning: the shared network starts from the last one.")
 
 

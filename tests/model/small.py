@@ -13,7 +13,6 @@ from pandas import DataFrame
 from freqai_lstm.market import generate_market
 from freqai_lstm.model.forward import Forward
 from freqai_lstm.model.labels import LabelSpace
-from freqai_lstm.model.network import MEMBERS
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.model.record import settings_of
@@ -86,7 +85,7 @@ def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> Share
         "line": [(columns, 2), (2,)],
     }
     weights = {
-        f"{layer}/{n}": rng.normal(0, 0.1, (MEMBERS, *shape)).astype(np.float32)
+        f"{layer}/{n}": rng.normal(0, 0.1, shape).astype(np.float32)
         for layer, parts in shapes.items()
         for n, shape in enumerate(parts)
     }

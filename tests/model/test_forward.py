@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 from freqai_lstm.model import ridge
 from freqai_lstm.model.devices import start_tensorflow
 from freqai_lstm.model.forward import AT_ONCE, Forward, weights_of
-from freqai_lstm.model.network import HEADS, MAX_UNROLLED, MEMBERS, build_network, members_of
+from freqai_lstm.model.network import MAX_UNROLLED, build_network
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.shared_network import SharedNetwork
 from freqai_lstm.model.storage import network_path, read_network, write_network
@@ -51,7 +51,7 @@ def inputs(rows: int, conv_width: int, channels: int) -> tuple[np.ndarray, np.nd
 def test_numpy_equals_keras(layers: int, units: int, conv_width: int, channels: int) -> None:
     """Within 1e-5, for stacks, units and windows of several sizes, unrolled or not."""
     model = network(layers, units, conv_width, channels)
-    assert model.get_layer("lstm_1.1").unroll == (conv_width * layers <= MAX_UNROLLED)
+    assert model.get_layer("lstm_1").unroll == (conv_width * layers <= MAX_UNROLLED)
     given = inputs(200, conv_width, channels)
     expected = model.predict(given, verbose=0)
     assert expected.std() > 0.1
@@ -59,23 +59,11 @@ def test_numpy_equals_keras(layers: int, units: int, conv_width: int, channels: 
     assert difference.max() < 1e-5 * expected.std()
 
 
-def test_mean_of_the_members_is_predicted() -> None:
-    """Members begin with other weights, and Keras and NumPy predict the mean of their outputs."""
-    keras = start_tensorflow(LSTMParameters())[1]
-    model, given = network(1, 8, 6, 11), inputs(20, 6, 11)
-    each = [np.asarray(found) for found in members_of(keras, model)(given)]
-    assert len(each) == MEMBERS
-    assert np.abs(each[0] - each[1]).max() > 0.1
-    np.testing.assert_allclose(Forward(weights_of(model))(*given), np.mean(each, axis=0), atol=1e-5)
-    fresh = weights_of(build_network(keras, LSTMParameters(units=8), (6, 11, COLUMNS, LABELS)))
-    assert np.abs(np.diff(fresh["lstm_1/0"], axis=0)).max() > 0.1
-
-
 def test_attention_sums_to_one() -> None:
     """Each head spreads one over the candles of a window."""
     forward, given = Forward(weights_of(network(2, 4, 6, 11))), inputs(9, 6, 11)
     attention = forward.attention(given[0])
-    assert attention.shape == (9, 6, MEMBERS * HEADS)
+    assert attention.shape == (9, 6, 4)
     np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-5)
 
 
