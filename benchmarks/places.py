@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "benchmarks"
 CANDLES = ROOT.parent / "shared" / "candles"
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT", "BNB/USDT:USDT")
-STARTUP_DAYS = 40  # before the training days: 200 candles of the longest timeframe, 4h
 
 
 def run_options(

@@ -104,11 +104,7 @@ def prepare(
             "svm_params or use_DBSCAN_to_remove_outliers in freqai.feature_parameters."
         )
     rows = carried["row"].to_numpy(dtype=np.int64)
-    dk.data_dictionary.update(
-        train_features=scaled,
-        train_labels=frame[dk.label_list].iloc[rows],
-        train_dates=frame["date"].iloc[rows],
-    )
+    dk.data_dictionary["train_features"] = scaled
     inputs = CandleInputs.of(frame, timeframe_seconds)
     ends = window_ends(inputs.numbers[rows], inputs.valid[rows], freqai["conv_width"])
     weights = np.asarray(weights, dtype=float)[ends]

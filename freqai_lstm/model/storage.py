@@ -1,7 +1,7 @@
 """What trainings leave on disk: a pair's model, and the shared networks.
 
-Everything written here is opened without pickle: arrays, JSON and Keras archives. Pipelines are
-pickles, as FreqAI writes them.
+Everything written here is opened without pickle: arrays, JSON and Keras archives. The pipeline of
+the features is a pickle, as FreqAI writes it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,7 @@ import numpy as np
 import pandas as pd
 import rapidjson
 from datasieve.pipeline import Pipeline
-from freqtrade.freqai.data_drawer import (
-    FEATURE_PIPELINE,
-    LABEL_PIPELINE,
-    METADATA,
-    METADATA_NUMBER_MODE,
-    TRAINDF,
-)
+from freqtrade.freqai.data_drawer import FEATURE_PIPELINE, METADATA, METADATA_NUMBER_MODE
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 
 from freqai_lstm.model.forward import Forward
@@ -66,13 +60,12 @@ class SavedModel:
     model: PairModel
     metadata: dict[str, Any]
     feature_pipeline: Pipeline
-    label_pipeline: Pipeline
     history: pd.DataFrame
 
     def hand_over(self, dk: FreqaiDataKitchen) -> PairModel:
         """Give FreqAI's kitchen what it needs to predict with this model; return the model."""
         dk.data = self.metadata
-        dk.feature_pipeline, dk.label_pipeline = self.feature_pipeline, self.label_pipeline
+        dk.feature_pipeline = self.feature_pipeline
         dk.training_features_list = self.metadata["training_features_list"]
         dk.label_list = self.metadata["label_list"]
         dk.data_dictionary[HISTORY] = self.history
@@ -121,8 +114,8 @@ def _beside(path: Path, kind: str) -> Path:
 def write_model(path: Path, model: PairModel, dk: FreqaiDataKitchen, encoder: Any) -> SavedModel:
     """Write a model and all that belongs to it; the model file is put in place last.
 
-    The model holds its network's weights, so that a folder can be copied alone. File names and
-    contents are FreqAI's otherwise, plus `…_history.feather`.
+    The model holds its network's weights, so that a folder can be copied alone. File names are
+    FreqAI's, without those of which nothing is read again.
 
     :param encoder: FreqAI's JSON encoder of NumPy numbers.
     :raises OSError: nothing of the sub-train folder has changed then.
@@ -130,21 +123,14 @@ def write_model(path: Path, model: PairModel, dk: FreqaiDataKitchen, encoder: An
     path.parent.mkdir(parents=True, exist_ok=True)
     _sync_folder(path.parent.parent)
     history = dk.data_dictionary[HISTORY]
-    pickled = {
-        FEATURE_PIPELINE: dk.feature_pipeline,
-        LABEL_PIPELINE: dk.label_pipeline,
-        TRAINDF: dk.data_dictionary["train_features"],
-        "trained_dates_df": dk.data_dictionary["train_dates"],
-    }
     with contextlib.ExitStack() as complete:
         # What is entered first is moved to its place last.
         archive = complete.enter_context(replacing(path))
-        kinds = (f"{METADATA}.json", *(f"{kind}.pkl" for kind in pickled), f"{HISTORY}.feather")
+        kinds = (f"{METADATA}.json", f"{FEATURE_PIPELINE}.pkl", f"{HISTORY}.feather")
         parts = {kind: complete.enter_context(replacing(_beside(path, kind))) for kind in kinds}
         with parts[f"{METADATA}.json"].open("w") as file:
             rapidjson.dump(dk.data, file, default=encoder, number_mode=METADATA_NUMBER_MODE)
-        for kind, content in pickled.items():
-            parts[f"{kind}.pkl"].write_bytes(cloudpickle.dumps(content))
+        parts[f"{FEATURE_PIPELINE}.pkl"].write_bytes(cloudpickle.dumps(dk.feature_pipeline))
         history.to_feather(parts[f"{HISTORY}.feather"])
         arrays = {name: getattr(model, name) for name in ARRAYS}
         arrays |= {f"sizes.{f.name}": getattr(model.sizes, f.name) for f in fields(ErrorSizes)}
@@ -159,7 +145,7 @@ def write_model(path: Path, model: PairModel, dk: FreqaiDataKitchen, encoder: An
         if model.scales is not None:
             notes["scales"] = _add_scales(arrays, "own", model.scales)
         _write_arrays(archive, arrays, notes)
-    return SavedModel(path, model, dk.data, dk.feature_pipeline, dk.label_pipeline, history)
+    return SavedModel(path, model, dk.data, dk.feature_pipeline, history)
 
 
 def read_model(path: Path) -> SavedModel:
@@ -175,10 +161,7 @@ def read_model(path: Path) -> SavedModel:
             raise Damaged(f"{part.name} is {'changed' if part.is_file() else 'missing'}")
     noted = _beside(path, f"{METADATA}.json").read_text()
     metadata = rapidjson.loads(noted, number_mode=METADATA_NUMBER_MODE)
-    pipelines = [
-        cloudpickle.loads(_beside(path, f"{kind}.pkl").read_bytes())
-        for kind in (FEATURE_PIPELINE, LABEL_PIPELINE)
-    ]
+    pipeline = cloudpickle.loads(_beside(path, f"{FEATURE_PIPELINE}.pkl").read_bytes())
     history = pd.read_feather(_beside(path, f"{HISTORY}.feather"))
     with _whole():
         model = PairModel(
@@ -190,7 +173,7 @@ def read_model(path: Path) -> SavedModel:
             scales=_scales(arrays, "own", notes["scales"]) if "scales" in notes else None,
             report=notes["report"],
         )
-    return SavedModel(path, model, metadata, pipelines[0], pipelines[1], history)
+    return SavedModel(path, model, metadata, pipeline, history)
 
 
 def network_path(folder: Path, border: int) -> Path:

@@ -100,8 +100,7 @@ def test_files_of_a_model(saved: Make) -> None:
     """Beside the model lie FreqAI's own files and the history; nothing temporary stays."""
     run = saved()
     names = {path.name.removeprefix(f"cb_btc_{STAMP}_") for path in run.path.parent.iterdir()}
-    own = {"metadata.json", "feature_pipeline.pkl", "label_pipeline.pkl", "history.feather"}
-    assert names == {"model.npz", "trained_df.pkl", "trained_dates_df.pkl", *own}
+    assert names == {"model.npz", "metadata.json", "feature_pipeline.pkl", "history.feather"}
     with np.load(run.path, allow_pickle=False) as file:
         assert all(file[name].dtype != object for name in file.files)
 
@@ -208,9 +207,7 @@ def test_flipped_bits(saved: Make, kitchen: Make) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "another's"])
-@pytest.mark.parametrize(
-    "name", ["metadata.json", "feature_pipeline.pkl", "label_pipeline.pkl", "history.feather"]
-)
+@pytest.mark.parametrize("name", ["metadata.json", "feature_pipeline.pkl", "history.feather"])
 def test_damage_beside_the_model(
     saved: Make,
     regressor: Make,

@@ -215,10 +215,6 @@ class LSTMRegressor(BaseRegressionModel):
         """Called by `train`; what is fitted here is saved with the model and used in `predict`."""
         return scaling.feature_pipeline(self.ft_params, threads)
 
-    def define_label_pipeline(self, threads: int = -1) -> Pipeline:
-        """Empty: labels are scaled by `labels.LabelSpace`, which knows each label's own horizon."""
-        return Pipeline([], fitparams={})
-
     # --- training ---
 
     def train(
@@ -236,11 +232,12 @@ class LSTMRegressor(BaseRegressionModel):
         dk.data["extra_returns_per_train"] = {}  # those of the window before are no part of a model
         logger.info(f"-------------------- Starting training {pair} --------------------")
         border = self._border(unfiltered_df)
+        dk.feature_pipeline = self.define_data_pipeline(dk.thread_count)
         try:
             data = dataset.prepare(
                 self._with_unseen(unfiltered_df, border, pair),
                 dk,
-                self._pipelines(dk),
+                dk.feature_pipeline,
                 self.freqai_info,
                 timeframe_seconds=self.base_tf_seconds,
                 label_scale_feature=self.parameters.label_scale_feature,
@@ -271,11 +268,6 @@ class LSTMRegressor(BaseRegressionModel):
     def fit(self, data_dictionary: dict[str, Any], dk: FreqaiDataKitchen, **kwargs: Any) -> Any:
         """Not used: FreqAI calls `train`, and windows need what `fit` is not given (the dates)."""
         raise NotImplementedError("LSTMRegressor trains in train(), which keeps candle times.")
-
-    def _pipelines(self, dk: FreqaiDataKitchen) -> Pipeline:
-        dk.feature_pipeline = self.define_data_pipeline(dk.thread_count)
-        dk.label_pipeline = self.define_label_pipeline(dk.thread_count)
-        return dk.feature_pipeline
 
     def _border(self, window: DataFrame) -> int | None:
         """Where the history ends of the network that serves a training window; None without one."""
