@@ -29,6 +29,7 @@ from freqtrade.resolvers import StrategyResolver
 from freqtrade.resolvers.freqaimodel_resolver import FreqaiModelResolver
 
 from benchmarks.exam import Exam, run_exam, settings_of
+from freqai_lstm.model.devices import let_others_go_first
 from freqai_lstm.model.windows import CandleInputs, numeric
 from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
@@ -223,9 +224,12 @@ def live(size: Size, folder: Path) -> Figures:
     features = [str(name) for name in frame if "%" in str(name)]
     names = list(size.exam.pairs)
     border = int((size.exam.stop - timedelta(days=size.exam.train_days)).timestamp()) + 3600
-    training = threading.Thread(
-        target=lambda: bot.networks.get(border, strategy, names, features, pair)
-    )
+
+    def train_network() -> None:
+        let_others_go_first()
+        bot.networks.get(border, strategy, names, features, pair)
+
+    training = threading.Thread(target=train_network)
     training.start()
     time.sleep(1)
     figures["newest_while_training_p50_ms"], figures["newest_while_training_p99_ms"] = quantiles(

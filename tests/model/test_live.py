@@ -1,7 +1,9 @@
 """Live: which model predicts, from its first candle to its last, and what becomes of old ones."""
 
 import json
+import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from freqtrade.freqai.freqai_interface import IFreqaiModel
 from livebot import FIRST, SECOND, LiveBot, Momentum, candles
 from pandas import DataFrame
 
+from freqai_lstm.model.devices import BESIDE
 from freqai_lstm.model.interval import ErrorSizes
 from freqai_lstm.model.windows import Numbers
 
@@ -185,6 +188,24 @@ def test_stale_last_pair_does_not_keep_the_history_from_being_saved(
     assert len(saved) == 3, "the last pair of the whitelist"
     freqai.start(candles(ROWS + 3), {"pair": PAIR}, bot.strategy)
     assert len(saved) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities by thread")
+def test_the_thread_that_trains_lets_the_bot_go_first(start: Callable[..., LiveBot]) -> None:
+    """A training lowers the priority of its own thread, and never that of the main one."""
+    bot, found = start(), []
+
+    def train() -> None:
+        bot.train(FIRST)
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    training = threading.Thread(target=train)
+    training.start()
+    training.join()
+    bot.train(SECOND)
+    assert found == [max(before, BESIDE)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
 def test_retraining_changes_the_model_between_candles(start: Callable[..., LiveBot]) -> None:

@@ -43,6 +43,7 @@ from freqai_lstm.model import dataset, labels, scaling  # noqa: E402
 from freqai_lstm.model.alarm import STATES, Limits, longest_stands, standing_names  # noqa: E402
 from freqai_lstm.model.devices import (  # noqa: E402
     NoTensorFlow,
+    let_others_go_first,
     missing_libraries,
     start_tensorflow,
 )
@@ -502,6 +503,7 @@ class LSTMRegressor(BaseRegressionModel):
         rest = self._tried.pop(pair, 0.0) + MINUTE - time()
         if rest > 0 and self._stop_event.wait(rest):
             return  # the bot ends
+        let_others_go_first()
         before = self.dd.get_pair_dict_info(pair)[1]
         try:
             super().extract_data_and_train_model(
