@@ -24,6 +24,7 @@ from freqai_lstm.model.alarm import Limits
 from freqai_lstm.watch.drift import LISTED, drift
 from freqai_lstm.watch.health import complaints, health
 from freqai_lstm.watch.history import live_history, live_predictions
+from freqai_lstm.watch.regression import add_regression
 from freqai_lstm.watch.scorecard import alarm, broken_promises, scorecard
 from freqai_lstm.watch.trades import database, live_trades
 
@@ -60,9 +61,13 @@ def watch_once(
             "configuration under another one, and name it with --backtest."
         )
     promised = read_predictions(then) if then else None
+    folders = [scratch / name for name in ("regression", "drift")]
+    for folder in folders:
+        folder.mkdir()
+    notes += add_regression(setup, live, folders[0])
     spans = scorecard(live, promised)
     tested = alarm(live, Limits.read(config["freqai"].get("watch", {})), step)
-    moved, work = drift(setup, live, scratch), health(setup, live, log)
+    moved, work = drift(setup, live, folders[1]), health(setup, live, log)
     if not moved:
         notes.append(
             "Drift is told once there are 24 candles of predictions and, before them on "

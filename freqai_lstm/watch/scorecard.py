@@ -19,11 +19,14 @@ from freqai_lstm.evaluate.scores import TARGET
 from freqai_lstm.model.alarm import Limits, against_intervals, against_skill, evidence, states
 from freqai_lstm.model.interval import missed_of
 from freqai_lstm.model.quality import MOST
+from freqai_lstm.watch.regression import COLUMN as REGRESSION
 
 
 SPANS = {"day": 1, "week": 7, "month": 30}  # days; and all
 SPAN_WORDS = {name: f"the last {name}" for name in SPANS} | {"all": "all predictions"}
-COLUMNS = ("realised", "model", "flat", "persistence", "scale", "lower", "upper")
+COLUMNS = ("realised", "model", "flat", "persistence", "scale", "lower", "upper", REGRESSION)
+OTHERS = ("flat", "persistence", REGRESSION)  # R² beside the model's
+NEARLY_ALL = 0.9  # of the candles; of fewer the regression's R² says nothing beside the model's
 # Figures of a card: whether more of it is better; None where neither is.
 FIGURES: dict[str, bool | None] = {
     "r2": True,
@@ -44,16 +47,20 @@ FEWEST_LABELS = 24  # known ones of a pair; with fewer a span is not judged
 def card(values: Values) -> dict[str, float]:
     """All figures of one pair and label.
 
-    :param values: shape (candles, COLUMNS), nothing but lower, upper and persistence missing.
+    :param values: shape (candles, COLUMNS); of lower, upper, persistence and the regression values
+        may be missing.
     :return: candles, FIGURES (bias, width and interval_score in standard deviations of the
-        training labels), and R² of flat and persistence.
+        training labels), and R² of OTHERS.
     """
     of = dict(zip(COLUMNS, values.T, strict=True))
     actual, scale = of["realised"], of["scale"]
     found = measure(actual, of["model"]) | measure_interval(actual, of["lower"], of["upper"], scale)
     unit = float(scale.mean()) if len(scale) else NAN
     found["bias"] = found["bias"] / unit if unit > 0 else NAN
-    others = {f"{name}_r2": r_squared(actual, of[name]) for name in ("flat", "persistence")}
+    others = {f"{name}_r2": r_squared(actual, of[name]) for name in OTHERS[:2]}
+    there = np.isfinite(of[REGRESSION])
+    told = len(there) and there.mean() >= NEARLY_ALL
+    others[f"{REGRESSION}_r2"] = r_squared(actual[there], of[REGRESSION][there]) if told else NAN
     return {name: found[name] for name in ("candles", *FIGURES)} | others
 
 
@@ -150,7 +157,7 @@ def _band(values: list[float]) -> tuple[float, float]:
 
 def _beside(found: dict[str, float], bands: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
     beside: dict[str, Any] = {
-        name: found[name] for name in ("candles", "flat_r2", "persistence_r2")
+        name: found[name] for name in ("candles", *(f"{other}_r2" for other in OTHERS))
     }
     for figure, better in FIGURES.items():
         value, (low, high) = found[figure], bands.get(figure, (NAN, NAN))

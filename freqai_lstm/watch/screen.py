@@ -29,7 +29,8 @@ def print_screen(report: dict[str, Any], console: Console) -> None:
     """Print figures by span and label, drift, work and trades, and the verdict last."""
     wide = console.width >= WIDE
     titles = {f: title for f, title in TITLES.items() if wide or f not in ("bias", "width")}
-    others = {"flat_r2": "R² flat", "persistence_r2": "persistence"} if wide else {}
+    others = {"regression_r2": "R² alone"}
+    others |= {"flat_r2": "flat", "persistence_r2": "persistence"} if wide else {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Mean over the pairs", no_wrap=True)
     for title in ("Labels", *titles.values(), *others.values()):

@@ -13,10 +13,13 @@ import typer
 from independent import assert_figures
 from saved import PAIRS, User, market, noisy
 
+from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.metrics import measure_interval
+from freqai_lstm.evaluate.setup import load_config, load_setup
 from freqai_lstm.plugins import EXAMPLE_CONFIG
 from freqai_lstm.watch.command import watch
 from freqai_lstm.watch.drift import beyond, moved, stability_index
+from freqai_lstm.watch.regression import predict_without_network
 
 
 BOT = "2024-04-24"  # its first candle; the backtest ends before it
@@ -88,6 +91,31 @@ def test_figures_equal_an_independent_calculation(user: Watched) -> None:
         last_day = whole["date_pred"] > LAST - pd.Timedelta(days=1)
         for span, rows in (("day", whole[last_day]), ("all", whole)):
             assert assert_figures(report, span, pair, rows, user.candles(pair), 0) >= 24
+
+
+def test_the_models_own_regression_beside_the_bot(user: Watched) -> None:
+    """Learned anew from the candles before: it finds ScoreStrategy's terms of the same candle."""
+    _, report = user.watch()
+    for span in ("day", "all"):
+        for target, cards in report["spans"][span].items():
+            for pair in PAIRS:
+                assert cards[pair]["regression_r2"] > 0.99, (span, target, pair)
+
+
+def test_the_regression_knows_no_later_candle(user: Watched, tmp_path: Path) -> None:
+    """Other candles from a day on change nothing of what was predicted before; nor do labels."""
+    config = load_config(user.arguments | {"timerange": "20240424-20240501"})
+    features = Features(load_setup(config), tmp_path)
+    start, later, end = (pd.Timestamp(f"2024-04-{day}", tz="UTC") for day in (24, 26, 28))
+    frame = features.of(PAIRS[0])
+    before = predict_without_network(features, PAIRS[0], start, end)
+    values = frame.columns.drop("date")
+    frame.loc[frame["date"] >= later, values] = frame.loc[frame["date"] >= later, values] * 1.5
+    after = predict_without_network(features, PAIRS[0], start, end)
+    same = before.index < later
+    assert same.sum() == 48
+    pd.testing.assert_frame_equal(before[same], after[same])
+    assert not before[~same].equals(after[~same])
 
 
 def test_promise_is_the_backtests_band(user: Watched) -> None:
