@@ -30,6 +30,7 @@ from freqtrade.resolvers.freqaimodel_resolver import FreqaiModelResolver
 
 from benchmarks.exam import Exam, run_exam, settings_of
 from freqai_lstm.model.devices import let_others_go_first
+from freqai_lstm.model.storage import network_path
 from freqai_lstm.model.windows import CandleInputs, numeric
 from freqai_lstm.plugins import MODEL_FILE, STRATEGY_FILE
 
@@ -224,6 +225,7 @@ def live(size: Size, folder: Path) -> Figures:
     features = [str(name) for name in frame if "%" in str(name)]
     names = list(size.exam.pairs)
     border = int((size.exam.stop - timedelta(days=size.exam.train_days)).timestamp()) + 3600
+    network_path(bot.networks.folder, border).unlink(missing_ok=True)  # of an earlier run
 
     def train_network() -> None:
         let_others_go_first()
@@ -232,9 +234,10 @@ def live(size: Size, folder: Path) -> Figures:
     training = threading.Thread(target=train_network)
     training.start()
     time.sleep(1)
-    figures["newest_while_training_p50_ms"], figures["newest_while_training_p99_ms"] = quantiles(
-        lambda: predict(newest)
-    )
+    p50, p99 = quantiles(lambda: predict(newest))
+    if training.is_alive():  # beside all of the calls
+        figures["newest_while_training_p50_ms"] = p50
+        figures["newest_while_training_p99_ms"] = p99
     training.join()
     return figures
 
