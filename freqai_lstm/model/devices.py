@@ -80,13 +80,12 @@ def start_tensorflow(parameters: LSTMParameters) -> tuple[Any, Any]:
 def let_others_go_first() -> None:
     """Lower the priority of this thread, and of those that TensorFlow starts in it.
 
-    A bot's own thread shares the machine's cores with the training of a network: on two cores the
-    slowest of its predictions take half as long with it. Only Linux has a priority for each thread.
-    The main thread keeps its own.
+    A bot's own thread shares the cores with the training, and its candles should not wait for it.
+    Only Linux has a priority for each thread. The main thread keeps its own.
     """
     if sys.platform == "linux" and threading.current_thread() is not threading.main_thread():
         thread = os.PRIO_PROCESS, threading.get_native_id()
-        os.setpriority(*thread, max(os.getpriority(*thread), BESIDE))  # raising it is forbidden
+        os.setpriority(*thread, max(os.getpriority(*thread), BESIDE))  # no user may raise it
 
 
 @contextlib.contextmanager

@@ -43,7 +43,9 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR_PAIRS = 0.4  # of all candles: the newest, which the network never sees
 FEWEST_WINDOWS = 2000  # of all pairs; with fewer there is no network
-MOST_ROWS = 30_000  # candles that a pair's regression learns from: half a year of 10 minutes
+MOST_ROWS = (
+    30_000  # candles of a window and before it, for a pair's regression: 208 days of 10 minutes
+)
 
 
 @dataclass
@@ -90,7 +92,7 @@ class History:
         teachers = self.teachers(pairs)
         for pair in teachers:
             if pair not in self._firsts:
-                dates = self._load(pair, self.config["timeframe"])["date"]
+                dates = candles_on_disk(self.config, pair, self.config["timeframe"])["date"]
                 if len(dates):
                     self._firsts[pair] = int(seconds_of(dates.iloc[:1])[0])
         first = min((self._firsts[pair] for pair in teachers if pair in self._firsts), default=stop)

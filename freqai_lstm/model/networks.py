@@ -81,12 +81,12 @@ class SharedNetworks:
                 self._failed.add(border)  # unless it comes back from the training
                 network = self._train(border, strategy, pairs, features, pair)
             self._known[border] = network
-            self.history.forget()  # those of all pairs
         elif border in self._failed:
             logger.warning(
                 f"{pair}: predicts with its regression, since the shared network could not be "
                 "trained. A restart tries again."
             )
+        self.history.forget()
         return self._known[border]
 
     def _read(self, border: int, strategy: IStrategy, pairs: list[str]) -> SharedNetwork | None:

@@ -7,7 +7,6 @@ market moves from week to week, so only what is far beyond every one of them cou
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from freqai_lstm.evaluate.data import Predictions
 from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.metrics import NAN
-from freqai_lstm.evaluate.setup import Setup
 from freqai_lstm.model.alarm import longest_stands, standing_names
 
 
@@ -31,16 +29,14 @@ FAR = 0.5
 LISTED = 5  # features of a pair, the worst ones
 
 
-def drift(setup: Setup, live: Predictions, scratch: Path) -> dict[str, list[dict[str, Any]]]:
+def drift(features: Features, live: Predictions) -> dict[str, list[dict[str, Any]]]:
     """The features that moved most, by pair.
 
-    :param scratch: an empty folder for what FreqAI's classes write.
     :return: pair → feature, psi and beyond (share of values outside the training's range) of the
         newest stretch, psi_usual and beyond_usual (the worst earlier one), far (whether most
         values are outside, unlike before, or it stands still at the end), in order of far and psi.
     """
-    features = Features(setup, scratch)
-    days = pd.Timedelta(days=setup.config["freqai"]["train_period_days"])
+    days = pd.Timedelta(days=features.config["freqai"]["train_period_days"])
     found = {}
     for pair in live.candles:
         frame = features.of(pair)

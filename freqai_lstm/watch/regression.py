@@ -7,8 +7,6 @@ each week of the newest month, from the candles before that week, as the model l
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from freqtrade.exceptions import OperationalException
 from freqtrade.exchange import timeframe_to_seconds
@@ -16,7 +14,6 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 
 from freqai_lstm.evaluate.data import Predictions, stacked
 from freqai_lstm.evaluate.features import Features
-from freqai_lstm.evaluate.setup import Setup
 from freqai_lstm.model.dataset import prepare
 from freqai_lstm.model.hybrid import PairModel
 from freqai_lstm.model.parameters import read_parameters
@@ -28,22 +25,23 @@ COLUMN = "regression"  # of the rows of `Predictions`
 WEEK, MONTH = pd.Timedelta(days=7), pd.Timedelta(days=30)
 
 
-def add_regression(setup: Setup, live: Predictions, scratch: Path) -> list[str]:
+def add_regression(features: Features, live: Predictions) -> list[str]:
     """Put the regression's predictions beside the bot's, NaN where there are none.
 
-    :param scratch: an empty folder for what FreqAI's classes write.
-    :return: notes on pairs whose candles do not suffice for it.
+    :return: notes on weeks for which the candles before do not suffice.
     """
-    features, notes, found = Features(setup, scratch), [], []
+    notes: list[str] = []
+    found: list[pd.DataFrame] = []
     for pair in live.candles:
         dates = live.rows.loc[live.rows["pair"] == pair, "date"]
         first, end = max(dates.min(), dates.max() - MONTH), dates.max() + pd.Timedelta(seconds=1)
-        try:
-            for start in pd.date_range(first, end, freq=WEEK):
+        for start in pd.date_range(first, end, freq=WEEK):
+            try:
                 week = predict_without_network(features, pair, start, min(start + WEEK, end))
+            except OperationalException as error:
+                notes.append(f"No regression alone from {start:%Y-%m-%d} on: {error}")
+            else:
                 found.append(stacked({COLUMN: week}).assign(pair=pair))
-        except OperationalException as error:
-            notes.append(f"The model's own regression is not told: {error}")
     keys = ["pair", "target", "date"]
     rows = pd.concat(found) if found else pd.DataFrame(columns=[*keys, COLUMN])
     rows = rows.astype({"date": live.rows["date"].dtype, COLUMN: float})

@@ -19,6 +19,7 @@ from typing import Any
 from freqtrade.exchange import timeframe_to_seconds
 
 from freqai_lstm.evaluate.data import read_predictions, saved_timerange
+from freqai_lstm.evaluate.features import Features
 from freqai_lstm.evaluate.setup import EvaluationFailed, Setup, load_setup
 from freqai_lstm.model.alarm import Limits
 from freqai_lstm.watch.drift import LISTED, drift
@@ -61,13 +62,11 @@ def watch_once(
             "configuration under another one, and name it with --backtest."
         )
     promised = read_predictions(then) if then else None
-    folders = [scratch / name for name in ("regression", "drift")]
-    for folder in folders:
-        folder.mkdir()
-    notes += add_regression(setup, live, folders[0])
+    features = Features(setup, scratch)
+    notes += add_regression(features, live)
     spans = scorecard(live, promised)
     tested = alarm(live, Limits.read(config["freqai"].get("watch", {})), step)
-    moved, work = drift(setup, live, folders[1]), health(setup, live, log)
+    moved, work = drift(features, live), health(setup, live, log)
     if not moved:
         notes.append(
             "Drift is told once there are 24 candles of predictions and, before them on "
@@ -81,8 +80,8 @@ def watch_once(
         )
         (stop if tested["state"] == "stop" else warn).append(text)
     warn += broken_promises(spans, len(live.candles))
-    for pair, features in moved.items():
-        far = [row["feature"] for row in features if row["far"]]
+    for pair, rows in moved.items():
+        far = [row["feature"] for row in rows if row["far"]]
         if far:
             more = f" and {len(far) - LISTED} more" if len(far) > LISTED else ""
             warn.append(f"{pair}: unlike the training are {', '.join(far[:LISTED])}{more}")

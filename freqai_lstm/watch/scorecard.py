@@ -26,7 +26,7 @@ SPANS = {"day": 1, "week": 7, "month": 30}  # days; and all
 SPAN_WORDS = {name: f"the last {name}" for name in SPANS} | {"all": "all predictions"}
 COLUMNS = ("realised", "model", "flat", "persistence", "scale", "lower", "upper", REGRESSION)
 OTHERS = ("flat", "persistence", REGRESSION)  # R² beside the model's
-NEARLY_ALL = 0.9  # of the candles; of fewer the regression's R² says nothing beside the model's
+NEARLY_ALL = 0.9  # of the candles; of fewer an R² says nothing beside the model's
 # Figures of a card: whether more of it is better; None where neither is.
 FIGURES: dict[str, bool | None] = {
     "r2": True,
@@ -57,11 +57,14 @@ def card(values: Values) -> dict[str, float]:
     found = measure(actual, of["model"]) | measure_interval(actual, of["lower"], of["upper"], scale)
     unit = float(scale.mean()) if len(scale) else NAN
     found["bias"] = found["bias"] / unit if unit > 0 else NAN
-    others = {f"{name}_r2": r_squared(actual, of[name]) for name in OTHERS[:2]}
-    there = np.isfinite(of[REGRESSION])
-    told = len(there) and there.mean() >= NEARLY_ALL
-    others[f"{REGRESSION}_r2"] = r_squared(actual[there], of[REGRESSION][there]) if told else NAN
+    others = {f"{name}_r2": _of_nearly_all(actual, of[name]) for name in OTHERS}
     return {name: found[name] for name in ("candles", *FIGURES)} | others
+
+
+def _of_nearly_all(actual: Values, predicted: Values) -> float:
+    there = np.isfinite(predicted)
+    enough = there.sum() >= NEARLY_ALL * len(actual)
+    return r_squared(actual[there], predicted[there]) if enough else NAN
 
 
 def scorecard(live: Predictions, promised: Predictions | None) -> dict[str, Any]:

@@ -252,9 +252,7 @@ class LSTMRegressor(BaseRegressionModel):
         keep = [*dk.training_features_list, "date", *CANDLE_COLUMNS]
         last = unfiltered_df[keep].tail(self.CONV_WIDTH - 1).reset_index(drop=True)
         dk.data_dictionary[HISTORY] = last
-        if self.live:
-            self.networks.history.forget()  # the next training is of another pair, or much later
-        else:
+        if not self.live:
             known = Known.of(dk.full_df, unfiltered_df, dk.label_list, data.space.horizons)
             model.levels = levels_after(known.missed)
         self._fit_labels(data, dk)
