@@ -118,6 +118,27 @@ def test_the_regression_knows_no_later_candle(user: Watched, tmp_path: Path) -> 
     assert not before[~same].equals(after[~same])
 
 
+def test_a_week_without_regression_costs_only_itself(user: Watched, tmp_path: Path) -> None:
+    """Too few candles before a week give a note; later weeks have theirs, the whole has none."""
+    fewer = tmp_path / "data"
+    shutil.copytree(user.datadir, fewer)
+    for file in fewer.glob("futures/*-1h-futures.feather"):
+        frame = pd.read_feather(file)
+        frame[frame["date"] >= "2024-04-10"].reset_index(drop=True).to_feather(file)
+    user.live(since="2024-04-12")
+    try:
+        _, report = user.watch(datadir=fewer)
+    finally:
+        user.live()
+    notes = [note for note in report["notes"] if "No regression alone from" in note]
+    assert len(notes) == len(PAIRS)
+    assert all("2024-04-12" in note for note in notes)
+    for span, known in (("day", True), ("all", False)):
+        found = report["spans"][span]["&-t_rsi"][PAIRS[0]]
+        assert (found["regression_r2"] is not None) == known, span
+        assert found["r2"]["value"] is not None
+
+
 def test_promise_is_the_backtests_band(user: Watched) -> None:
     """A bot like its backtest lies inside the bands of most figures; without one there are none."""
     _, report = user.watch()
