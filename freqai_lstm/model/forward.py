@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from freqai_lstm.model.network import SHARPNESS
 from freqai_lstm.model.windows import Floats
 
 
@@ -67,7 +68,7 @@ class Forward:
             above = _lstm(below, *lstm)  # (windows, conv_width, units)
             stack = above if number == 1 else stack + above
         read = np.concatenate([windows, self._normalised(stack, "states")], axis=2)
-        scores = read @ self.weights["scores/0"] + self.weights["scores/1"]
+        scores = np.float32(SHARPNESS) * self._dense(read, "scores")
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         return read, scores / scores.sum(axis=1, keepdims=True)
 

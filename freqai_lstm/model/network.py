@@ -8,6 +8,8 @@ from freqai_lstm.model.parameters import LSTMParameters
 
 
 HEADS = 4  # of the attention
+# Scores are multiplied by it, so that few steps of the optimizer can make a head choose one candle.
+SHARPNESS = 8.0
 HEAD = (48, 32)  # units of the two dense layers above
 MAX_UNROLLED = 64  # LSTM steps of the stack; tracing a training takes 40 ms for each
 
@@ -67,6 +69,7 @@ def build_network(
     # Beside what the stack makes of a candle the candle itself: it is what many labels ask for.
     read = layers.Concatenate(name="read")([windows, states])
     scores = layers.Dense(HEADS, kernel_initializer=glorot(300), name="scores")(read)
+    scores = layers.Rescaling(SHARPNESS, name="sharpened")(scores)
     attention = layers.Softmax(axis=1, name="attention")(scores)  # (windows, conv_width, heads)
     picked = layers.Dot(axes=(1, 1), name="picked")([attention, read])
     # (windows, heads, channels + units)
