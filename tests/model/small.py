@@ -27,7 +27,7 @@ BEGIN, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
 STOP = int(END.timestamp())  # of the last training window
 WINDOW = (STOP - 20 * DAY, STOP)
 # Enough for a network that has a share in predictions, in some seconds.
-LEARNS = {"epochs": 6, "learning_rate": 0.02, "batch_size": 64, "dropout_rate": 0.0}
+LEARNS = {"epochs": 6, "learning_rate": 0.01, "batch_size": 64, "dropout_rate": 0.0}
 
 
 class Ranges(Momentum):
