@@ -55,7 +55,13 @@ SETTINGS: dict[str, Any] = {
             "include_corr_pairlist": list(PAIRS),
             "label_period_candles": HORIZON,
         },
-        "model_training_parameters": {"history_days": HISTORY_DAYS, "epochs": 3},
+        "model_training_parameters": {
+            "history_days": HISTORY_DAYS,
+            "epochs": 3,
+            # For so short a history fewer and larger steps are better.
+            "batch_size": 256,
+            "learning_rate": 0.005,
+        },
     },
 }
 CONFIGS = ("config.example.json", "config.risk.json", "demo.json", "endpoints.json")
