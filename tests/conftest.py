@@ -25,9 +25,9 @@ STAMP = 1709251200  # 2024-03-01, when a training window ends
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that take minutes first, so that the workers of `make test` end together.
+    """Put files that take minutes first, so that both workers of `make test` end together.
 
-    Dry-runs mostly wait: with three workers two cores are busy all the while.
+    The dry-runs of tests/rehearse mostly wait: beside them the other worker has a core to itself.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path.name != "test_bots.py", item.path not in slow))
