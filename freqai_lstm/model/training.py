@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 MOST_VALIDATION_DAYS = 60
 SECONDS_BETWEEN_LINES = 15.0
 BATCHES_AT_ONCE = 16  # in one call of TensorFlow: seconds at the most, so that lines can be on time
-# Added to a label's squared error before the logarithm: below, a label counts as learned. With less,
-# labels that are nearly exact take all of the gradient, and one that is found late is not found.
+# Added to a label's squared error before the logarithm: below, a label counts as learned. With
+# less, nearly exact labels take all of the gradient, and one that is found late is not found.
 LEARNED = 1e-2
 LINE_PENALTY = 0.01  # of the regression that the network's line starts from
 
