@@ -44,6 +44,17 @@ def inputs(rows: int, conv_width: int, channels: int) -> tuple[np.ndarray, np.nd
     return windows.astype(np.float32), rng.normal(size=(rows, COLUMNS)).astype(np.float32)
 
 
+def test_one_point_more_of_score_chooses_a_candle() -> None:
+    """A head looks over a thousand times as much at a candle whose score is one point higher."""
+    weights = weights_of(network(1, 4, 6, 11))
+    weights["scores/0"][:], weights["scores/1"][:] = 0, 0
+    weights["scores/0"][2] = 1  # of the candles' third channel
+    windows = np.zeros((1, 6, 11), np.float32)
+    windows[0, 1, 2] = 1
+    (attention,) = Forward(weights).attention(windows)  # (candles, heads)
+    assert (attention[1] > 1000 * np.delete(attention, 1, axis=0)).all()
+
+
 @pytest.mark.parametrize(
     ("layers", "units", "conv_width", "channels"),
     [(1, 8, 6, 11), (1, 32, 24, 13), (2, 16, 12, 11), (3, 8, 30, 12), (1, 1, 2, 11)],
