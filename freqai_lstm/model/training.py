@@ -225,7 +225,10 @@ def _step(tf: Any, model: Any, optimizer: Any, batch_size: int) -> Callable:
         # A label that no window of the batch has does not count.
         return tf.reduce_mean(tf.where(count > 0, tf.math.log(squares + LEARNED), 0.0))
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    # Of any number of windows: the last ones of an epoch would be traced anew otherwise.
+    shapes = [(None, *inputs.shape[1:]) for inputs in (*model.inputs, *model.outputs)]
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape) for shape in shapes])
     def step(windows: Any, columns: Any, labels: Any) -> Any:
         def body(start: Any, total: Any) -> tuple[Any, Any]:
             some = [values[start : start + batch_size] for values in (windows, columns, labels)]
