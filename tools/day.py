@@ -2,6 +2,7 @@
 
     python -m tools.day                         1,440 candles, about an hour
     python -m tools.day 48 build/two-hours      so many candles, in another folder
+    python -m tools.day 48 build/two-hours 1    with a second between the starts of the bot's passes
 
 The real `freqtrade trade --dry-run` on the loopback exchange, with candles of one minute. Its clock
 is set forward to the next candle as soon as it has been through its pairs and trains none (see
@@ -106,9 +107,12 @@ class Day:
     """One day of a bot with two pairs, and a third that joins; `run` does all of it.
 
     :param candles: how many candles of a minute it has.
+    :param throttle: `process_throttle_secs`; 0 is soonest at the day's end, and takes a core whole.
     """
 
-    def __init__(self, workdir: Path, *, candles: int = CANDLES, console: Console) -> None:
+    def __init__(
+        self, workdir: Path, *, candles: int = CANDLES, throttle: int = 0, console: Console
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -126,7 +130,7 @@ class Day:
                 "exchange": {"pair_whitelist": [f"{name}/USDT:USDT" for name in NAMES[:2]]},
                 "pairlists": [remote | {"number_assets": 8, "refresh_period": 60}],
                 "api_server": api,
-                "internals": {"process_throttle_secs": 0},  # the clock waits for it already
+                "internals": {"process_throttle_secs": throttle},  # the clock waits for it already
                 # Few features, so that a pass over the pairs takes a second.
                 "freqai": {
                     "live_retrain_hours": 1,
@@ -311,10 +315,12 @@ def main() -> None:
     """Run the day, print what it came to, and exit with 1 where there are problems."""
     candles = int(sys.argv[1]) if len(sys.argv) > 1 else CANDLES
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else "build/day").resolve()
+    throttle = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     enter_namespace()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        summary = Day(folder, candles=candles, console=Console(log_path=False, markup=False)).run()
+        console = Console(log_path=False, markup=False)
+        summary = Day(folder, candles=candles, throttle=throttle, console=console).run()
     except (RehearsalFailed, BotFailed) as error:
         raise SystemExit(f"The day failed: {error}") from error
     print(json.dumps(summary, indent=2))

@@ -114,7 +114,8 @@ def test_a_process_goes_by_the_clock(tmp_path: Path) -> None:
 @pytest.mark.skipif(not RUNS, reason="needs Linux and time-machine")
 def test_two_dozen_candles(tmp_path: Path) -> None:
     """All that happens in a day, in 24 candles: no ERROR but the announced ones."""
-    command = [sys.executable, "-m", "tools.day", "24", str(tmp_path / "day")]
+    # A second between passes: other tests run beside this one.
+    command = [sys.executable, "-m", "tools.day", "24", str(tmp_path / "day"), "1"]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900, check=False
