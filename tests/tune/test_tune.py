@@ -58,6 +58,10 @@ FREQAI: dict[str, Any] = {
     "model_training_parameters": {"units": 200},
 }
 PERIODS = "indicator_periods_candles"
+# What takes seconds to import is imported once for all child processes.
+CHILDREN: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+if sys.platform == "linux":
+    CHILDREN.set_forkserver_preload(["freqai_lstm.tune.command", "freqtrade.freqai.data_kitchen"])
 
 
 @pytest.fixture(autouse=True)
@@ -272,10 +276,9 @@ def work_at(folder: Path, trials: int, kill: bool = False) -> None:
 
 def test_several_processes_share_the_studys_total(tmp_path: Path) -> None:
     """Two workers on one SQLite file: each trial once, the first with the configured values."""
-    spawn = multiprocessing.get_context("spawn")
     search, study = search_at(tmp_path, 9)
     study.enqueue_trial(search.defaults)
-    workers = [spawn.Process(target=work_at, args=(tmp_path, 9)) for _ in range(2)]
+    workers = [CHILDREN.Process(target=work_at, args=(tmp_path, 9)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -290,7 +293,7 @@ def test_several_processes_share_the_studys_total(tmp_path: Path) -> None:
 def test_a_killed_workers_trial_is_run_again(tmp_path: Path) -> None:
     """A process killed in mid-trial: its parameters are run by the next one."""
     search, study = search_at(tmp_path, 2)
-    process = multiprocessing.get_context("spawn").Process(target=work_at, args=(tmp_path, 2, True))
+    process = CHILDREN.Process(target=work_at, args=(tmp_path, 2, True))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -376,7 +379,7 @@ def fork() -> None:
 @pytest.mark.parametrize("ignoring", [Dropped, fork])
 def test_ctrl_c_that_python_ignores_ends_a_worker(tmp_path: Path, ignoring: Any) -> None:
     """Ctrl-C within a destructor, or in a callback after a fork, ends the trial all the same."""
-    child = multiprocessing.get_context("spawn").Process(target=ignore, args=(tmp_path, ignoring))
+    child = CHILDREN.Process(target=ignore, args=(tmp_path, ignoring))
     child.start()
     child.join()
     assert child.exitcode == 7
