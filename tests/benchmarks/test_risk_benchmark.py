@@ -1,6 +1,5 @@
 """The benchmark of RiskStrategy: volatilities are fair, figures what they say, a small one runs."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from freqai_lstm.market import generate_market
 DAYS = 70
 START = datetime(2024, 5, 1, tzinfo=UTC)
 PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+NO_NETWORK: dict[str, Any] = {"freqai": {"model_training_parameters": {"history_days": 0}}}
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,12 @@ def exam(tmp_path_factory: pytest.TempPathFactory) -> Exam:
     generate_market(datadir, PAIRS, start=first, end=stop)
     start = datetime(2023, 1, 10, tzinfo=UTC)
     return Exam("small", start, stop, 36, 60, PAIRS, datadir)
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where books lie: one that a test has run is there for the next."""
+    return tmp_path_factory.mktemp("build")
 
 
 def book(scale: float = 1.0, error: float = 0.3) -> Book:
@@ -140,13 +146,9 @@ def test_the_judged_range_is_later_than_the_scale() -> None:
 
 
 @pytest.mark.slow
-def test_a_small_benchmark_runs_through_freqtrade(exam: Exam, tmp_path: Path) -> None:
+def test_a_small_benchmark_runs_through_freqtrade(exam: Exam, build: Path) -> None:
     """Every kind of book trades; its costs are FEE; the report has every row."""
-    small: dict[str, Any] = {"freqai": {"model_training_parameters": {"history_days": 0}}}
-    books = {
-        name: backtest(replace(exam, name=f"small-{at}"), name, 1, small, tmp_path)
-        for at, name in enumerate((OURS, STAKE, "day"))
-    }
+    books = {name: backtest(exam, name, 1, NO_NETWORK, build) for name in (OURS, STAKE, "day")}
     for one in books.values():
         assert len(one.stops) > 3
         assert 0.3 < one.positions["ratio"].median() < 2
@@ -160,17 +162,16 @@ def test_a_small_benchmark_runs_through_freqtrade(exam: Exam, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_book_runs_once(exam: Exam, tmp_path: Path) -> None:
+def test_a_book_runs_once(exam: Exam, build: Path) -> None:
     """It is read where its result exists; not of other settings, nor after a failure."""
-    settings: dict[str, Any] = {"tradable_balance_ratio": 0.99}
-    results = tmp_path / "risk" / exam.name / STAKE / "user_data/backtest_results"
+    results = build / "risk" / exam.name / STAKE / "user_data/backtest_results"
 
     def run(more: dict[str, Any]) -> tuple[Book, list[int]]:
-        one = backtest(exam, STAKE, 1, more, tmp_path)
+        one = backtest(exam, STAKE, 1, NO_NETWORK | more, build)
         return one, [file.stat().st_mtime_ns for file in sorted(results.glob("*.zip"))]
 
-    first, written = run(settings)
-    again, untouched = run(settings)
+    first, written = run({})
+    again, untouched = run({})
     assert untouched == written
     pd.testing.assert_series_equal(again.hourly, first.hourly)
     pd.testing.assert_frame_equal(again.positions, first.positions)
