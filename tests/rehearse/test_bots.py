@@ -8,6 +8,8 @@ import io
 import json
 import math
 import re
+import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -35,7 +37,9 @@ from rich.console import Console
 
 from freqai_lstm.log import LogSummary
 from freqai_lstm.model.storage import read_model
+from freqai_lstm.rehearse.bot import Bot
 from freqai_lstm.rehearse.rehearsal import Rehearsal
+from freqai_lstm.rehearse.summary import read_trades
 from freqai_lstm.watch.command import watch
 from freqai_lstm.watch.history import read_history
 
@@ -47,6 +51,52 @@ LABELS = [f"&-t_{t}" for t in ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "
 CONSOLE = Console(file=io.StringIO(), log_path=False, width=200)
 
 
+class Patient(Rehearsal):
+    """Each life goes on until there is enough to look at, however busy the machine is."""
+
+    def _wait_for_moment(self, bot: Bot) -> None:
+        self.wait(bot, predicted=1, trained=1, closed=0)
+        super()._wait_for_moment(bot)
+
+    def bot(self, env: Mapping[str, str] | None = None) -> Bot:
+        bot = super().bot(env)
+        if len(self.bots) == 2:
+            interrupt = bot.interrupt
+
+            def when_enough(timeout: float = 300) -> float:
+                # Three labels are to be measured; that of the last candle is not known yet.
+                self.wait(bot, predicted=4, trained=2, closed=1)
+                return interrupt(timeout)
+
+            bot.interrupt = when_enough  # type: ignore[method-assign]
+        return bot
+
+    def wait(self, bot: Bot, *, predicted: int, trained: int, closed: int) -> None:
+        """Let it run until each pair was predicted and trained so often, and trades were closed.
+
+        Both lives count, but one prediction is this bot's. Models of a backtest are not trained
+        anew. It waits five minutes at the most: the tests say what there is not.
+        """
+
+        def enough() -> bool:
+            history = read_history(self.models)
+            for pair in self.pairs:
+                frame = history.get(pair, pd.DataFrame({"do_predict": [], "date_pred": []}))
+                valid = frame.loc[frame["do_predict"] == 1, "date_pred"]
+                if len(valid) < predicted or valid.iloc[-1].timestamp() + 60 < bot.started:
+                    return False
+            if self.from_backtest:
+                return True
+            logs = [LogSummary.read(life.output()) for life in self.bots]
+            trainings = [pair for log in logs for pair, _ in log.trained]
+            often = all(trainings.count(pair) >= trained for pair in self.pairs)
+            return often and read_trades(self.database)["closed"] >= closed
+
+        deadline = time.monotonic() + 300
+        while not enough() and time.monotonic() < deadline:
+            bot.watch(2)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future]:
     """All three, done.
@@ -55,7 +105,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future]:
     backtest and killed half way; `faulty` meets every fault of the exchange.
     """
     anew = {"minimal_roi": {"1": -1}, "freqai": {"live_retrain_hours": 0.015}}
-    killed = Rehearsal(
+    killed = Patient(
         tmp_path_factory.mktemp("killed") / "work",
         minutes=4.25,
         pairs=2,
@@ -64,7 +114,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future]:
         console=CONSOLE,
     )
     workdir = tmp_path_factory.mktemp("served") / "work"
-    served = Rehearsal(workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True)
+    quick = {"freqai": {"model_training_parameters": {"epochs": 2}}}
+    served = Patient(
+        workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True, overrides=quick
+    )
     with ThreadPoolExecutor() as threads:
         return {
             "faulty": threads.submit(live_run, tmp_path_factory.mktemp("faulty") / "work"),
