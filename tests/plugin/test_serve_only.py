@@ -6,6 +6,7 @@ Both are hidden from the processes that the tests start.
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,12 @@ sys.modules["tensorflow"] = sys.modules["keras"] = None  # importing them raises
 """
 FREQAI: dict[str, Any] = {
     "feature_parameters": {"label_period_candles": 3},
-    "model_training_parameters": {"units": 8, "epochs": 2, "learning_rate": 0.02},
+    "model_training_parameters": {
+        "units": 8,
+        "epochs": 2,
+        "learning_rate": 0.02,
+        "network_days": 30,  # both windows begin in the same 30 days: one network serves them
+    },
 }
 
 
@@ -99,7 +105,13 @@ def test_saved_models_backtest(
 
 def test_saved_models_serve_a_dry_run(tmp_path: Path, hiding: dict[str, str]) -> None:
     """A bot with a backtest's models predicts each candle and trains nothing."""
-    rehearsal = Rehearsal(tmp_path / "work", minutes=2, from_backtest=True)
+    quick = {"freqai": {"model_training_parameters": {"epochs": 1}}}
+    rehearsal = Rehearsal(tmp_path / "work", minutes=5, from_backtest=True, overrides=quick)
+
+    def predicted() -> dict[str, int]:
+        history = read_history(rehearsal.models)
+        return {pair: int((of["do_predict"] == 1).sum()) for pair, of in history.items()}
+
     rehearsal.prepare()
     with LoopbackExchange(rehearsal.workdir / "market", live="1m", ahead=200) as exchange:
         rehearsal.configs.append(exchange.write_config(rehearsal.workdir / "endpoints.json"))
@@ -107,10 +119,13 @@ def test_saved_models_serve_a_dry_run(tmp_path: Path, hiding: dict[str, str]) ->
         rehearsal.backtest()
         assert list((rehearsal.models / "networks").glob("*.keras"))
         with rehearsal.bot(hiding) as bot:
-            bot.watch(75)
+            deadline = time.monotonic() + 240
+            while min(predicted().values(), default=0) < 2 and time.monotonic() < deadline:
+                bot.watch(2)
             said = bot.output()  # freqtrade may log an error when SIGINT comes in a commit
             bot.interrupt()
     assert "Starting training" not in said
     assert " - ERROR - " not in said
-    for pair, history in read_history(rehearsal.models).items():
-        assert (history["do_predict"] == 1).sum() >= 2, pair
+    found = predicted()
+    assert found.keys() == {*rehearsal.pairs}
+    assert min(found.values()) >= 2, found
