@@ -39,7 +39,7 @@ bench: $(READY)  ## speed side by side with plain Keras and PyTorch, about half 
 	$(RUN) -m benchmarks.speed $(ARGS)
 
 test: $(READY)  ## all tests, the slow end-to-end ones too
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY)  ## the tests that need no freqtrade process
 	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"

@@ -25,9 +25,10 @@ STAMP = 1709251200  # 2024-03-01, when a training window ends
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that take minutes first, so that both workers of `make test` end together.
+    """Put files that take minutes first, so that the workers of `make test` end together.
 
-    The dry-runs of tests/rehearse mostly wait: beside them the other worker has a core to itself.
+    The dry-runs of tests/rehearse take longest and mostly wait: `make test` has three workers, and
+    two cores are busy. They come first, so that nothing waits for them in the end.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path.name != "test_bots.py", item.path not in slow))
