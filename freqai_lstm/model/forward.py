@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from freqai_lstm.model.network import SHARPNESS
-from freqai_lstm.model.windows import Floats
+from freqai_lstm.model.windows import BODY, VOLUME, Floats
 
 
 EPSILON = 1e-3  # of Keras' LayerNormalization
@@ -79,7 +79,10 @@ class Forward:
         found = np.concatenate([state, picked.reshape(len(windows), -1), columns], axis=1)
         head = np.maximum(self._dense(found, "head_1"), 0) * self._dense(found, "gate")
         head = np.maximum(self._dense(head, "head_2"), 0)
-        return head @ self.weights["bent/0"] + self._dense(columns, "line")
+        found = head @ self.weights["bent/0"] + self._dense(columns, "line")
+        bodies = windows[:, :, BODY : VOLUME + 1].transpose(0, 2, 1).reshape(len(windows), -1)
+        products = np.tanh(self._dense(bodies, "left")) * np.tanh(self._dense(bodies, "right"))
+        return found + products @ self.weights["crossed/0"]
 
     def _dense(self, values: Floats, name: str) -> Floats:
         return values @ self.weights[f"{name}/0"] + self.weights[f"{name}/1"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from freqai_lstm.model.parameters import LSTMParameters
+from freqai_lstm.model.windows import BODY, VOLUME
 
 
 HEADS = 4  # of the attention
 # Scores are multiplied by it, so that few steps of the optimizer can make a head choose one candle.
 SHARPNESS = 8.0
 HEAD = (48, 32)  # units of the two dense layers above
+PRODUCTS = 8  # of two linear maps of the window's bodies and volumes
 MAX_UNROLLED = 64  # LSTM steps of the stack; tracing a training takes 40 ms for each
 
 
@@ -27,7 +29,8 @@ def build_network(
     of its states and their candles, and columns that are known at the last candle (summaries,
     calendar, features). Its first layer multiplies two linear maps (a gated linear unit, Dauphin
     2017), so that what one column means may depend on another. The output begins as a linear
-    function of the columns, which `training.py` fills in.
+    function of the columns, which `training.py` fills in. Products of two linear maps of all bodies
+    and volumes are added: what two candles mean only together no sum over the window shows.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone. Every initializer and dropout layer has its own seed, so that
@@ -86,5 +89,12 @@ def build_network(
     # early epochs would then have to unlearn.
     bent = layers.Dense(labels, kernel_initializer="zeros", use_bias=False, name="bent")(head)
     line = layers.Dense(labels, kernel_initializer="zeros", name="line")(known)
-    output = layers.Add(name="output")([bent, line])
+    bodies = layers.Permute((2, 1), name="by_channel")(windows)  # (windows, channels, conv_width)
+    bodies = layers.Cropping1D((BODY, channels - VOLUME - 1), name="bodies")(bodies)
+    bodies = layers.Flatten(name="bodies_flat")(bodies)  # (windows, 2 × conv_width)
+    left = layers.Dense(PRODUCTS, "tanh", kernel_initializer=glorot(601), name="left")(bodies)
+    right = layers.Dense(PRODUCTS, "tanh", kernel_initializer=glorot(602), name="right")(bodies)
+    products = layers.Multiply(name="products")([left, right])
+    crossed = layers.Dense(labels, kernel_initializer="zeros", use_bias=False, name="crossed")
+    output = layers.Add(name="output")([bent, line, crossed(products)])
     return keras.Model([windows, known], output, name="LSTMRegressor")

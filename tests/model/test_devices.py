@@ -130,12 +130,14 @@ def test_other_keras_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     ("units", "before", "after"),
     [(SMALL_UNITS, None, "1"), (SMALL_UNITS + 1, None, None), (SMALL_UNITS, "4", "4")],
 )
-def test_small_networks_have_one_thread_an_operation(
+def test_small_networks_have_one_thread(
     units: int, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Threads of an operation are limited for small LSTMs, and only where nobody chose them."""
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", before or "")
-    if before is None:
-        monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    """TensorFlow's threads are limited for small LSTMs, and only where nobody chose them."""
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    for name in names:
+        monkeypatch.setenv(name, before or "")
+        if before is None:
+            monkeypatch.delenv(name)
     start_tensorflow(LSTMParameters(units=units))
-    assert os.environ.get("TF_NUM_INTRAOP_THREADS") == after
+    assert [os.environ.get(name) for name in names] == [after, after]
