@@ -83,6 +83,9 @@ def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> Share
         "head_2": [(48, 32), (32,)],
         "bent": [(32, 2)],
         "line": [(columns, 2), (2,)],
+        "left": [(2 * conv_width, 8), (8,)],
+        "right": [(2 * conv_width, 8), (8,)],
+        "crossed": [(8, 2)],
     }
     weights = {
         f"{layer}/{n}": rng.normal(0, 0.1, shape).astype(np.float32)

@@ -79,6 +79,25 @@ def test_a_window_is_learned_and_noise_is_not(trained: Trained) -> None:
     assert report["curves"][report["best_epoch"] - 1]["loss"] == report["loss"]
 
 
+def test_what_two_candles_mean_together_is_learned() -> None:
+    """Whether two candles went the same way is no sum over the window, and is learned all the same."""
+    rows = 6000
+    rng = np.random.default_rng(1)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, rows)))
+    frame = DataFrame({"date": pd.date_range("2024-01-01", periods=rows, freq="h", tz="UTC")})
+    frame = frame.assign(open=np.roll(close, 1), close=close, volume=rng.uniform(1, 2, rows))[1:]
+    ends_of_bodies = frame[["open", "close"]]
+    frame = frame.assign(high=ends_of_bodies.max(axis=1), low=ends_of_bodies.min(axis=1))
+    inputs = CandleInputs.of(frame, 3600)
+    inputs = replace(inputs, columns=np.zeros_like(inputs.columns))
+    way = np.sign(frame["close"] - frame["open"])
+    label = (way.shift(1) * way.shift(4)).to_numpy(np.float32)[:, None]
+    ends, features = np.arange(WIDTH, rows - 1), np.zeros((rows - 1, 0), np.float32)
+    data = TrainingData(inputs, features, label, ends[:-1000], ends[-1000:], True)
+    model, _ = train_network(data, parameters(), WIDTH)
+    assert validate(Forward(weights_of(model)), data, WIDTH)[0] < 0.5
+
+
 def test_same_seed_same_weights(trained: Trained) -> None:
     """Two trainings with one seed are equal bit for bit; another seed is another network."""
     data, model, _ = trained
