@@ -80,7 +80,7 @@ def test_a_window_is_learned_and_noise_is_not(trained: Trained) -> None:
 
 
 def test_what_two_candles_mean_together_is_learned() -> None:
-    """Whether two candles went the same way is no sum over the window, and is learned all the same."""
+    """Whether two candles went the same way is learned, though no sum over the window tells it."""
     rows = 6000
     rng = np.random.default_rng(1)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, rows)))
