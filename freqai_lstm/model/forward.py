@@ -81,7 +81,8 @@ class Forward:
         head = np.maximum(self._dense(head, "head_2"), 0)
         found = head @ self.weights["bent/0"] + self._dense(columns, "line")
         bodies = windows[:, :, BODY : VOLUME + 1].transpose(0, 2, 1).reshape(len(windows), -1)
-        products = np.tanh(self._dense(bodies, "left")) * np.tanh(self._dense(bodies, "right"))
+        products: Floats = np.tanh(self._dense(bodies, "left"))
+        products = products * np.tanh(self._dense(bodies, "right"))
         return found + products @ self.weights["crossed/0"]
 
     def _dense(self, values: Floats, name: str) -> Floats:

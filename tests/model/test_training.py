@@ -90,7 +90,7 @@ def test_what_two_candles_mean_together_is_learned() -> None:
     frame = frame.assign(high=ends_of_bodies.max(axis=1), low=ends_of_bodies.min(axis=1))
     inputs = CandleInputs.of(frame, 3600)
     inputs = replace(inputs, columns=np.zeros_like(inputs.columns))
-    way = np.sign(frame["close"] - frame["open"])
+    way = (frame["close"] - frame["open"]).apply(np.sign)
     label = (way.shift(1) * way.shift(4)).to_numpy(np.float32)[:, None]
     ends, features = np.arange(WIDTH, rows - 1), np.zeros((rows - 1, 0), np.float32)
     data = TrainingData(inputs, features, label, ends[:-1000], ends[-1000:], True)
