@@ -60,10 +60,9 @@ def start_tensorflow(parameters: LSTMParameters) -> tuple[Any, Any]:
     # this level applies. Errors appear.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if parameters.units <= SMALL_UNITS:
-        # Matrices and operations so small take longer to share out over threads than that saves:
-        # a second thread takes 60 % more CPU for the same training.
+        # Matrices so small take longer to share out over threads than that saves; independent
+        # operations still run side by side.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     import keras
     import tensorflow as tf
 

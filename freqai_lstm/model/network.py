@@ -30,7 +30,8 @@ def build_network(
     calendar, features). Its first layer multiplies two linear maps (a gated linear unit, Dauphin
     2017), so that what one column means may depend on another. The output begins as a linear
     function of the columns, which `training.py` fills in. Products of two linear maps of all bodies
-    and volumes are added: what two candles mean only together no sum over the window shows.
+    and volumes are added, since some labels depend on two candles together, and no sum over the
+    window tells these.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone. Every initializer and dropout layer has its own seed, so that

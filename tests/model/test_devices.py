@@ -130,14 +130,12 @@ def test_other_keras_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     ("units", "before", "after"),
     [(SMALL_UNITS, None, "1"), (SMALL_UNITS + 1, None, None), (SMALL_UNITS, "4", "4")],
 )
-def test_small_networks_have_one_thread(
+def test_small_networks_have_one_thread_an_operation(
     units: int, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorFlow's threads are limited for small LSTMs, and only where nobody chose them."""
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    for name in names:
-        monkeypatch.setenv(name, before or "")
-        if before is None:
-            monkeypatch.delenv(name)
+    """Threads of an operation are limited for small LSTMs, and only where nobody chose them."""
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", before or "")
+    if before is None:
+        monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
     start_tensorflow(LSTMParameters(units=units))
-    assert [os.environ.get(name) for name in names] == [after, after]
+    assert os.environ.get("TF_NUM_INTRAOP_THREADS") == after

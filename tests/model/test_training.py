@@ -98,6 +98,21 @@ def test_what_two_candles_mean_together_is_learned() -> None:
     assert validate(Forward(weights_of(model)), data, WIDTH)[0] < 0.5
 
 
+def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last windows of an epoch are fewer, and TensorFlow traces no second function for them."""
+    steps, make = [], training._step
+
+    def kept(*given: Any) -> Any:
+        steps.append(make(*given))
+        return steps[-1]
+
+    monkeypatch.setattr(training, "_step", kept)
+    data = data_of()
+    assert len(data.train_ends) % (training.BATCHES_AT_ONCE * SMALL["batch_size"])
+    train_network(data, parameters(epochs=2), WIDTH)
+    assert [step.experimental_get_tracing_count() for step in steps] == [1]
+
+
 def test_same_seed_same_weights(trained: Trained) -> None:
     """Two trainings with one seed are equal bit for bit; another seed is another network."""
     data, model, _ = trained

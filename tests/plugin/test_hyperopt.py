@@ -5,7 +5,8 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,11 @@ TERMS = ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "atr", "stoch")
 
 @dataclass
 class Searched:
-    """A finished hyperopt run, its epochs, and what its worker processes had loaded."""
+    """A finished hyperopt run, and its epochs."""
 
     run: FreqtradeRun
     epochs: list[dict[str, Any]]
     parameters: Path
-    worker_memory: dict[int, int] = field(default_factory=dict)
-    workers_with_tensorflow: set[int] = field(default_factory=set)
 
     @property
     def best(self) -> dict[str, Any]:
@@ -45,45 +44,30 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    """One workshop for all tests of this file."""
-    with open_workshop(tmp_path_factory.mktemp("hyperopt")) as opened:
+    """One workshop for all tests of this file, with candles enough for a network."""
+    start = datetime(2023, 12, 1, tzinfo=UTC)
+    with open_workshop(tmp_path_factory.mktemp("hyperopt"), start) as opened:
         yield opened
+
+
+def search(workshop: Workshop, epochs: int, **freqai: Any) -> FreqtradeRun:
+    """Search weights and thresholds with two workers."""
+    options = ["--spaces", "buy", "sell", "--hyperopt-loss", "SharpeHyperOptLossDaily"]
+    options += ["-e", str(epochs), "-j", "2", "--random-state", "7"]
+    return workshop.run(*options, command="hyperopt", **freqai)
 
 
 @pytest.fixture(scope="module")
 def searched(workshop: Workshop) -> Searched:
-    """A search with two workers, which are watched while they work."""
-    found: list[FreqtradeRun] = []
-    options = ["--spaces", "buy", "sell", "--hyperopt-loss", "SharpeHyperOptLossDaily"]
-    options += ["-e", str(EPOCHS), "-j", "2", "--random-state", "7"]
-    thread = threading.Thread(
-        target=lambda: found.append(
-            workshop.run(*options, command="hyperopt", identifier="searched", check=False)
-        )
-    )
-    memory: dict[int, int] = {}
-    with_tensorflow: set[int] = set()
-    thread.start()
-    while thread.is_alive():
-        for process in psutil.Process().children(recursive=True):
-            try:
-                if "LokyProcess" in " ".join(process.cmdline()):
-                    maps = [part.path for part in process.memory_maps()]
-                    if any("tensorflow" in path for path in maps):
-                        with_tensorflow.add(process.pid)
-                    memory[process.pid] = max(memory.get(process.pid, 0), process.memory_info().rss)
-            except psutil.NoSuchProcess:
-                continue  # it ended between being listed and being looked at
-        time.sleep(0.5)
-    thread.join()
-    assert found[0].ok, found[0].problems()
+    """The search that most tests look at."""
+    run = search(workshop, EPOCHS, identifier="searched")
     results = max((workshop.userdir / "hyperopt_results").glob("strategy_*.fthypt"))
     epochs = [epoch for batch in HyperoptTools._read_results(results, 100) for epoch in batch]
     parameters = workshop.userdir / "strategies/ScoreStrategy.json"
     kept = workshop.folder / "best.json"
     # Other tests start without the exported file: freqtrade applies it wherever it lies.
     shutil.move(parameters, kept)
-    return Searched(found[0], epochs, kept, memory, with_tensorflow)
+    return Searched(run, epochs, kept)
 
 
 def test_one_training_serves_all_epochs(searched: Searched) -> None:
@@ -95,10 +79,36 @@ def test_one_training_serves_all_epochs(searched: Searched) -> None:
     assert len(profits) > EPOCHS / 2
 
 
-def test_workers_never_start_tensorflow(searched: Searched) -> None:
-    """Processes that only evaluate epochs do not map TensorFlow's libraries."""
-    assert len(searched.worker_memory) >= 2
-    assert searched.workers_with_tensorflow == set()
+def test_workers_never_start_tensorflow(workshop: Workshop) -> None:
+    """One process trains the network, and those that evaluate epochs do not map TensorFlow."""
+    found: list[FreqtradeRun] = []
+    network = {
+        "feature_parameters": {"label_period_candles": 1},
+        "model_training_parameters": {"units": 8, "epochs": 1, "network_days": 30},
+    }
+
+    def work() -> None:
+        found.append(search(workshop, 4, identifier="network", check=False, **network))
+
+    thread = threading.Thread(target=work)
+    workers: dict[int, bool] = {}  # whether each has mapped TensorFlow
+    thread.start()
+    while thread.is_alive():
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if "LokyProcess" in " ".join(process.cmdline()):
+                    maps = [part.path for part in process.memory_maps()]
+                    mapped = any("tensorflow" in path for path in maps)
+                    workers[process.pid] = workers.get(process.pid, False) or mapped
+            except psutil.NoSuchProcess:
+                continue  # it ended between being listed and being looked at
+        time.sleep(0.5)
+    thread.join()
+    (workshop.userdir / "strategies/ScoreStrategy.json").unlink(missing_ok=True)
+    assert found[0].ok, found[0].problems()
+    assert found[0].output.count("Training the shared network on") == 1
+    assert len(workers) >= 2
+    assert not any(workers.values())
 
 
 @pytest.mark.parametrize("identifier", ["searched", "trained-anew"])
