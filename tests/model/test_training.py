@@ -100,7 +100,8 @@ def test_what_two_candles_mean_together_is_learned() -> None:
 
 def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last windows of an epoch are fewer, and TensorFlow traces no second function for them."""
-    steps, make = [], training._step
+    steps: list[Any] = []
+    make = training._step
 
     def kept(*given: Any) -> Any:
         steps.append(make(*given))
