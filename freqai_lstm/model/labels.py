@@ -54,8 +54,9 @@ def known_labels(
     """Return labels where they are really known, and after how many candles each label is.
 
     Labels that lie ahead are missing at the frame's end. A strategy may have filled them in: one
-    value stands there over and over, which elsewhere hardly ever repeats. They are left out, with a
-    warning. Where the value does repeat (pivots, on and off), nothing can be read off.
+    value stands there over and over, which elsewhere hardly ever repeats, and never for as long.
+    They are left out, with a warning. Where the value does repeat (pivots, on and off), nothing can
+    be read off.
 
     :param values: labels of a frame that ends with the newest candle, shape (rows, labels).
     :param told: `label_period_candles`, for labels off which nothing can be read.
@@ -86,9 +87,12 @@ def _filled(label: Numbers) -> tuple[int, bool]:
     run = int(len(label) - 1 - other[-1]) if len(other) else len(label)
     if run < 2:
         return 0, False
-    before = label[: len(label) - run][known[: len(label) - run]]
-    repeats = float((np.diff(before) == 0).mean()) if len(before) > 1 else 1.0
-    return run, repeats < RARELY and repeats ** (run - 1) < UNLIKELY
+    repeats = np.diff(label[: len(label) - run][known[: len(label) - run]]) == 0
+    if not len(repeats):
+        return run, False
+    moves = np.flatnonzero(np.concatenate([[True], ~repeats, [True]]))
+    often, longest = float(repeats.mean()), int(np.diff(moves).max())
+    return run, run > longest and often < RARELY and often ** (run - 1) < UNLIKELY
 
 
 @dataclass(frozen=True)

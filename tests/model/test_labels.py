@@ -47,6 +47,19 @@ def test_horizons_are_read_off_the_end() -> None:
     np.testing.assert_array_equal(found, values)
 
 
+def test_a_value_that_stood_as_long_before_is_not_filled_in() -> None:
+    """A return of 0 may stand for some candles at the end, as it has stood before."""
+    values = np.random.default_rng(1).normal(size=(ROWS, 1))
+    values[-5:] = 0
+    found, horizons = known_labels(values, ["&-a"], 12, "DOGE/USDT")
+    assert horizons == [5]
+    assert np.isnan(found[-5:]).all()
+    values[300:306] = 0
+    found, horizons = known_labels(values, ["&-a"], 12, "DOGE/USDT")
+    assert horizons == [12]
+    np.testing.assert_array_equal(found, values)
+
+
 def test_only_numbers_are_labels() -> None:
     """Text is refused by name; truth values are numbers, infinities are missing."""
     frame = DataFrame({"&-a": [1.0, np.inf], "&-b": [True, False], "&-word": ["up", "down"]})
