@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from freqai_lstm.model.parameters import LSTMParameters
-from freqai_lstm.model.windows import BODY, VOLUME
+from freqai_lstm.model.windows import BODY, HIGH, LOW, MOVE, RANGE, VOLUME
 
 
-HEADS = 4  # of the attention
+# A head of the attention for each of a window's extremes, where it begins: (channel, weight). From
+# a random start the seed decided which of them were found at all.
+EXTREMES = ((MOVE, 1.0), (RANGE, 1.0), (VOLUME, 1.0), (HIGH, 1.0), (LOW, -1.0))
 # Scores are multiplied by it, so that few steps of the optimizer can make a head choose one candle.
 SHARPNESS = 8.0
 HEAD = (48, 32)  # units of the two dense layers above
@@ -26,12 +30,12 @@ def build_network(
     """Build the Keras model that learns from the history of all pairs.
 
     A stack of LSTMs reads windows. The head sees the stack's last state, what attention picks out
-    of its states and their candles, and columns that are known at the last candle (summaries,
-    calendar, features). Its first layer multiplies two linear maps (a gated linear unit, Dauphin
-    2017), so that what one column means may depend on another. The output begins as a linear
-    function of the columns, which `training.py` fills in. Products of two linear maps of all bodies
-    and volumes are added, since some labels depend on two candles together, and no sum over the
-    window tells these.
+    of its states and their candles (at first those of the window's extremes), and columns that are
+    known at the last candle (summaries, calendar, features). Its first layer multiplies two linear
+    maps (a gated linear unit, Dauphin 2017), so that what one column means may depend on another.
+    The output begins as a linear function of the columns, which `training.py` fills in. Products of
+    two linear maps of all bodies and volumes are added, since some labels depend on two candles
+    together, and no sum over the window tells these.
 
     Only layers that Keras ships, with fixed names: the archive opens with
     `keras.saving.load_model` alone. Every initializer and dropout layer has its own seed, so that
@@ -72,7 +76,7 @@ def build_network(
     states = layers.LayerNormalization(name="states")(stack)
     # Beside what the stack makes of a candle the candle itself: it is what many labels ask for.
     read = layers.Concatenate(name="read")([windows, states])
-    scores = layers.Dense(HEADS, kernel_initializer=glorot(300), name="scores")(read)
+    scores = layers.Dense(len(EXTREMES), kernel_initializer="zeros", name="scores")(read)
     scores = layers.Rescaling(SHARPNESS, name="sharpened")(scores)
     attention = layers.Softmax(axis=1, name="attention")(scores)  # (windows, conv_width, heads)
     picked = layers.Dot(axes=(1, 1), name="picked")([attention, read])
@@ -98,4 +102,9 @@ def build_network(
     products = layers.Multiply(name="products")([left, right])
     crossed = layers.Dense(labels, kernel_initializer="zeros", use_bias=False, name="crossed")
     output = layers.Add(name="output")([bent, line, crossed(products)])
-    return keras.Model([windows, known], output, name="LSTMRegressor")
+    model = keras.Model([windows, known], output, name="LSTMRegressor")
+    first = np.zeros((channels + p.units, len(EXTREMES)), np.float32)
+    for head, (channel, weight) in enumerate(EXTREMES):
+        first[channel, head] = weight
+    model.get_layer("scores").set_weights([first, np.zeros(len(EXTREMES))])
+    return model

@@ -132,10 +132,10 @@ def train_network(
         weight_decay=p.weight_decay,
         global_clipnorm=p.clip_norm,
     )
-    # Decay is for weights that multiply inputs: not for biases and normalisation gains.
-    optimizer.exclude_from_weight_decay(
-        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
-    )
+    # Decay is for weights that multiply inputs: not for biases and normalisation gains, and not for
+    # the attention's scores: heads would have left their extremes before a label asks for them.
+    free = [v for v in model.trainable_variables if len(v.shape) < 2 or "scores" in v.path]
+    optimizer.exclude_from_weight_decay(var_list=free)
     optimizer.build(model.trainable_variables)
     step = _step(tf, model, optimizer, p.batch_size)
     order, curves = np.random.default_rng(p.seed), []

@@ -25,7 +25,8 @@ MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 7 * 86_400  # seconds
 COLUMNS = ["open", "high", "low", "close", "volume"]
 LENGTHS = (1, 6, 24, 72, 168)  # candles that a summary looks back on
 SUMMARIES = 4 * len(LENGTHS) - 1  # the first columns of `CandleInputs`
-BODY, VOLUME = 9, 10  # of the channels of `CandleInputs.windows`
+# Of the channels of `CandleInputs.windows`.
+MOVE, RANGE, HIGH, LOW, BODY, VOLUME = 0, 1, 6, 7, 9, 10
 LIMIT = 8.0  # relative channels are clipped to this, so that no single candle rules a window
 LEAST_MOVE = 1e-6  # log price: a smaller move is rounding
 LEAST_VOLUME = 0.01  # of a mean: the logarithm of no volume at all

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 from freqai_lstm.model import ridge
 from freqai_lstm.model.devices import start_tensorflow
 from freqai_lstm.model.forward import AT_ONCE, Forward, weights_of
-from freqai_lstm.model.network import MAX_UNROLLED, build_network
+from freqai_lstm.model.network import EXTREMES, MAX_UNROLLED, build_network
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.shared_network import SharedNetwork
 from freqai_lstm.model.storage import network_path, read_network, write_network
@@ -74,7 +74,7 @@ def test_attention_sums_to_one() -> None:
     """Each head spreads one over the candles of a window."""
     forward, given = Forward(weights_of(network(2, 4, 6, 11))), inputs(9, 6, 11)
     attention = forward.attention(given[0])
-    assert attention.shape == (9, 6, 4)
+    assert attention.shape == (9, 6, len(EXTREMES))
     np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=1e-5)
 
 

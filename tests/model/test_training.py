@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,21 @@ def test_a_window_is_learned_and_noise_is_not(trained: Trained) -> None:
     assert report["curves"][report["best_epoch"] - 1]["loss"] == report["loss"]
 
 
-def test_what_two_candles_mean_together_is_learned() -> None:
-    """Whether two candles went the same way is learned, though no sum over the window tells it."""
+def same_way(frame: DataFrame) -> pd.Series:
+    """Whether two candles went the same way: no sum over the window tells it."""
+    way = (frame["close"] - frame["open"]).apply(np.sign)
+    return way.shift(1) * way.shift(4)
+
+
+def since_the_move(frame: DataFrame) -> pd.Series:
+    """Candles since the largest move: a head of the attention has to choose one candle."""
+    moves = np.log(frame["close"]).diff().abs()
+    return WIDTH - 1 - moves.rolling(WIDTH).apply(np.argmax, raw=True)
+
+
+@pytest.mark.parametrize(("told", "most"), [(same_way, 0.5), (since_the_move, 0.1)])
+def test_what_windows_tell_is_learned(told: Callable[[DataFrame], pd.Series], most: float) -> None:
+    """Labels that ask for single candles of the window are learned."""
     rows = 6000
     rng = np.random.default_rng(1)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, rows)))
@@ -90,12 +104,11 @@ def test_what_two_candles_mean_together_is_learned() -> None:
     frame = frame.assign(high=ends_of_bodies.max(axis=1), low=ends_of_bodies.min(axis=1))
     inputs = CandleInputs.of(frame, 3600)
     inputs = replace(inputs, columns=np.zeros_like(inputs.columns))
-    way = (frame["close"] - frame["open"]).apply(np.sign)
-    label = (way.shift(1) * way.shift(4)).to_numpy(np.float32)[:, None]
+    label = told(frame).to_numpy(np.float32)[:, None]
     ends, features = np.arange(WIDTH, rows - 1), np.zeros((rows - 1, 0), np.float32)
     data = TrainingData(inputs, features, label, ends[:-1000], ends[-1000:], True)
     model, _ = train_network(data, parameters(), WIDTH)
-    assert validate(Forward(weights_of(model)), data, WIDTH)[0] < 0.5
+    assert validate(Forward(weights_of(model)), data, WIDTH)[0] < most
 
 
 def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
