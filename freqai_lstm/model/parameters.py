@@ -29,11 +29,11 @@ class LSTMParameters(BaseModel):
 
     history_days: int = Field(1095, ge=0)
     history_pairs: Literal["all"] | list[str] = Field(default_factory=list)
-    network_days: int = Field(180, ge=1)
+    network_days: int = Field(90, ge=1)
     num_lstm_layers: int = Field(1, ge=1, le=16)
     units: int = Field(32, ge=1, le=4096)
     dropout_rate: float = Field(0.2, ge=0, lt=1)
-    epochs: int = Field(4, ge=1)
+    epochs: int = Field(6, ge=1)
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(3.5e-3, gt=0, le=1)
     weight_decay: float = Field(0.3, ge=0, le=100)

@@ -102,7 +102,7 @@ class LSTMRegressor(BaseRegressionModel):
             "keras": true,
             "model_save_type": "keras",
             "conv_width": 24,
-            "model_training_parameters": {"history_days": 1095, "network_days": 180}
+            "model_training_parameters": {"history_days": 1095, "network_days": 90}
         }
 
     All parameters, with defaults and what is allowed: `freqai_lstm/model/parameters.py`.
