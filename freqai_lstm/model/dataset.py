@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
-from datasieve.pipeline import Pipeline
 from freqtrade.exceptions import OperationalException
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 
@@ -60,7 +59,6 @@ class Dataset:
 def prepare(
     frame: pd.DataFrame,
     dk: FreqaiDataKitchen,
-    pipeline: Pipeline,
     freqai: Mapping[str, Any],
     *,
     timeframe_seconds: int,
@@ -70,10 +68,9 @@ def prepare(
     """Keep the rows that have all features, scale them, and measure the labels.
 
     A row needs no label: each label is learned on the rows that have it. The kitchen gets what
-    FreqAI saves of a training.
+    FreqAI saves of a training, and its feature pipeline is fitted.
 
     :param frame: candles with features and labels, in time order.
-    :param pipeline: of the features; it is fitted here.
     :param freqai: the `freqai` block of the configuration.
     :raises OperationalException: there is too little to learn from, or labels are no numbers.
     """
@@ -95,7 +92,7 @@ def prepare(
     # Outlier steps drop rows and hand back a fresh index: the row's number goes through as a label.
     found = np.flatnonzero(frame.index.isin(features.index))
     with _seeded_numpy(seed):
-        scaled, carried, weights = pipeline.fit_transform(
+        scaled, carried, weights = dk.feature_pipeline.fit_transform(
             features, pd.DataFrame({"row": found}, index=features.index), weights
         )
     if len(scaled) == 0:

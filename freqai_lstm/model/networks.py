@@ -161,7 +161,6 @@ class SharedNetworks:
             conv_width=width,
             features=names,
             in_windows=in_windows,
-            labels=scales[first].labels.names,
             scales=scales,
             report=report,
         )

@@ -83,7 +83,6 @@ class SharedNetwork:
     conv_width: int
     features: list[str]
     in_windows: bool
-    labels: list[str]
     scales: Mapping[str, PairScales]
     report: Mapping[str, Any]
 

@@ -46,6 +46,7 @@ ARRAYS = (
     *("exact", "network_factors", "levels"),
 )
 SCALES = ("levels", "columns", "features")
+NETWORK = ("border", "conv_width", "features", "in_windows")
 
 
 class Damaged(Exception):
@@ -232,9 +233,8 @@ def set_aside(path: Path, damage: BaseException) -> None:
 
 def _add_network(arrays: dict[str, Any], notes: dict[str, Any], network: SharedNetwork) -> None:
     arrays |= {f"weights.{name}": values for name, values in network.forward.weights.items()}
-    names = ("border", "conv_width", "features", "in_windows", "labels")
     report = {key: value for key, value in network.report.items() if key != "curves"}
-    notes["network"] = {name: getattr(network, name) for name in names} | {"report": report}
+    notes["network"] = {name: getattr(network, name) for name in NETWORK} | {"report": report}
 
 
 def _network(
@@ -245,7 +245,11 @@ def _network(
         for name, values in arrays.items()
         if name.startswith("weights.")
     }
-    return SharedNetwork(forward=Forward(weights), scales=scales or {}, **notes)
+    return SharedNetwork(
+        forward=Forward(weights),
+        scales=scales or {},
+        **{name: notes[name] for name in (*NETWORK, "report")},
+    )
 
 
 def _add_scales(arrays: dict[str, Any], pair: str, scales: PairScales) -> dict[str, Any]:

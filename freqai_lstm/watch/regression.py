@@ -73,7 +73,6 @@ def predict_without_network(
     data = prepare(
         frame,
         kitchen,
-        kitchen.feature_pipeline,
         freqai,
         timeframe_seconds=step,
         label_scale_feature=parameters.label_scale_feature,

@@ -73,11 +73,11 @@ def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> Share
     inputs = CandleInputs.of(frame, 3600)
     rng, units, channels = np.random.default_rng(1), 4, 11
     names = [f"%-x{i}" for i in range(4)]
-    columns, found = inputs.columns.shape[1] + 4, units + 4 * (channels + 4 + units)
+    columns, found = inputs.columns.shape[1] + 4, units + 5 * (channels + 4 + units)
     shapes: dict[str, list[tuple[int, ...]]] = {
         "lstm_1": [(channels + 4, 16), (units, 16), (16,)],
         "states": [(units,), (units,)],
-        "scores": [(channels + 4 + units, 4), (4,)],
+        "scores": [(channels + 4 + units, 5), (5,)],
         "gate": [(found + columns, 48), (48,)],
         "head_1": [(found + columns, 48), (48,)],
         "head_2": [(48, 32), (32,)],
@@ -94,6 +94,4 @@ def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> Share
     }
     features = frame[names].to_numpy()
     scales = PairScales.fit(inputs, features, np.arange(len(frame)), space)
-    return SharedNetwork(
-        0, Forward(weights), conv_width, names, True, space.names, {PAIR: scales}, {}
-    )
+    return SharedNetwork(0, Forward(weights), conv_width, names, True, {PAIR: scales}, {})

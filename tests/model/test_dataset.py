@@ -29,10 +29,10 @@ def prepared(freqai_config: Make, learnable: Make, kitchen: Make) -> Callable[..
         freqai = made["freqai"]
         frame = learnable(260) if frame is None else frame
         dk = kitchen(made, frame)
+        dk.feature_pipeline = feature_pipeline(freqai["feature_parameters"])
         data: Dataset = prepare(
             frame,
             dk,
-            feature_pipeline(freqai["feature_parameters"]),
             freqai,
             timeframe_seconds=3600,
             label_scale_feature="",

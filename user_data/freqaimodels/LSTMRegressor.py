@@ -238,7 +238,6 @@ class LSTMRegressor(BaseRegressionModel):
             data = dataset.prepare(
                 self._with_unseen(unfiltered_df, border, pair),
                 dk,
-                dk.feature_pipeline,
                 self.freqai_info,
                 timeframe_seconds=self.base_tf_seconds,
                 label_scale_feature=self.parameters.label_scale_feature,
