@@ -13,6 +13,7 @@ from pandas import DataFrame
 from freqai_lstm.market import generate_market
 from freqai_lstm.model.forward import Forward
 from freqai_lstm.model.labels import LabelSpace
+from freqai_lstm.model.network import EXTREMES
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.parameters import read_parameters
 from freqai_lstm.model.record import settings_of
@@ -71,13 +72,13 @@ def features_of(pair: str) -> list[str]:
 def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> SharedNetwork:
     """A network of seeded weights, as large as one that is trained on the frame would be."""
     inputs = CandleInputs.of(frame, 3600)
-    rng, units, channels = np.random.default_rng(1), 4, 11
+    rng, units, channels, heads = np.random.default_rng(1), 4, 11, len(EXTREMES)
     names = [f"%-x{i}" for i in range(4)]
-    columns, found = inputs.columns.shape[1] + 4, units + 5 * (channels + 4 + units)
+    columns, found = inputs.columns.shape[1] + 4, units + heads * (channels + 4 + units)
     shapes: dict[str, list[tuple[int, ...]]] = {
         "lstm_1": [(channels + 4, 16), (units, 16), (16,)],
         "states": [(units,), (units,)],
-        "scores": [(channels + 4 + units, 5), (5,)],
+        "scores": [(channels + 4 + units, heads), (heads,)],
         "gate": [(found + columns, 48), (48,)],
         "head_1": [(found + columns, 48), (48,)],
         "head_2": [(48, 32), (32,)],

@@ -18,6 +18,7 @@ from tensorboard.util import tensor_util
 
 from freqai_lstm.model import training
 from freqai_lstm.model.forward import Forward, weights_of
+from freqai_lstm.model.network import EXTREMES
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.training import TrainingData, scalars_writer, train_network, validate
 from freqai_lstm.model.windows import CandleInputs
@@ -109,6 +110,15 @@ def test_what_windows_tell_is_learned(told: Callable[[DataFrame], pd.Series], mo
     data = TrainingData(inputs, features, label, ends[:-1000], ends[-1000:], True)
     model, _ = train_network(data, parameters(), WIDTH)
     assert validate(Forward(weights_of(model)), data, WIDTH)[0] < most
+
+
+def test_scores_do_not_decay() -> None:
+    """A head keeps its extreme until a label asks for it, while other weights decay."""
+    model, _ = train_network(data_of(), parameters(epochs=2, weight_decay=20.0), WIDTH)
+    found = weights_of(model)
+    for head, (channel, weight) in enumerate(EXTREMES):
+        assert found["scores/0"][channel, head] * weight > 0.5
+    assert np.abs(found["gate/0"]).max() < 0.1
 
 
 def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
