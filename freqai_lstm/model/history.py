@@ -71,6 +71,8 @@ class History:
     parameters: LSTMParameters
     timeframe_seconds: int
     _candles: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
+    # Candles that `between` keeps, by pair, border, and where they end: the last ones alone.
+    _kept: dict[tuple[str, int, int], pd.DataFrame] = field(default_factory=dict)
     _firsts: dict[str, int] = field(default_factory=dict)  # when a pair's candles begin
     _said: set[str] = field(default_factory=set)
 
@@ -149,7 +151,13 @@ class History:
         return found
 
     def between(
-        self, strategy: IStrategy, border: int, window: pd.DataFrame, pair: str
+        self,
+        strategy: IStrategy,
+        border: int,
+        window: pd.DataFrame,
+        pair: str,
+        *,
+        keep: bool = False,
     ) -> pd.DataFrame:
         """Return a training window with the candles in front of it that lie after a border.
 
@@ -160,33 +168,45 @@ class History:
 
         :param border: seconds since 1970.
         :param window: candles with features and labels, in time order.
+        :param keep: make the candles of all windows after this border at once, and keep them: a
+            backtest asks for them window by window.
         """
         labels = [str(name) for name in window if str(name).startswith("&")]
         known = [np.flatnonzero(column) for column in np.isfinite(numeric_labels(window, labels)).T]
         missing = len(window) - 1 - min((rows[-1] for rows in known if len(rows)), default=-1)
         told = self.config["freqai"]["feature_parameters"].get("label_period_candles", 0)
         ahead = max(missing, told)
-        first = int(seconds_of(window["date"].iloc[:1])[0])
+        first, last = (int(second) for second in seconds_of(window["date"].iloc[[0, -1]]))
         features = [str(name) for name in window if "%" in str(name)]
         whole = np.isfinite(numeric(window, features)).all(axis=1)
         border = max(border, first - (MOST_ROWS - len(window)) * self.timeframe_seconds)
         if border >= first or ahead == 0 or not whole.any():
             return window
-        longest = max(timeframe_to_seconds(timeframe) for timeframe in self._timeframes)
-        before = max(
-            strategy.startup_candle_count * longest,
-            memory(self.config["freqai"]["conv_width"]) * self.timeframe_seconds,
-        )
+        columns = ["date", *COLUMNS, *features, *labels]
+        stop = min(border + self.parameters.network_days * DAY, last) if keep else first
         try:
-            found = self.frame(strategy, first, pair, first - border + before)
-            found = found[["date", *COLUMNS, *features, *labels]]
+            made = self._after(strategy, border, pair, stop)[columns]
         except Exception as error:
             # The strategy's code can raise anything, and the window alone is enough.
             level = logging.INFO if isinstance(error, OperationalException) else logging.WARNING
             self._say(f"{pair}: learns from its training window alone: {error!r}", level)
             return window
+        self._kept = {(pair, border, stop): made} if keep else {}
+        found = made[seconds_of(made["date"]) < first].copy()
         found.loc[found.index[-ahead:], labels] = np.nan  # a strategy may fill in what is unknown
-        return pd.concat([found[seconds_of(found["date"]) >= border], window], ignore_index=True)
+        return pd.concat([found, window], ignore_index=True)
+
+    def _after(self, strategy: IStrategy, border: int, pair: str, stop: int) -> pd.DataFrame:
+        """A pair's candles from a border to a stop, with features and labels."""
+        if (pair, border, stop) in self._kept:
+            return self._kept[pair, border, stop]
+        longest = max(timeframe_to_seconds(timeframe) for timeframe in self._timeframes)
+        before = max(
+            strategy.startup_candle_count * longest,
+            memory(self.config["freqai"]["conv_width"]) * self.timeframe_seconds,
+        )
+        made = self.frame(strategy, stop, pair, stop - border + before)
+        return made[seconds_of(made["date"]) >= border]
 
     def frame(
         self, strategy: IStrategy, border: int, pair: str, seconds: int | None = None

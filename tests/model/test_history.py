@@ -375,6 +375,32 @@ def test_candles_between_border_and_window_are_learned_from(folder: Path) -> Non
     assert found["&-range"][: 10 * 24].isna().sum() == 6, "six candles ahead lies the window"
 
 
+def test_a_backtest_makes_them_once_for_all_windows_after_a_border(folder: Path) -> None:
+    """Its second window gets what it would get alone, and the strategy is not asked again."""
+    asked = []
+
+    class Asked(Ranges):
+        def set_freqai_targets(self, dataframe: DataFrame, metadata: dict, **kw: Any) -> DataFrame:
+            asked.append(metadata["pair"])
+            return super().set_freqai_targets(dataframe, metadata, **kw)
+
+    config = history_config(folder, PAIRS, training={"network_days": 15})
+    history, strategy = networks_of(config).history, Asked(config)
+    whole = history.frame(strategy, STOP, PAIR)
+    border = WINDOW[0] - 10 * DAY
+    found = []
+    for keep in (True, False):
+        asked.clear()
+        for days in (25, 20):
+            window = whole.tail(days * 24).reset_index(drop=True)
+            found.append(history.between(strategy, border, window, PAIR, keep=keep))
+        assert len(asked) == (1 if keep else 2)
+    for kept, alone in zip(found[:2], found[2:], strict=True):
+        pd.testing.assert_frame_equal(kept, alone)
+    other = history.frame(strategy, STOP, PAIRS[1]).tail(20 * 24).reset_index(drop=True)
+    assert not history.between(strategy, border, other, PAIRS[1], keep=True).equals(found[1])
+
+
 @pytest.mark.parametrize(("most", "days"), [(22 * 24, 22), (10 * 24, 20)])
 def test_of_very_many_candles_the_newest_are_learned_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch, most: int, days: int

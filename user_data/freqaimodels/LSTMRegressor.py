@@ -278,7 +278,9 @@ class LSTMRegressor(BaseRegressionModel):
         """A training window, and what the network has not learned from of the candles before."""
         if self.strategy is None or border is None or not self._served(border):
             return window
-        return self.networks.history.between(self.strategy, border, window, pair)
+        return self.networks.history.between(
+            self.strategy, border, window, pair, keep=not self.live
+        )
 
     def _served(self, border: int) -> bool:
         """Whether the network is there or can be trained at once.
