@@ -179,7 +179,9 @@ class History:
         first, last = (int(second) for second in seconds_of(window["date"].iloc[[0, -1]]))
         features = [str(name) for name in window if "%" in str(name)]
         whole = np.isfinite(numeric(window, features)).all(axis=1)
-        border = max(border, first - (MOST_ROWS - len(window)) * self.timeframe_seconds)
+        newest = first - (MOST_ROWS - len(window)) * self.timeframe_seconds
+        keep = keep and border >= newest  # else each window's begin elsewhere
+        border = max(border, newest)
         if border >= first or ahead == 0 or not whole.any():
             return window
         columns = ["date", *COLUMNS, *features, *labels]

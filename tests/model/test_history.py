@@ -405,14 +405,27 @@ def test_a_backtest_makes_them_once_for_all_windows_after_a_border(folder: Path)
 def test_of_very_many_candles_the_newest_are_learned_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch, most: int, days: int
 ) -> None:
-    """The window is whole in any case, and as many before it as the regression may have."""
+    """The window is whole in any case, and as many before it as the regression may have.
+
+    A backtest, which would keep more, makes no more of them.
+    """
     monkeypatch.setattr(model_history, "MOST_ROWS", most)
+    asked = []
+
+    class Asked(Ranges):
+        def set_freqai_targets(self, dataframe: DataFrame, metadata: dict, **kw: Any) -> DataFrame:
+            asked.append(len(dataframe))
+            return super().set_freqai_targets(dataframe, metadata, **kw)
+
     config = history_config(folder, PAIRS)
-    history, strategy = networks_of(config).history, Ranges(config)
+    history, strategy = networks_of(config).history, Asked(config)
     window = history.frame(strategy, STOP, PAIR).tail(20 * 24).reset_index(drop=True)
-    found = history.between(strategy, WINDOW[0] - 10 * DAY, window, PAIR)
-    assert len(found) == days * 24
-    assert found["date"].iloc[-1] == window["date"].iloc[-1]
+    asked.clear()
+    for keep in (False, True):
+        found = history.between(strategy, WINDOW[0] - 10 * DAY, window, PAIR, keep=keep)
+        assert len(found) == days * 24
+        assert found["date"].iloc[-1] == window["date"].iloc[-1]
+    assert asked[::2] == asked[1::2]
 
 
 def test_labels_of_their_own_candle_need_no_more_than_the_window(folder: Path) -> None:
