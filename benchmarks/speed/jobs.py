@@ -127,7 +127,7 @@ def network(size: Size, folder: Path) -> Figures:
     frame = bot.networks.history.frame(strategy, border, pair)
     features = [str(name) for name in frame if "%" in str(name)]
     before, began = psutil.Process().memory_info().rss / 2**20, time.perf_counter()
-    trained = bot.networks.get(border, strategy, list(size.teachers), features, pair)
+    trained = bot.networks.alone(border, strategy, list(size.teachers), features, pair)
     seconds = time.perf_counter() - began
     return {
         "seconds": seconds,
@@ -229,7 +229,7 @@ def live(size: Size, folder: Path) -> Figures:
 
     def train_network() -> None:
         let_others_go_first()
-        bot.networks.get(border, strategy, names, features, pair)
+        bot.networks.alone(border, strategy, names, features, pair)
 
     training = threading.Thread(target=train_network)
     training.start()

@@ -195,5 +195,6 @@ def attention_by_lag(
         return None
     read = scales.read(inputs, network.features_of(frame, pair))
     windows, _ = assemble(*read, ends, network.conv_width, network.in_windows)
-    weights = network.forward.attention(windows)  # (windows, conv_width, heads)
+    found = [forward.attention(windows) for forward in network.forwards]
+    weights = np.mean(found, axis=0)  # (windows, conv_width, heads)
     return np.asarray(weights.mean(axis=(0, 2))[::-1], float)

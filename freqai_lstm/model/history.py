@@ -91,14 +91,8 @@ class History:
         """
         if self.parameters.history_days == 0:
             return None
-        teachers = self.teachers(pairs)
-        for pair in teachers:
-            if pair not in self._firsts:
-                dates = candles_on_disk(self.config, pair, self.config["timeframe"])["date"]
-                if len(dates):
-                    self._firsts[pair] = int(seconds_of(dates.iloc[:1])[0])
-        first = min((self._firsts[pair] for pair in teachers if pair in self._firsts), default=stop)
-        if first >= stop:
+        first = self._first(pairs)
+        if first is None or first >= stop:
             return None
         target: float = max(start, first + (1 - KEPT_FOR_PAIRS) * (stop - first))
         step: float = self.parameters.network_days * DAY
@@ -107,6 +101,27 @@ class History:
         step = int(step) // HOUR * HOUR
         border = int(target) // step * step
         return border if border > first else None
+
+    def border_before(self, border: int, pairs: list[str]) -> int | None:
+        """Return the border before one on the grid; None where too few candles lie before it.
+
+        Its network has learned from the first three of four `network_days` at least. Where the
+        grid is finer (see `border`), a border has none.
+
+        :param pairs: the whitelist.
+        """
+        step, first = self.parameters.network_days * DAY, self._first(pairs)
+        return None if first is None or border - first < 4 * step else border - step
+
+    def _first(self, pairs: list[str]) -> int | None:
+        """When the candles on disk begin, of all pairs that the network learns from."""
+        teachers = self.teachers(pairs)
+        for pair in teachers:
+            if pair not in self._firsts:
+                dates = candles_on_disk(self.config, pair, self.config["timeframe"])["date"]
+                if len(dates):
+                    self._firsts[pair] = int(seconds_of(dates.iloc[:1])[0])
+        return min((self._firsts[pair] for pair in teachers if pair in self._firsts), default=None)
 
     def teachers(self, pairs: list[str]) -> list[str]:
         """Return the pairs that the network learns from, sorted: their order does not matter."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from freqtrade.constants import Config
 from freqtrade.exceptions import OperationalException
 from freqtrade.strategy.interface import IStrategy
@@ -57,21 +58,53 @@ class SharedNetworks:
         """Return the border of the network that serves a training window, see `History.border`."""
         return self.history.border(start, stop, pairs)
 
-    def ready(self, border: int) -> bool:
-        """Whether the network is in memory or on disk, or known not to be possible."""
-        return border in self._known or network_path(self.folder, border).is_file()
+    def ready(self, border: int, pairs: list[str]) -> bool:
+        """Whether the network is in memory or on disk, or known not to be possible; both are."""
+        return all(
+            one in self._known or network_path(self.folder, one).is_file()
+            for one in self._borders(border, pairs)
+        )
 
     def get(
         self, border: int, strategy: IStrategy, pairs: list[str], features: list[str], pair: str
     ) -> SharedNetwork | None:
-        """Return the network of a border, and train it where there is none.
+        """Return the network of a border with the one before it, and train what there is not.
 
         :param pairs: the whitelist.
         :param features: that FreqAI found in the frame of `pair`.
         :return: None where the history is too short, or the training failed; it is tried once.
-        :raises ChangedSettings: the saved network was made with something else.
-        :raises NoTensorFlow: it has to be trained, and TensorFlow is not installed.
+        :raises ChangedSettings: a saved network was made with something else.
+        :raises NoTensorFlow: one has to be trained, and TensorFlow is not installed.
         """
+        tried = border in self._known
+        # The earlier one first: the newer goes on from it where `continual_learning` asks for that.
+        found = [
+            self.alone(one, strategy, pairs, features, pair) for one in self._borders(border, pairs)
+        ]
+        self.history.forget()
+        if tried and border in self._failed:
+            logger.warning(
+                f"{pair}: predicts with its regression, since the shared network could not be "
+                "trained. A restart tries again."
+            )
+        earlier, network = found[0], found[-1]
+        if network is None or earlier is None or earlier is network:
+            return network
+        try:
+            return network.with_earlier(earlier)
+        except ValueError as error:  # of an earlier run, when the strategy had other features
+            logger.warning(f"{pair}: predicts with the newest shared network alone, since {error}.")
+            return network
+
+    def _borders(self, border: int, pairs: list[str]) -> list[int]:
+        """The borders of the networks that serve after one, the oldest first."""
+        before = self.history.border_before(border, pairs)
+        return [border] if before is None else [before, border]
+
+    def alone(
+        self, border: int, strategy: IStrategy, pairs: list[str], features: list[str], pair: str
+    ) -> SharedNetwork | None:
+        """Return the network of a border without the one before it; as `get` does."""
         if border not in self._known:
             # Where a saved one does not fit, this raises each time.
             network = self._read(border, strategy, pairs)
@@ -81,12 +114,6 @@ class SharedNetworks:
                 self._failed.add(border)  # unless it comes back from the training
                 network = self._train(border, strategy, pairs, features, pair)
             self._known[border] = network
-        elif border in self._failed:
-            logger.warning(
-                f"{pair}: predicts with its regression, since the shared network could not be "
-                "trained. A restart tries again."
-            )
-        self.history.forget()
         return self._known[border]
 
     def _read(self, border: int, strategy: IStrategy, pairs: list[str]) -> SharedNetwork | None:
@@ -130,8 +157,9 @@ class SharedNetworks:
             )
             return None
         logger.info(
-            f"Training the shared network on {windows} windows of {len(histories)} pairs, reading "
-            f"{len(names)} features" + (" at each candle." if in_windows and names else ".")
+            f"Training the shared network on {windows} windows of {len(histories)} pairs before "
+            f"{pd.Timestamp(border, unit='s'):%Y-%m-%d}, reading {len(names)} features"
+            + (" at each candle." if in_windows and names else ".")
         )
         scales = {history.pair: history.scales for history in histories}
         first = histories[0].pair
@@ -140,7 +168,7 @@ class SharedNetworks:
         data = joined(histories, in_windows, test_size, self.timeframe_seconds, stride)
         earlier = {old: network for old, network in self._known.items() if network and old < border}
         goes_on = earlier and freqai.get("continual_learning", False)
-        start_from = earlier[max(earlier)].forward.weights if goes_on else None
+        start_from = earlier[max(earlier)].forwards[0].weights if goes_on else None
         board = scalars_writer(
             self.folder / NETWORKS / str(border), active=freqai.get("activate_tensorboard", True)
         )
@@ -151,13 +179,13 @@ class SharedNetworks:
                 )
         except (OperationalException, MemoryError) as error:
             why = f"no memory ({error})." if isinstance(error, MemoryError) else str(error)
-            logger.error(f"The shared network is not there: {why} The pairs use their regressions.")
+            logger.error(f"The shared network is not there: {why} Pairs predict without it.")
             return None
         del data  # the record below takes memory too
         self._failed.discard(border)
         network = SharedNetwork(
             border=border,
-            forward=Forward(weights_of(model)),
+            forwards=(Forward(weights_of(model)),),
             conv_width=width,
             features=names,
             in_windows=in_windows,

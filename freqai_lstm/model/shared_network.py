@@ -70,16 +70,17 @@ class PairScales:
 
 @dataclass(frozen=True)
 class SharedNetwork:
-    """Hold a trained network; it does not change any more.
+    """Hold a trained network, and the one before it; it does not change any more.
 
-    `border` is the time, in seconds since 1970, before which all that it learned from ends.
-    `features` names what it reads, without the pair's own name; `in_windows` says whether it reads
-    them at each candle or at the newest alone. `scales` holds those of the pairs that it learned
-    from, `teachers`.
+    Predictions are the mean of both, see `with_earlier`. `border` is the time, in seconds since
+    1970, before which all that they learned from ends. `forwards` are their forward passes, the
+    newest first. `features` names what they read, without the pair's own name; `in_windows` says
+    whether they read them at each candle or at the newest alone. `scales` holds those of the pairs
+    that the newest learned from, `teachers`.
     """
 
     border: int
-    forward: Forward
+    forwards: tuple[Forward, ...]
     conv_width: int
     features: list[str]
     in_windows: bool
@@ -90,6 +91,28 @@ class SharedNetwork:
     def teachers(self) -> list[str]:
         """The pairs that it learned from."""
         return sorted(self.scales)
+
+    def with_earlier(self, earlier: SharedNetwork) -> SharedNetwork:
+        """Return the network whose predictions are the mean of its own and of an earlier one's.
+
+        The mean of two networks has less error than either: what one found by chance, the other
+        has not. The earlier one reads what this one's scales make, and predicts on them.
+
+        :raises ValueError: the earlier one reads other inputs, or predicts other labels.
+        """
+        other = [
+            name
+            for name in ("conv_width", "features", "in_windows", "labels")
+            if getattr(self, name) != getattr(earlier, name)
+        ]
+        if other:
+            raise ValueError(f"the one before it has another {' and '.join(other)}")
+        return replace(self, forwards=(*self.forwards, *earlier.forwards))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that it predicts, in their order."""
+        return tuple(next(iter(self.scales.values())).labels.names)
 
     def features_of(self, frame: pd.DataFrame, pair: str) -> Numbers:
         """Return what the network reads of a pair's features, shape (rows, features)."""
@@ -105,10 +128,10 @@ class SharedNetwork:
         :param at: of these rows, from `labels.references`.
         """
         read = scales.read(inputs, features)
-        found = [
-            self.forward(*assemble(*read, some, self.conv_width, self.in_windows))
-            for some in np.array_split(ends, len(ends) // 2048 + 1)
-        ]
+        found = []
+        for some in np.array_split(ends, len(ends) // 2048 + 1):
+            given = assemble(*read, some, self.conv_width, self.in_windows)
+            found.append(np.mean([forward(*given) for forward in self.forwards], axis=0))
         return scales.labels.labels(np.concatenate(found), at)
 
 

@@ -45,6 +45,7 @@ ARRAYS = (
     *("column_scale", "lowest", "highest", "kernel", "bias", "exact_kernel", "exact_bias"),
     *("exact", "network_factors", "levels"),
 )
+WEIGHTS = ("weights", "earlier")  # of the network, and of the one before it
 SCALES = ("levels", "columns", "features")
 NETWORK = ("border", "conv_width", "features", "in_windows")
 
@@ -232,7 +233,8 @@ def set_aside(path: Path, damage: BaseException) -> None:
 
 
 def _add_network(arrays: dict[str, Any], notes: dict[str, Any], network: SharedNetwork) -> None:
-    arrays |= {f"weights.{name}": values for name, values in network.forward.weights.items()}
+    for kind, forward in zip(WEIGHTS, network.forwards, strict=False):
+        arrays |= {f"{kind}.{name}": values for name, values in forward.weights.items()}
     report = {key: value for key, value in network.report.items() if key != "curves"}
     notes["network"] = {name: getattr(network, name) for name in NETWORK} | {"report": report}
 
@@ -240,13 +242,16 @@ def _add_network(arrays: dict[str, Any], notes: dict[str, Any], network: SharedN
 def _network(
     arrays: Mapping[str, Any], notes: dict[str, Any], scales: Mapping[str, PairScales] | None = None
 ) -> SharedNetwork:
-    weights = {
-        name.removeprefix("weights."): values
-        for name, values in arrays.items()
-        if name.startswith("weights.")
-    }
+    weights: list[dict[str, Any]] = [
+        {
+            name.removeprefix(f"{kind}."): values
+            for name, values in arrays.items()
+            if name.startswith(f"{kind}.")
+        }
+        for kind in WEIGHTS
+    ]
     return SharedNetwork(
-        forward=Forward(weights),
+        forwards=tuple(Forward(some) for some in weights if some),
         scales=scales or {},
         **{name: notes[name] for name in (*NETWORK, "report")},
     )

@@ -70,9 +70,9 @@ def features_of(pair: str) -> list[str]:
 
 
 def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> SharedNetwork:
-    """A network of seeded weights, as large as one that is trained on the frame would be."""
+    """A network of seeded weights and one before it, as large as those of the frame would be."""
     inputs = CandleInputs.of(frame, 3600)
-    rng, units, channels, heads = np.random.default_rng(1), 4, 11, len(EXTREMES)
+    units, channels, heads = 4, 11, len(EXTREMES)
     names = [f"%-x{i}" for i in range(4)]
     columns, found = inputs.columns.shape[1] + 4, units + heads * (channels + 4 + units)
     shapes: dict[str, list[tuple[int, ...]]] = {
@@ -88,11 +88,17 @@ def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> Share
         "right": [(2 * conv_width, 8), (8,)],
         "crossed": [(8, 2)],
     }
-    weights = {
-        f"{layer}/{n}": rng.normal(0, 0.1, shape).astype(np.float32)
-        for layer, parts in shapes.items()
-        for n, shape in enumerate(parts)
-    }
+
+    def forward(seed: int) -> Forward:
+        rng = np.random.default_rng(seed)
+        weights = {
+            f"{layer}/{n}": rng.normal(0, 0.1, shape).astype(np.float32)
+            for layer, parts in shapes.items()
+            for n, shape in enumerate(parts)
+        }
+        return Forward(weights)
+
     features = frame[names].to_numpy()
     scales = PairScales.fit(inputs, features, np.arange(len(frame)), space)
-    return SharedNetwork(0, Forward(weights), conv_width, names, True, {PAIR: scales}, {})
+    both = forward(1), forward(2)
+    return SharedNetwork(0, both, conv_width, names, True, {PAIR: scales}, {})

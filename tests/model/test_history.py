@@ -27,11 +27,15 @@ from small import (
 
 from freqai_lstm.market import generate_market
 from freqai_lstm.model import history as model_history
+from freqai_lstm.model import networks as model_networks
 from freqai_lstm.model.history import read_features
+from freqai_lstm.model.labels import references
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.record import ChangedSettings
 from freqai_lstm.model.shared_network import SharedNetwork
+from freqai_lstm.model.storage import network_path
 from freqai_lstm.model.training import TrainingData, joined
+from freqai_lstm.model.windows import CandleInputs
 
 
 THREE = (*PAIRS, "SOL/USDT:USDT")
@@ -78,7 +82,7 @@ def copied(folder: Path, target: Path, change: Callable[[DataFrame], DataFrame])
 
 def weights(network: SharedNetwork) -> np.ndarray:
     """All weights in one vector."""
-    return np.concatenate([values.ravel() for values in network.forward.weights.values()])
+    return np.concatenate([values.ravel() for values in network.forwards[0].weights.values()])
 
 
 def test_no_candle_after_the_border_reaches_the_network(
@@ -168,7 +172,7 @@ def test_too_little_history_is_said_once(
     (line,) = [r.getMessage() for r in caplog.records if "No shared network" in r.getMessage()]
     for part in ("1425 windows", "2000", "download-data", "--prepend"):
         assert part in line
-    assert networks.ready(border), "known not to be possible"
+    assert networks.ready(border, [PAIR]), "known not to be possible"
 
 
 def test_the_missing_days_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -346,6 +350,103 @@ def test_continual_learning(
     assert losses[1] < losses[0]
     networks.get(STOP - 19 * DAY, strategy, list(PAIRS), features_of(PAIR)[:1], PAIR)
     assert "starting from fresh weights" in caplog.text
+
+
+def test_predictions_are_the_mean_with_the_network_before(folder: Path) -> None:
+    """Both are trained and saved; the earlier one reads the newer one's scales."""
+    networks, network = train(folder, identifier="two", training=QUICK | {"network_days": 10})
+    border, before = network.border, network.border - 10 * DAY
+    files = sorted(path.stem for path in (folder / "models/two/networks").glob("*.keras"))
+    assert files == [f"network_{before}", f"network_{border}"]
+    assert [*networks._known] == [before, border]
+    strategy = Ranges(networks.config)
+    newer, earlier = (
+        networks.alone(one, strategy, list(PAIRS), features_of(PAIR), PAIR)
+        for one in (border, before)
+    )
+    assert newer is not None
+    assert earlier is not None
+    frame = networks.history.frame(strategy, STOP, PAIR, 20 * DAY)
+    inputs, ends = CandleInputs.of(frame, HOUR), np.arange(100, len(frame))
+    scales, features = network.scales[PAIR], network.features_of(frame, PAIR)
+    at = references(frame, ends, scales.labels)
+    given = (inputs, features, scales, ends, at)
+    mean = (newer.predict(*given) + earlier.predict(*given)) / 2
+    np.testing.assert_allclose(network.predict(*given), mean, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(newer.predict(*given), earlier.predict(*given))
+
+
+def test_restarts_and_pairs_get_the_same_two_networks(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another process reads both, and is not ready while one of them is missing."""
+    kept: dict[str, Any] = {"identifier": "again", "training": QUICK | {"network_days": 10}}
+    networks, network = train(folder, **kept)
+    caplog.set_level("INFO")
+    caplog.clear()
+    again = train(folder, pair=PAIRS[1], **kept)[1]
+    assert "Training the shared network" not in caplog.text
+    for first, second in zip(network.forwards, again.forwards, strict=True):
+        np.testing.assert_array_equal(first.weights["scores/0"], second.weights["scores/0"])
+    other = networks_of(networks.config)
+    assert other.ready(network.border, list(PAIRS))
+    network_path(networks.folder, network.border - 10 * DAY).unlink()
+    assert not other.ready(network.border, list(PAIRS))
+
+
+@pytest.mark.parametrize(("network_days", "count"), [(10, 2), (25, 2), (26, 1), (90, 1)])
+def test_the_network_before_needs_a_history(folder: Path, network_days: int, count: int) -> None:
+    """Four `network_days` of candles lie before the border, else the newest predicts alone."""
+    config = history_config(folder, training=QUICK | {"network_days": network_days})
+    history, border = networks_of(config).history, STOP - 20 * DAY
+    before = history.border_before(border, list(PAIRS))
+    assert before == (border - network_days * DAY if count == 2 else None)
+    assert history.border_before(border, ["X/USDT:USDT"]) is None
+
+
+def test_an_earlier_network_of_other_features_does_not_predict(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A strategy got a feature since: the newest alone predicts, and each pair says so."""
+    config = history_config(folder, identifier="fewer", training=QUICK | {"network_days": 10})
+    border = networks_of(config).border(*WINDOW, list(PAIRS))
+    assert border is not None
+    strategy, names = Ranges(config), features_of(PAIR)
+    for one, features in ((border - 10 * DAY, names[:1]), (border, names)):
+        networks = networks_of(config)
+        network = networks.alone(one, strategy, list(PAIRS), features, PAIR)
+        assert network is not None
+        assert len(network.features) == len(features)
+    found = networks_of(config).get(border, strategy, list(PAIRS), names, PAIR)
+    assert found is not None
+    assert len(found.forwards) == 1
+    assert "with the newest shared network alone, since the one before it has another features" in (
+        caplog.text
+    )
+
+
+def test_an_earlier_network_that_failed_is_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newest serves alone then; the error has been said when it failed."""
+
+    tried: list[int] = []
+    real = model_networks.train_network
+
+    def first_fails(*given: Any, **options: Any) -> Any:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OperationalException("the loss became nan.")
+        return real(*given, **options)
+
+    monkeypatch.setattr(model_networks, "train_network", first_fails)
+    network = train(folder, identifier="gone", training=QUICK | {"network_days": 10})[1]
+    assert len(network.forwards) == 1
+    (error,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert (
+        error == "The shared network is not there: the loss became nan. Pairs predict without it."
+    )
+    assert "predicts with its regression" not in caplog.text
 
 
 def test_no_candles_of_a_correlated_pair(folder: Path) -> None:

@@ -255,7 +255,7 @@ def test_the_network_is_trained_once(served: Make, caplog: pytest.LogCaptureFixt
     caplog.clear()
     second = served(PAIRS[1])
     assert "Training the shared network" not in caplog.text
-    weights = [run.model.network.forward.weights["scores/0"] for run in (first, second)]
+    weights = [run.model.network.forwards[0].weights["scores/0"] for run in (first, second)]
     np.testing.assert_array_equal(weights[0], weights[1])
 
 

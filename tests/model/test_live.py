@@ -377,7 +377,7 @@ def test_a_restarted_bot_reads_the_network(
     assert "predicts with its regression until" not in caplog.text
     networks = [b.freqai.networks._known for b in (bot, again)]
     assert [*networks[0]] == [*networks[1]]
-    kernels = [next(iter(known.values())).forward.weights["scores/0"] for known in networks]
+    kernels = [next(iter(known.values())).forwards[0].weights["scores/0"] for known in networks]
     np.testing.assert_array_equal(kernels[0], kernels[1])
 
 

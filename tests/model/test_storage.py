@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,6 +91,10 @@ def test_fresh_process_predicts_without_tensorflow(saved: Make, tmp_path: Path) 
     backtest, live = (pd.read_pickle(tmp_path / f"{live}.pkl") for live in (False, True))
     assert backtest.equals(run.predictions)
     assert live[["&-a", "&-b"]].equals(run.predictions[["&-a", "&-b"]])
+    network = run.freqai.model.network
+    run.freqai.model.network = replace(network, forwards=network.forwards[:1])
+    alone, _ = run.freqai.predict(run.frame, run.dk)
+    assert (alone["&-a"] - backtest["&-a"]).abs().max() > 1e-3, "so does the one before it"
     changed = run.freqai.model.network_factors * 0
     run.freqai.model.network_factors = changed
     without, _ = run.freqai.predict(run.frame, run.dk)

@@ -47,7 +47,7 @@ FREQAI = {
         "units": 8,
         "epochs": 4,
         "learning_rate": 0.02,
-        "network_days": 30,  # both windows begin in the same 30 days: one network serves them
+        "network_days": 25,  # both windows begin in the same 25 days: the same networks serve them
     },
 }
 
@@ -76,22 +76,23 @@ def arrays(models: Path, coin: str) -> list[dict[str, np.ndarray]]:
     return found
 
 
-def test_one_network_serves_both_pairs(shared: FreqtradeRun, workshop: Workshop) -> None:
-    """It is trained when the first pair needs it; its archive opens in Keras; curves are there."""
+def test_two_networks_serve_both_pairs(shared: FreqtradeRun, workshop: Workshop) -> None:
+    """They are trained when the first pair needs them; Keras opens them; curves are there."""
     assert shared.ok
     assert shared.output.count("Starting training") == 4
     networks = sorted((workshop.models("shared") / "networks").glob("*.keras"))
-    assert shared.output.count("Training the shared network on") == len(networks) == 1
+    assert shared.output.count("Training the shared network on") == len(networks) == 2
     assert "the network serves" in " ".join(shared.output.split())  # freqtrade wraps lines
-    model = keras.saving.load_model(networks[0])
-    assert [tensor.name for tensor in model.inputs] == ["windows", "columns"]
     for network in networks:
+        model = keras.saving.load_model(network)
+        assert [tensor.name for tensor in model.inputs] == ["windows", "columns"]
         assert list(network.parent.glob("*/tensorboard/events.out.tfevents.*"))
         border = pd.Timestamp(int(network.stem.removeprefix("network_")), unit="s", tz="UTC")
         assert border <= TRAINING_END - pd.Timedelta(days=30)
     btc, eth = (arrays(workshop.models("shared"), coin)[0] for coin in COINS)
-    weights = [name for name in btc if name.startswith("weights.")]
-    assert weights
+    weights = [name for name in btc if name.startswith(("weights.", "earlier."))]
+    heads = [btc[f"{kind}.scores|0"] for kind in ("weights", "earlier")]
+    assert not np.array_equal(heads[0], heads[1])
     assert all(np.array_equal(btc[name], eth[name]) for name in weights)
     assert not np.array_equal(btc["network_factors"], eth["network_factors"])
 

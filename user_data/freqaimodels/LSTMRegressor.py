@@ -290,7 +290,7 @@ class LSTMRegressor(BaseRegressionModel):
         """
         return (
             not self.live
-            or self.networks.ready(border)
+            or self.networks.ready(border, self._whitelist())
             or bool(missing_libraries())
             or not self._some_without_model()
         )
