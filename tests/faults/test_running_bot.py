@@ -319,10 +319,10 @@ def diverged() -> None:
 @pytest.mark.parametrize(
     ("failure", "said"),
     [
-        (diverged, "not there: the training diverged. The pairs"),
-        (no_memory, "not there: no memory (4 GB). The pairs"),
+        (diverged, "not there: the training diverged. Pairs"),
+        (no_memory, "not there: no memory (4 GB). Pairs"),
         (no_device_memory, "not there: no memory (OOM when allocating tensor with shape[35"),
-        (full_gpu, "not there: no memory (CUDA_ERROR_OUT_OF_MEMORY). The pairs"),
+        (full_gpu, "not there: no memory (CUDA_ERROR_OUT_OF_MEMORY). Pairs"),
     ],
 )
 def test_failed_network_is_not_tried_again_for_every_pair(

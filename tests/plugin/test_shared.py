@@ -47,7 +47,7 @@ FREQAI = {
         "units": 8,
         "epochs": 4,
         "learning_rate": 0.02,
-        "network_days": 25,  # both windows begin in the same 25 days: the same networks serve them
+        "network_days": 26,  # both windows begin in the same 26 days: the same networks serve them
     },
 }
 
