@@ -106,7 +106,7 @@ class SharedNetwork:
             if getattr(self, name) != getattr(earlier, name)
         ]
         if other:
-            raise ValueError(f"the one before it has another {' and '.join(other)}")
+            raise ValueError(f"the one before it differs in {', '.join(other)}")
         return replace(self, forwards=(*self.forwards, *earlier.forwards))
 
     @property

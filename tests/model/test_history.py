@@ -420,9 +420,7 @@ def test_an_earlier_network_of_other_features_does_not_predict(
     found = networks_of(config).get(border, strategy, list(PAIRS), names, PAIR)
     assert found is not None
     assert len(found.forwards) == 1
-    assert "with the newest shared network alone, since the one before it has another features" in (
-        caplog.text
-    )
+    assert "newest shared network alone, since the one before it differs in features" in caplog.text
 
 
 def test_an_earlier_network_that_failed_is_left_out(
