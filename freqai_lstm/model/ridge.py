@@ -133,6 +133,20 @@ def cautious_factors(
     The factor f is that of least squares, from 0 to 1, times 1 - (e / f)² or 0, where e is its
     standard error (the positive part of James and Stein 1961). A label that can be foretold keeps
     nearly all of its prediction; one that luck alone seemed to foretell keeps little or nothing.
+
+    :param actual: see `factors`, as the others.
+    :return: array of shape (labels,).
+    """
+    found, error = factors(actual, predicted, weights, horizons)
+    ratio = np.divide(error, found, out=np.ones_like(found), where=found > 0)
+    return np.clip(found * (1 - ratio**2), 0, 1)
+
+
+def factors(
+    actual: Numbers, predicted: Numbers, weights: Numbers, horizons: list[int]
+) -> tuple[Numbers, Numbers]:
+    """Return, label by label, a prediction's factor of least squares and its standard error.
+
     Neighbouring rows have labels that overlap, so the error is that of whole blocks of time.
 
     :param actual: labels less what is predicted otherwise, shape (rows, labels), by time; NaN where
@@ -140,9 +154,9 @@ def cautious_factors(
     :param predicted: of the same shape, by a model that has not seen these rows.
     :param weights: array of shape (rows,).
     :param horizons: candles after which each label is known.
-    :return: array of shape (labels,).
+    :return: arrays of shape (labels,); 0 where nothing is predicted.
     """
-    found = np.zeros(actual.shape[1])
+    found, errors = np.zeros(actual.shape[1]), np.zeros(actual.shape[1])
     for label, horizon in enumerate(horizons):
         known = np.isfinite(actual[:, label]) & np.isfinite(predicted[:, label])
         one, other, weight = actual[known, label], predicted[known, label], weights[known]
@@ -150,14 +164,12 @@ def cautious_factors(
         if not size > 0:
             continue
         factor = float((weight * one * other).sum()) / size
-        if not factor > 0:
-            continue
         misfits = weight * other * (one - factor * other)
         count = max(2, len(misfits) // max(SHORTEST_BLOCK, 2 * horizon))
         sums = np.array([block.sum() for block in np.array_split(misfits, count)])
         error = np.sqrt(count / (count - 1) * np.square(sums).sum()) / size
-        found[label] = np.clip(factor * (1 - (error / factor) ** 2), 0, 1)
-    return found
+        found[label], errors[label] = factor, error
+    return found, errors
 
 
 def _alike(labels: Numbers, horizons: list[int]) -> list[list[int]]:

@@ -19,6 +19,7 @@ from freqai_lstm.model.forward import Forward, weights_of
 from freqai_lstm.model.history import PairHistory
 from freqai_lstm.model.network import build_network
 from freqai_lstm.model.parameters import KEY, LSTMParameters
+from freqai_lstm.model.ridge import factors
 from freqai_lstm.model.shared_network import assemble
 from freqai_lstm.model.windows import DAY, CandleInputs, Floats, Numbers, Rows
 
@@ -41,7 +42,8 @@ class TrainingData:
     """Hold the rows of all pairs in one set of arrays; no window reaches from one pair to another.
 
     `inputs` and `features` of shape (rows, features) are scaled; `labels` of shape (rows, labels),
-    NaN where there is none.
+    NaN where there is none. Validation windows are in time order, those of one candle side by side.
+    `waits` of shape (labels,) says after how many of them a label is known.
     """
 
     inputs: CandleInputs
@@ -49,6 +51,7 @@ class TrainingData:
     labels: Floats
     train_ends: Rows
     validation_ends: Rows
+    waits: list[int]
     in_windows: bool
 
 
@@ -71,26 +74,31 @@ def joined(
     border = last + 1 - int(min(test_size * (last + 1 - first), days))
     names = ("levels", "logs", "columns", "features", "labels")
     parts: dict[str, list[Any]] = {name: [] for name in names}
-    train, validation, offset = [], [], 0
+    train, validation, times, offset = [], [], [], 0
+    ahead = zip(*(h.scales.labels.horizons for h in histories), strict=True)
+    waits = [max(horizons) * len(histories) for horizons in ahead]
     while histories:
         history = histories.pop(0)
         for name in names:
             where = history if name in ("features", "labels") else history.inputs
             parts[name].append(getattr(where, name))
         candles = history.inputs.numbers[history.ends]
-        waits = max(history.scales.labels.horizons, default=0)
-        train.append(history.ends[candles + waits < border][::stride] + offset)
+        farthest = max(history.scales.labels.horizons, default=0)
+        train.append(history.ends[candles + farthest < border][::stride] + offset)
         validation.append(history.ends[candles >= border] + offset)
+        times.append(candles[candles >= border])
         offset += len(history.inputs.numbers)
     del history
     levels, logs, columns, features, labels = (np.concatenate(parts.pop(name)) for name in names)
     valid = np.ones(offset, dtype=bool)
+    order = np.argsort(np.concatenate(times), kind="stable")
     return TrainingData(
         CandleInputs(np.arange(offset), valid, levels, logs, columns),
         features,
         labels,
         np.concatenate(train),
-        np.concatenate(validation),
+        np.concatenate(validation)[order],
+        waits,
         in_windows,
     )
 
@@ -109,12 +117,14 @@ def train_network(
     normal errors whose size is unknown (Kendall, Gal and Cipolla 2018, arXiv:1705.07115): a label
     that the window tells is learned ever more exactly, and one of noise does not drown it. A label
     that is missing at a window costs nothing. The learning rate falls along a cosine. The epoch
-    with the least loss on the validation windows is kept; without any, the last.
+    with the least loss on the validation windows is kept; without any, the last. What it has made
+    worse there is taken back, see `_pull_back`.
 
     :param start_from: weights to go on from (continual learning), see `forward.weights_of`.
     :param on_epoch: called with {name: value} and the epoch, for TensorBoard.
     :return: (`keras.Model`, report); the report holds `epochs`, `best_epoch`, `validation_loss`,
-        `validation_r2` (None without validation windows), `windows`, `seconds` and `curves`.
+        `validation_r2` of the best epoch, `kept` of `_pull_back` (these three None without
+        validation windows), `windows`, `seconds` and `curves`.
     :raises OperationalException: the loss is no finite number any more.
     """
     started, p = perf_counter(), parameters
@@ -123,7 +133,8 @@ def train_network(
     shape = (conv_width, windows.shape[2], columns.shape[1], data.labels.shape[1])
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     model = build_network(keras, p, shape, on_gpu=on_gpu)
-    model.get_layer("line").set_weights(_line(data))
+    line = _line(data)
+    model.get_layer("line").set_weights(line)
     if start_from is not None:
         _go_on(model, start_from)
     batches = len(data.train_ends) // p.batch_size or 1
@@ -175,12 +186,14 @@ def train_network(
         elif epoch - best >= p.early_stopping_patience:
             break
     model.set_weights(best_weights)
+    kept = _pull_back(model, line, data, conv_width)
     chosen = curves[best - 1]
     report = {
         "epochs": len(curves),
         "best_epoch": best,
         **{name: chosen.get(name) for name in ("loss", "validation_loss", "validation_r2")},
         "windows": len(data.train_ends),
+        "kept": kept,
         "seconds": perf_counter() - started,
         "curves": curves,
     }
@@ -189,19 +202,51 @@ def train_network(
 
 def validate(forward: Forward, data: TrainingData, conv_width: int) -> Numbers:
     """Return each label's squared error on the validation windows, of its own spread there."""
-    ends = data.validation_ends
-    predicted = np.concatenate(
-        [
-            forward(*_inputs(data, some, conv_width))
-            for some in np.array_split(ends, len(ends) // 4096 + 1)
-        ]
-    )
-    actual = data.labels[ends].astype(float)
+    predicted = _predicted(forward, data, conv_width)
+    actual = data.labels[data.validation_ends].astype(float)
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # a label that no window has
         spread = np.nanvar(actual, axis=0)
         losses = np.nanmean(np.square(actual - predicted), axis=0) / spread
     return losses[np.isfinite(losses)]
+
+
+def _predicted(forward: Forward, data: TrainingData, conv_width: int) -> Floats:
+    """Predictions of the validation windows, shape (windows, labels)."""
+    ends = data.validation_ends
+    parts = np.array_split(ends, len(ends) // 4096 + 1)
+    return np.concatenate([forward(*_inputs(data, some, conv_width)) for some in parts])
+
+
+def _pull_back(
+    model: Any, line: list[Floats], data: TrainingData, conv_width: int
+) -> list[float] | None:
+    """Take back, label by label, what the training has made worse on the validation windows.
+
+    Where candles are few or far apart (4 hours, say) a network learns by heart what the regression
+    that it started from does not. A label keeps the part of the training, from 0 to 1, with the
+    least squared error there, and a standard error more. The rest is that regression; the mixture
+    of both is a network of the same layers.
+
+    :param model: changed in place.
+    :param line: kernel and bias of the regression.
+    :return: the part that is kept, by label; None without validation windows.
+    """
+    ends = data.validation_ends
+    if len(ends) == 0:
+        return None
+    columns = np.concatenate([data.inputs.columns[ends], data.features[ends]], axis=1)
+    start = (columns @ line[0] + line[1]).astype(float)  # (windows, labels)
+    learned = _predicted(Forward(weights_of(model)), data, conv_width) - start
+    best, error = factors(data.labels[ends] - start, learned, np.ones(len(ends)), data.waits)
+    kept = np.clip(best + error, 0, 1)
+    for name in ("bent", "crossed"):
+        layer = model.get_layer(name)
+        layer.set_weights([layer.get_weights()[0] * kept])
+    layer = model.get_layer("line")
+    both = zip(layer.get_weights(), line, strict=True)
+    layer.set_weights([kept * now + (1 - kept) * then for now, then in both])
+    return [float(factor) for factor in kept]
 
 
 def _inputs(data: TrainingData, ends: Rows, conv_width: int) -> tuple[Floats, Floats]:

@@ -250,6 +250,8 @@ def test_one_border_in_time_validates_all_pairs(folder: Path) -> None:
     assert validation.min() == rows - int(0.2 * rows)
     assert train.max() + 6 < validation.min(), "the longest horizon"
     assert {*(data.train_ends // rows)} == {*(data.validation_ends // rows)} == {0, 1}
+    assert (np.diff(validation) >= 0).all(), "in time order"
+    assert data.waits == [12, 0, 0], "of windows: at a candle there are two"
     assert len(histories_joined(folder, 0.0).validation_ends) == 0
     assert len(histories_joined(folder, 0.2, 3).train_ends) == pytest.approx(len(train) / 3, abs=2)
 
