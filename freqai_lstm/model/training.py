@@ -239,7 +239,7 @@ def _pull_back(
     start = (columns @ line[0] + line[1]).astype(float)  # (windows, labels)
     learned = _predicted(Forward(weights_of(model)), data, conv_width) - start
     best, error = factors(data.labels[ends] - start, learned, np.ones(len(ends)), data.waits)
-    kept = np.clip(best + error, 0, 1)
+    kept = np.where(error > 0, np.clip(best + error, 0, 1), 1.0)  # nothing harms that is not seen
     for name in ("bent", "crossed"):
         layer = model.get_layer(name)
         layer.set_weights([layer.get_weights()[0] * kept])

@@ -204,6 +204,9 @@ def test_what_the_training_made_worse_is_taken_back(monkeypatch: pytest.MonkeyPa
     assert kept[1] == 0
     np.testing.assert_allclose(found[:, 1], start[:, 1], rtol=1e-4, atol=1e-4)
     assert kept[0] > 0.9
+    data.labels[data.validation_ends, 1] = np.nan
+    assert predictions()[1][1] == 1, "none of its values is there to judge it by"
+    data.labels[:, 1] = data.labels[:, 0]
     monkeypatch.setattr(training, "factors", lambda *given: (np.array([0.5, 1.5]), np.zeros(2)))
     mixed, kept = predictions()
     assert kept == [0.5, 1.0]
