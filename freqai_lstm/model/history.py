@@ -105,8 +105,8 @@ class History:
     def border_before(self, border: int, pairs: list[str]) -> int | None:
         """Return the border before one on the grid; None where too few candles lie before it.
 
-        Its network has learned from the first three of four `network_days` at least. Where the
-        grid is finer (see `border`), a border has none.
+        Four `network_days` have to lie before `border`, so that three lie before the one returned.
+        Where the grid is finer (see `border`), there is none.
 
         :param pairs: the whitelist.
         """

@@ -134,7 +134,8 @@ def cautious_factors(
     standard error (the positive part of James and Stein 1961). A label that can be foretold keeps
     nearly all of its prediction; one that luck alone seemed to foretell keeps little or nothing.
 
-    :param actual: see `factors`, as the others.
+    Parameters are those of `factors`.
+
     :return: array of shape (labels,).
     """
     found, error = factors(actual, predicted, weights, horizons)

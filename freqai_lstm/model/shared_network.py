@@ -95,8 +95,8 @@ class SharedNetwork:
     def with_earlier(self, earlier: SharedNetwork) -> SharedNetwork:
         """Return the network whose predictions are the mean of its own and of an earlier one's.
 
-        The mean of two networks has less error than either: what one found by chance, the other
-        has not. The earlier one reads what this one's scales make, and predicts on them.
+        Errors of two trainings differ, so that their mean has less of them. The earlier one reads
+        and predicts on this one's scales.
 
         :raises ValueError: the earlier one reads other inputs, or predicts other labels.
         """

@@ -233,7 +233,7 @@ def set_aside(path: Path, damage: BaseException) -> None:
 
 
 def _add_network(arrays: dict[str, Any], notes: dict[str, Any], network: SharedNetwork) -> None:
-    for kind, forward in zip(WEIGHTS, network.forwards, strict=False):
+    for kind, forward in zip(WEIGHTS[: len(network.forwards)], network.forwards, strict=True):
         arrays |= {f"{kind}.{name}": values for name, values in forward.weights.items()}
     report = {key: value for key, value in network.report.items() if key != "curves"}
     notes["network"] = {name: getattr(network, name) for name in NETWORK} | {"report": report}

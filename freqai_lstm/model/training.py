@@ -117,13 +117,13 @@ def train_network(
     normal errors whose size is unknown (Kendall, Gal and Cipolla 2018, arXiv:1705.07115): a label
     that the window tells is learned ever more exactly, and one of noise does not drown it. A label
     that is missing at a window costs nothing. The learning rate falls along a cosine. The epoch
-    with the least loss on the validation windows is kept; without any, the last. What it has made
-    worse there is taken back, see `_pull_back`.
+    with the least loss on the validation windows is kept; without any, the last. It is then shrunk
+    towards the start where that is better there, see `_shrink_to_line`.
 
     :param start_from: weights to go on from (continual learning), see `forward.weights_of`.
     :param on_epoch: called with {name: value} and the epoch, for TensorBoard.
     :return: (`keras.Model`, report); the report holds `epochs`, `best_epoch`, `validation_loss`,
-        `validation_r2` of the best epoch, `kept` of `_pull_back` (these three None without
+        `validation_r2` of the best epoch, `kept` of `_shrink_to_line` (these three None without
         validation windows), `windows`, `seconds` and `curves`.
     :raises OperationalException: the loss is no finite number any more.
     """
@@ -186,7 +186,7 @@ def train_network(
         elif epoch - best >= p.early_stopping_patience:
             break
     model.set_weights(best_weights)
-    kept = _pull_back(model, line, data, conv_width)
+    kept = _shrink_to_line(model, line, data, conv_width)
     chosen = curves[best - 1]
     report = {
         "epochs": len(curves),
@@ -218,19 +218,19 @@ def _predicted(forward: Forward, data: TrainingData, conv_width: int) -> Floats:
     return np.concatenate([forward(*_inputs(data, some, conv_width)) for some in parts])
 
 
-def _pull_back(
+def _shrink_to_line(
     model: Any, line: list[Floats], data: TrainingData, conv_width: int
 ) -> list[float] | None:
-    """Take back, label by label, what the training has made worse on the validation windows.
+    """Shrink a trained network, label by label, towards the regression that it started from.
 
-    Where candles are few or far apart (4 hours, say) a network learns by heart what the regression
-    that it started from does not. A label keeps the part of the training, from 0 to 1, with the
-    least squared error there, and a standard error more. The rest is that regression; the mixture
-    of both is a network of the same layers.
+    Where windows are few (candles of 4 hours, say) a network overfits labels of which that line
+    tells more. Of each label's change by the training the fraction is kept, from 0 to 1, that has
+    the least squared error on the validation windows, and one standard error more. The mean of a
+    network and its line is a network of the same layers.
 
     :param model: changed in place.
     :param line: kernel and bias of the regression.
-    :return: the part that is kept, by label; None without validation windows.
+    :return: the fractions, by label; None without validation windows.
     """
     ends = data.validation_ends
     if len(ends) == 0:
@@ -239,7 +239,7 @@ def _pull_back(
     start = (columns @ line[0] + line[1]).astype(float)  # (windows, labels)
     learned = _predicted(Forward(weights_of(model)), data, conv_width) - start
     best, error = factors(data.labels[ends] - start, learned, np.ones(len(ends)), data.waits)
-    kept = np.where(error > 0, np.clip(best + error, 0, 1), 1.0)  # nothing harms that is not seen
+    kept = np.where(error > 0, np.clip(best + error, 0, 1), 1.0)  # a label without values
     for name in ("bent", "crossed"):
         layer = model.get_layer(name)
         layer.set_weights([layer.get_weights()[0] * kept])
