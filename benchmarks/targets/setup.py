@@ -122,8 +122,8 @@ class Exam:
 
 
 YEAR = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 12, 26, tzinfo=UTC))
-# The candles of `choose` and `four` may be looked at while models are chosen, the others once, at the end
-# (PLAN.md). Days lie between them, so that no label of one reaches into the other.
+# The candles of `choose` and `four` may be looked at while models are chosen, the others once, at
+# the end (PLAN.md). Days lie between them, so that no label of one reaches into the other.
 EXAMS = {
     exam.name: exam
     for exam in (
