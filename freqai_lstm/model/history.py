@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR_PAIRS = 0.4  # of all candles: the newest, which the network never sees
 FEWEST_WINDOWS = 2000  # of all pairs; with fewer there is no network
+OLDER_DAYS = 640  # before the network's border, for the regression that does without it
 MOST_ROWS = (
     30_000  # candles of a window and before it, for a pair's regression: 208 days of 10 minutes
 )
@@ -71,7 +72,7 @@ class History:
     parameters: LSTMParameters
     timeframe_seconds: int
     _candles: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
-    # Candles that `between` keeps, by pair, border, and where they end: the last ones alone.
+    # Candles that `with_older` keeps, by pair, border, and where they end: the last ones alone.
     _kept: dict[tuple[str, int, int], pd.DataFrame] = field(default_factory=dict)
     _firsts: dict[str, int] = field(default_factory=dict)  # when a pair's candles begin
     _said: set[str] = field(default_factory=set)
@@ -165,7 +166,7 @@ class History:
             )
         return found
 
-    def between(
+    def with_older(
         self,
         strategy: IStrategy,
         border: int,
@@ -174,10 +175,11 @@ class History:
         *,
         keep: bool = False,
     ) -> pd.DataFrame:
-        """Return a training window with the candles in front of it that lie after a border.
+        """Return a training window with candles in front of it.
 
-        The network has not learned from them, and the window does not have them: nobody would. Of
-        very many the newest are taken, since the regression's seconds and memory grow with them.
+        They begin `OLDER_DAYS` before a border. Those after it are what the network has not learned
+        from; a regression without the network learns from all. Of very many the newest are taken,
+        since seconds and memory grow with them.
         Where all labels are known at their own candle, it is the window as it is. So it is where no
         candle of the window has all features: older ones must not hide that a source has died.
 
@@ -195,35 +197,36 @@ class History:
         features = [str(name) for name in window if "%" in str(name)]
         whole = np.isfinite(numeric(window, features)).all(axis=1)
         newest = first - (MOST_ROWS - len(window)) * self.timeframe_seconds
-        keep = keep and border >= newest  # else each window's begin elsewhere
-        border = max(border, newest)
-        if border >= first or ahead == 0 or not whole.any():
+        start = border - OLDER_DAYS * DAY
+        keep = keep and start >= newest  # else each window's begin elsewhere
+        start = max(start, newest)
+        if start >= first or ahead == 0 or not whole.any():
             return window
         columns = ["date", *COLUMNS, *features, *labels]
         stop = min(border + self.parameters.network_days * DAY, last) if keep else first
         try:
-            made = self._after(strategy, border, pair, stop)[columns]
+            made = self._after(strategy, start, pair, stop)[columns]
         except Exception as error:
             # The strategy's code can raise anything, and the window alone is enough.
             level = logging.INFO if isinstance(error, OperationalException) else logging.WARNING
             self._say(f"{pair}: learns from its training window alone: {error!r}", level)
             return window
-        self._kept = {(pair, border, stop): made} if keep else {}
+        self._kept = {(pair, start, stop): made} if keep else {}
         found = made[seconds_of(made["date"]) < first].copy()
         found.loc[found.index[-ahead:], labels] = np.nan  # a strategy may fill in what is unknown
         return pd.concat([found, window], ignore_index=True)
 
-    def _after(self, strategy: IStrategy, border: int, pair: str, stop: int) -> pd.DataFrame:
-        """A pair's candles from a border to a stop, with features and labels."""
-        if (pair, border, stop) in self._kept:
-            return self._kept[pair, border, stop]
+    def _after(self, strategy: IStrategy, start: int, pair: str, stop: int) -> pd.DataFrame:
+        """A pair's candles from a start to a stop, with features and labels."""
+        if (pair, start, stop) in self._kept:
+            return self._kept[pair, start, stop]
         longest = max(timeframe_to_seconds(timeframe) for timeframe in self._timeframes)
         before = max(
             strategy.startup_candle_count * longest,
             memory(self.config["freqai"]["conv_width"]) * self.timeframe_seconds,
         )
-        made = self.frame(strategy, stop, pair, stop - border + before)
-        return made[seconds_of(made["date"]) >= border]
+        made = self.frame(strategy, stop, pair, stop - start + before)
+        return made[seconds_of(made["date"]) >= start]
 
     def frame(
         self, strategy: IStrategy, border: int, pair: str, seconds: int | None = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from freqai_lstm.model.dataset import Dataset
 from freqai_lstm.model.interval import COVERAGE, ErrorSizes
 from freqai_lstm.model.labels import WIDEST, Columns, LabelSpace, references
-from freqai_lstm.model.ridge import Ridge, cautious_factors, fit_exact, fit_ridge
+from freqai_lstm.model.ridge import Ridge, cautious_factors, factors, fit_exact, fit_ridge
 from freqai_lstm.model.shared_network import PairScales, SharedNetwork, select_features
 from freqai_lstm.model.windows import SUMMARIES, CandleInputs, Numbers, Rows
 
@@ -58,11 +58,12 @@ class PairModel:
     def fit(cls, data: Dataset, shared: Callable[[], SharedNetwork | None]) -> PairModel:
         """Learn what the network leaves over, on windows that it has never seen.
 
-        Label by label the prediction is flat, the regression of the label, or the network and the
-        regression of what that leaves over, whichever has less squared error on windows that it has
-        not seen; and as much of it as those windows show, see `ridge.cautious_factors`. So it is
-        with the mean itself: that of returns in 150 days is luck, mostly. A label that is linear in
-        the features stays exact.
+        Label by label the prediction lies between that of a regression of the label, which learns
+        from older windows too, and that of the network and a regression of what it leaves over,
+        where it has the least squared error on windows that none of them has seen. As much of it is
+        kept as those windows show, see `ridge.cautious_factors`. So it is with the mean itself:
+        that of returns in 150 days is luck, mostly. A label that is linear in the features stays
+        exact.
 
         :param shared: gives the network; it is not asked where all labels are exact.
         """
@@ -74,7 +75,7 @@ class PairModel:
         labels, ahead = np.clip(data.labels, -WIDEST, WIDEST), data.space.horizons
         numbers, weights = data.inputs.numbers[data.rows], data.weights
         alone = fit_ridge(columns, labels, weights, numbers, ahead)
-        kernel, bias, held_out = alone.kernel, alone.bias, alone.held_out
+        kernel, bias, held_out = alone.kernel, alone.bias, alone.held_out.copy()
         penalties, network_factors = alone.penalties.copy(), np.zeros(labels.shape[1])
         scales, network = None, None if exact.all() else shared()
         if network is not None:
@@ -88,22 +89,21 @@ class PairModel:
                 )
                 network, scales = None, None
         if network is not None and scales is not None:
-            learned, ridge, factors = cls._with_network(
+            learned, ridge, network_factors = cls._with_network(
                 data, network, scales, columns, labels, unseen
             )
             rows = np.flatnonzero(unseen)
-            both = held_out.copy()
-            both[rows] = factors * learned + ridge.held_out
-            better = _errors(labels[rows], both[rows], weights[rows]) <= _errors(
-                labels[rows], held_out[rows], weights[rows]
-            )
-            better &= factors > 0
-            kernel = np.where(better, ridge.kernel, kernel)
-            bias = np.where(better, ridge.bias, bias)
-            held_out = np.where(better, both, held_out)
-            held_out[~unseen] = np.where(better, np.nan, held_out[~unseen])
-            network_factors = np.where(better, factors, 0.0)
-            penalties = np.where(better, ridge.penalties, penalties)
+            with_it = network_factors * learned + ridge.held_out
+            # How far from the regression alone towards the way with the network, label by label.
+            change = with_it - held_out[rows]
+            part = factors(labels[rows] - held_out[rows], change, weights[rows], ahead)[0]
+            part = np.clip(part, 0, 1)
+            kernel = kernel + part * (ridge.kernel - kernel)
+            bias = bias + part * (ridge.bias - bias)
+            held_out[~unseen] = np.where(part > 0, np.nan, held_out[~unseen])
+            held_out[rows] += part * change
+            network_factors = part * network_factors
+            penalties = np.where(part > 0.5, ridge.penalties, penalties)
         flat = _cautious_means(labels, weights, data.space)
         cautious = cautious_factors(labels - flat, held_out - flat, weights, ahead)
         kernel, network_factors = kernel * cautious, network_factors * cautious
@@ -150,10 +150,10 @@ class PairModel:
         learned = data.space.learned(network.predict(data.inputs, features, scales, ends, at), at)
         actual, weights = labels[rows], data.weights[rows]
         centred = learned - learned.mean(axis=0)
-        factors = cautious_factors(actual - _means(actual, weights), centred, weights, ahead)
+        kept = cautious_factors(actual - _means(actual, weights), centred, weights, ahead)
         numbers = data.inputs.numbers[data.rows[rows]]
-        ridge = fit_ridge(columns[rows], actual - factors * learned, weights, numbers, ahead)
-        return learned, ridge, factors
+        ridge = fit_ridge(columns[rows], actual - kept * learned, weights, numbers, ahead)
+        return learned, ridge, kept
 
     def columns(
         self, inputs: CandleInputs, rows: Rows, features: Numbers

@@ -23,7 +23,7 @@ from freqai_lstm.model.windows import seconds_of
 logger = logging.getLogger(__name__)
 
 # Raise it with every change of inputs, scaling, network or training that changes predictions.
-MODEL_REVISION = 12
+MODEL_REVISION = 13
 ROWS = 24  # the newest whose labels are known, and further ones: of both kinds so many
 # Of a column's own spread in the sample: what rounding, and indicators that begin elsewhere, make.
 TOLERANCE = 0.02

@@ -12,6 +12,7 @@ from conftest import PAIR, make_frame
 from freqtrade.exceptions import OperationalException
 from pandas import DataFrame
 
+from freqai_lstm.model import dataset as model_dataset
 from freqai_lstm.model.dataset import Dataset, prepare
 from freqai_lstm.model.scaling import feature_pipeline
 
@@ -69,6 +70,21 @@ def test_a_missing_label_costs_no_window(prepared: Make, learnable: Make, value:
     missing = (data.rows >= 100) & (data.rows <= 110)
     np.testing.assert_array_equal(np.isnan(data.labels[:, 0]), missing)
     np.testing.assert_array_equal(data.labels[:, 1], whole.labels[:, 1])
+
+
+@pytest.mark.parametrize(("most", "step"), [(30, 4), (95, 1), (1000, 1)])
+def test_of_older_windows_some_are_kept(
+    prepared: Make, monkeypatch: pytest.MonkeyPatch, most: int, step: int
+) -> None:
+    """Later windows are whole, and each that is kept has its own features, labels and weight."""
+    monkeypatch.setattr(model_dataset, "MOST_OLDER", most)
+    data = prepared().data
+    first = data.inputs.numbers[data.rows[95]]
+    kept = [*range(0, 95, step), *range(95, len(data.rows))]
+    found = data.thinned(first)
+    for name in ("rows", "features", "labels", "weights"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(data, name)[kept])
+    np.testing.assert_array_equal(data.thinned(0).rows, data.rows)
 
 
 def test_outlier_steps(prepared: Make) -> None:

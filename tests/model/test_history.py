@@ -456,9 +456,30 @@ def test_no_candles_of_a_correlated_pair(folder: Path) -> None:
         networks_of(config).history.frame(Ranges(config), STOP, PAIR)
 
 
-# ------------------------------------------------------------ between the border and the window
+# ------------------------------------------------------------ in front of the window
 
 
+@pytest.fixture
+def from_border(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candles in front of a window begin at the border, none before it."""
+    monkeypatch.setattr(model_history, "OLDER_DAYS", 0)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_candles_before_the_border_are_learned_from_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    """A regression without the network learns from them; they begin so many days before it."""
+    monkeypatch.setattr(model_history, "OLDER_DAYS", 15)
+    config = history_config(folder, PAIRS)
+    history, strategy = networks_of(config).history, Ranges(config)
+    whole = history.frame(strategy, STOP, PAIR)
+    window = whole.tail(20 * 24).reset_index(drop=True)
+    found = history.with_older(strategy, WINDOW[0] - 10 * DAY, window, PAIR, keep=keep)
+    assert found["date"].tolist() == whole["date"].tail(45 * 24).tolist()
+
+
+@pytest.mark.usefixtures("from_border")
 def test_candles_between_border_and_window_are_learned_from(folder: Path) -> None:
     """They stand in front of the window, as the strategy makes them; no label looks into it."""
     config = history_config(folder, PAIRS)
@@ -466,7 +487,7 @@ def test_candles_between_border_and_window_are_learned_from(folder: Path) -> Non
     whole = history.frame(strategy, STOP, PAIR)
     window = whole.tail(20 * 24).reset_index(drop=True)
     border = WINDOW[0] - 10 * DAY
-    found = history.between(strategy, border, window, PAIR)
+    found = history.with_older(strategy, border, window, PAIR)
     expected = whole.tail(30 * 24).reset_index(drop=True)
     assert found["date"].tolist() == expected["date"].tolist()
     names = ["close", *features_of(PAIR), "&-since"]
@@ -476,6 +497,7 @@ def test_candles_between_border_and_window_are_learned_from(folder: Path) -> Non
     assert found["&-range"][: 10 * 24].isna().sum() == 6, "six candles ahead lies the window"
 
 
+@pytest.mark.usefixtures("from_border")
 def test_a_backtest_makes_them_once_for_all_windows_after_a_border(folder: Path) -> None:
     """Its second window gets what it would get alone, and the strategy is not asked again."""
     asked = []
@@ -494,14 +516,15 @@ def test_a_backtest_makes_them_once_for_all_windows_after_a_border(folder: Path)
         asked.clear()
         for days in (25, 20):
             window = whole.tail(days * 24).reset_index(drop=True)
-            found.append(history.between(strategy, border, window, PAIR, keep=keep))
+            found.append(history.with_older(strategy, border, window, PAIR, keep=keep))
         assert len(asked) == (1 if keep else 2)
     for kept, alone in zip(found[:2], found[2:], strict=True):
         pd.testing.assert_frame_equal(kept, alone)
     other = history.frame(strategy, STOP, PAIRS[1]).tail(20 * 24).reset_index(drop=True)
-    assert not history.between(strategy, border, other, PAIRS[1], keep=True).equals(found[1])
+    assert not history.with_older(strategy, border, other, PAIRS[1], keep=True).equals(found[1])
 
 
+@pytest.mark.usefixtures("from_border")
 @pytest.mark.parametrize(("most", "days"), [(22 * 24, 22), (10 * 24, 20)])
 def test_of_very_many_candles_the_newest_are_learned_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch, most: int, days: int
@@ -523,35 +546,38 @@ def test_of_very_many_candles_the_newest_are_learned_from(
     window = history.frame(strategy, STOP, PAIR).tail(20 * 24).reset_index(drop=True)
     asked.clear()
     for keep in (False, True):
-        found = history.between(strategy, WINDOW[0] - 10 * DAY, window, PAIR, keep=keep)
+        found = history.with_older(strategy, WINDOW[0] - 10 * DAY, window, PAIR, keep=keep)
         assert len(found) == days * 24
         assert found["date"].iloc[-1] == window["date"].iloc[-1]
     assert asked[::2] == asked[1::2]
 
 
+@pytest.mark.usefixtures("from_border")
 def test_labels_of_their_own_candle_need_no_more_than_the_window(folder: Path) -> None:
     """Where no label lies ahead, or nothing lies between, the window stays as it is."""
     config = history_config(folder, PAIRS)
     history, strategy = networks_of(config).history, Ranges(config)
     window = history.frame(strategy, STOP, PAIR).tail(20 * 24)
-    assert history.between(strategy, WINDOW[0] + DAY, window, PAIR) is window
+    assert history.with_older(strategy, WINDOW[0] + DAY, window, PAIR) is window
     told = config["freqai"]["feature_parameters"].pop("label_period_candles", None)
     window = window.drop(columns="&-range")
-    assert history.between(strategy, WINDOW[0] - DAY, window, PAIR) is window
+    assert history.with_older(strategy, WINDOW[0] - DAY, window, PAIR) is window
     config["freqai"]["feature_parameters"]["label_period_candles"] = told or 6
-    assert len(history.between(strategy, WINDOW[0] - DAY, window, PAIR)) == 21 * 24
+    assert len(history.with_older(strategy, WINDOW[0] - DAY, window, PAIR)) == 21 * 24
 
 
+@pytest.mark.usefixtures("from_border")
 def test_older_candles_do_not_hide_a_feature_that_is_missing(folder: Path) -> None:
     """A window in which a feature is missing everywhere stays alone, and its training fails."""
     config = history_config(folder, PAIRS)
     history, strategy = networks_of(config).history, Ranges(config)
     window = history.frame(strategy, STOP, PAIR).tail(20 * 24)
     missing = window.assign(**{features_of(PAIR)[0]: np.nan})
-    assert len(history.between(strategy, WINDOW[0] - DAY, window, PAIR)) == 21 * 24
-    assert history.between(strategy, WINDOW[0] - DAY, missing, PAIR) is missing
+    assert len(history.with_older(strategy, WINDOW[0] - DAY, window, PAIR)) == 21 * 24
+    assert history.with_older(strategy, WINDOW[0] - DAY, missing, PAIR) is missing
 
 
+@pytest.mark.usefixtures("from_border")
 def test_a_strategy_that_cannot_make_them(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The window alone serves, and one line says why."""
 
@@ -564,6 +590,6 @@ def test_a_strategy_that_cannot_make_them(folder: Path, caplog: pytest.LogCaptur
     history = networks_of(config).history
     window = history.frame(Ranges(config), STOP, PAIR).tail(20 * 24)
     for _ in range(2):
-        assert history.between(Broken(config), WINDOW[0] - DAY, window, PAIR) is window
+        assert history.with_older(Broken(config), WINDOW[0] - DAY, window, PAIR) is window
     assert caplog.text.count("learns from its training window alone") == 1
     assert "no candles of another exchange" in caplog.text

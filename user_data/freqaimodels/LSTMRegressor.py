@@ -236,14 +236,16 @@ class LSTMRegressor(BaseRegressionModel):
         dk.feature_pipeline = self.define_data_pipeline(dk.thread_count)
         try:
             data = dataset.prepare(
-                self._with_unseen(unfiltered_df, border, pair),
+                self._with_older(unfiltered_df, border, pair),
                 dk,
                 self.freqai_info,
                 timeframe_seconds=self.base_tf_seconds,
                 label_scale_feature=self.parameters.label_scale_feature,
                 seed=self.parameters.seed,
             )
-            model = PairModel.fit(data, lambda: self._network(border, pair, dk))
+            start = int(unfiltered_df["date"].iloc[0].timestamp())
+            older = min(start, border or start) // self.base_tf_seconds
+            model = PairModel.fit(data.thinned(older), lambda: self._network(border, pair, dk))
         except UNUSABLE as error:
             self._unusable = error
             raise
@@ -254,7 +256,7 @@ class LSTMRegressor(BaseRegressionModel):
         if not self.live:
             known = Known.of(dk.full_df, unfiltered_df, dk.label_list, data.space.horizons)
             model.levels = levels_after(known.missed)
-        self._fit_labels(data, dk)
+        self._fit_labels(unfiltered_df, dk)
         seconds = perf_counter() - started
         dk.data["training_report"] = model.report = model.report | {"seconds": seconds}
         columns = [*dk.training_features_list, *dk.label_list]
@@ -274,11 +276,13 @@ class LSTMRegressor(BaseRegressionModel):
         start, stop = (int(window["date"].iloc[row].timestamp()) for row in (0, -1))
         return self.networks.border(start, stop, self._whitelist())
 
-    def _with_unseen(self, window: DataFrame, border: int | None, pair: str) -> DataFrame:
-        """A training window, and what the network has not learned from of the candles before."""
+    def _with_older(self, window: DataFrame, border: int | None, pair: str) -> DataFrame:
+        """A training window, and candles in front of it, see `History.with_older`."""
         if self.strategy is None or border is None or not self._served(border):
             return window
-        return self.networks.history.between(
+        if self.ft_params.get("use_DBSCAN_to_remove_outliers", False):
+            return window  # its memory grows with the square of the candles
+        return self.networks.history.with_older(
             self.strategy, border, window, pair, keep=not self.live
         )
 
@@ -591,9 +595,9 @@ class LSTMRegressor(BaseRegressionModel):
             dk.data["labels_std"] = recent[dk.label_list].std(ddof=0).to_dict()
         self._complete_statistics(dk)
 
-    def _fit_labels(self, data: dataset.Dataset, dk: FreqaiDataKitchen) -> None:
+    def _fit_labels(self, window: DataFrame, dk: FreqaiDataKitchen) -> None:
         """Mean and std of the training labels; FreqAI's own wants every label on every row."""
-        known = data.frame[dk.label_list].iloc[data.rows].replace([np.inf, -np.inf], np.nan)
+        known = window[dk.label_list].replace([np.inf, -np.inf], np.nan)
         dk.data["labels_mean"] = known.mean().fillna(0).to_dict()
         dk.data["labels_std"] = known.std(ddof=0).fillna(0).to_dict()
 
