@@ -267,12 +267,12 @@ def test_other_features_and_labels(trained: Make, kitchen: Make) -> None:
 
 
 def test_label_statistics(trained: Make, learnable: Make) -> None:
-    """`labels_mean` and `labels_std` are those of the training rows that have the label."""
+    """`labels_mean` and `labels_std` are those of the training candles that have the label."""
     frame = learnable(ROWS)
     frame.loc[50:60, "&-a"] = np.nan
     frame.loc[70, "&-a"] = np.inf
     run = trained(frame)
-    rows = frame.iloc[WIDTH - 1 : TRAINED].replace(np.inf, np.nan)
+    rows = frame.iloc[:TRAINED].replace(np.inf, np.nan)
     for label in LABELS:
         assert run.dk.data["labels_mean"][label] == pytest.approx(rows[label].mean())
         assert run.dk.data["labels_std"][label] == pytest.approx(rows[label].std(ddof=0))
