@@ -596,7 +596,7 @@ class LSTMRegressor(BaseRegressionModel):
         self._complete_statistics(dk)
 
     def _fit_labels(self, window: DataFrame, dk: FreqaiDataKitchen) -> None:
-        """Mean and std of the training candles' labels; FreqAI's own wants all labels on every row."""
+        """Mean and std of the window's labels; FreqAI's own wants every label on every row."""
         known = window[dk.label_list].replace([np.inf, -np.inf], np.nan)
         dk.data["labels_mean"] = known.mean().fillna(0).to_dict()
         dk.data["labels_std"] = known.std(ddof=0).fillna(0).to_dict()
