@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR_PAIRS = 0.4  # of all candles: the newest, which the network never sees
 FEWEST_WINDOWS = 2000  # of all pairs; with fewer there is no network
-OLDER_DAYS = 640  # before the network's border, for the regression that does without it
+OLDER_DAYS = 640  # before the network's border, for the regression without the network
 MOST_ROWS = (
     30_000  # candles of a window and before it, for a pair's regression: 208 days of 10 minutes
 )
@@ -72,7 +72,7 @@ class History:
     parameters: LSTMParameters
     timeframe_seconds: int
     _candles: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
-    # Candles that `with_older` keeps, by pair, border, and where they end: the last ones alone.
+    # The last candles that `with_older` has kept, by pair, where they begin and where they end.
     _kept: dict[tuple[str, int, int], pd.DataFrame] = field(default_factory=dict)
     _firsts: dict[str, int] = field(default_factory=dict)  # when a pair's candles begin
     _said: set[str] = field(default_factory=set)
@@ -177,11 +177,11 @@ class History:
     ) -> pd.DataFrame:
         """Return a training window with candles in front of it.
 
-        They begin `OLDER_DAYS` before a border. Those after it are what the network has not learned
-        from; a regression without the network learns from all. Of very many the newest are taken,
-        since seconds and memory grow with them.
-        Where all labels are known at their own candle, it is the window as it is. So it is where no
-        candle of the window has all features: older ones must not hide that a source has died.
+        They begin `OLDER_DAYS` before a border. A regression without the network learns from all of
+        them, that of what the network leaves over from those after the border. Of very many the
+        newest are taken, since seconds and memory grow with them. Where all labels are known at
+        their own candle, it is the window as it is. So it is where no candle of the window has all
+        features: older ones must not hide that a source has died.
 
         :param border: seconds since 1970.
         :param window: candles with features and labels, in time order.

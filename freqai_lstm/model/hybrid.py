@@ -58,12 +58,11 @@ class PairModel:
     def fit(cls, data: Dataset, shared: Callable[[], SharedNetwork | None]) -> PairModel:
         """Learn what the network leaves over, on windows that it has never seen.
 
-        Label by label the prediction lies between that of a regression of the label, which learns
-        from older windows too, and that of the network and a regression of what it leaves over,
-        where it has the least squared error on windows that none of them has seen. As much of it is
-        kept as those windows show, see `ridge.cautious_factors`. So it is with the mean itself:
-        that of returns in 150 days is luck, mostly. A label that is linear in the features stays
-        exact.
+        Label by label two predictions are mixed: that of a regression without the network, which
+        learns from older windows too, and that of the network with a regression of what it leaves
+        over. The mixture has the least squared error on windows held out. As much of it is kept as
+        those windows show, see `ridge.cautious_factors`. The same rule holds for the mean: that of
+        returns in 150 days is mostly luck. A label that is linear in the features stays exact.
 
         :param shared: gives the network; it is not asked where all labels are exact.
         """
@@ -93,17 +92,17 @@ class PairModel:
                 data, network, scales, columns, labels, unseen
             )
             rows = np.flatnonzero(unseen)
-            with_it = network_factors * learned + ridge.held_out
-            # How far from the regression alone towards the way with the network, label by label.
-            change = with_it - held_out[rows]
-            part = factors(labels[rows] - held_out[rows], change, weights[rows], ahead)[0]
-            part = np.clip(part, 0, 1)
-            kernel = kernel + part * (ridge.kernel - kernel)
-            bias = bias + part * (ridge.bias - bias)
-            held_out[~unseen] = np.where(part > 0, np.nan, held_out[~unseen])
-            held_out[rows] += part * change
-            network_factors = part * network_factors
-            penalties = np.where(part > 0.5, ridge.penalties, penalties)
+            # The fraction of the network's and its regression's difference to the regression alone
+            # that has the least squared error, label by label.
+            apart = network_factors * learned + ridge.held_out - held_out[rows]
+            found, _ = factors(labels[rows] - held_out[rows], apart, weights[rows], ahead)
+            fraction = np.clip(found, 0, 1)
+            kernel = kernel + fraction * (ridge.kernel - kernel)
+            bias = bias + fraction * (ridge.bias - bias)
+            held_out[~unseen] = np.where(fraction > 0, np.nan, held_out[~unseen])
+            held_out[rows] += fraction * apart
+            network_factors = fraction * network_factors
+            penalties = np.where(fraction > 0.5, ridge.penalties, penalties)
         flat = _cautious_means(labels, weights, data.space)
         cautious = cautious_factors(labels - flat, held_out - flat, weights, ahead)
         kernel, network_factors = kernel * cautious, network_factors * cautious

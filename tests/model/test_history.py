@@ -497,7 +497,6 @@ def test_candles_between_border_and_window_are_learned_from(folder: Path) -> Non
     assert found["&-range"][: 10 * 24].isna().sum() == 6, "six candles ahead lies the window"
 
 
-@pytest.mark.usefixtures("from_border")
 def test_a_backtest_makes_them_once_for_all_windows_after_a_border(folder: Path) -> None:
     """Its second window gets what it would get alone, and the strategy is not asked again."""
     asked = []
@@ -577,7 +576,6 @@ def test_older_candles_do_not_hide_a_feature_that_is_missing(folder: Path) -> No
     assert history.with_older(strategy, WINDOW[0] - DAY, missing, PAIR) is missing
 
 
-@pytest.mark.usefixtures("from_border")
 def test_a_strategy_that_cannot_make_them(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The window alone serves, and one line says why."""
 

@@ -15,6 +15,7 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from pandas import DataFrame
 from small import DAY, PAIRS, STOP, Ranges, history_config
 
+from freqai_lstm.model import dataset
 from freqai_lstm.model.history import History
 from freqai_lstm.model.hybrid import PairModel
 from freqai_lstm.model.shared_network import SharedNetwork
@@ -232,6 +233,18 @@ def test_the_network_serves_what_a_window_tells(served: Make) -> None:
     hours = (STOP - model.network.border) // 3600
     assert report["windows"] > 2 * hours, "older ones than the network's border too"
     assert report["teachers"] == sorted(PAIRS)
+
+
+@pytest.mark.parametrize("dbscan", [False, True])
+def test_how_many_older_windows_a_regression_has(
+    served: Make, monkeypatch: pytest.MonkeyPatch, dbscan: bool
+) -> None:
+    """So many at most, beside those from the network's border on; DBSCAN has none: its memory."""
+    monkeypatch.setattr(dataset, "MOST_OLDER", 100)
+    features = {"use_DBSCAN_to_remove_outliers": dbscan}
+    run = served(PAIR, features=features, identifier=f"older-{dbscan}")
+    hours = 20 * 24 if dbscan else (STOP - run.model.network.border) // 3600 + 100
+    assert (100 if dbscan else hours - 60) < run.model.report["windows"] <= hours
 
 
 def test_a_network_that_tells_nothing_leaves_the_regression(
