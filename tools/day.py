@@ -214,11 +214,18 @@ class Day:
             clock.set_forward(min(left, STEP + 1 - clock.now() % STEP))
 
     def _idle(self, bot: Bot, clock: Clock, since: float) -> bool:
-        """Whether the bot has been through its last pair since then, and trains none."""
+        """Whether the bot has been through its last pair since then, and trains none.
+
+        Between two trainings it trains none either: each pair must have a model.
+        """
         since = max(since, clock.now() // STEP * STEP)  # a candle may have closed while it trained
         if not since < self._processed():
             return False
-        last = json.loads(self._pairlist.read_text(encoding="utf-8"))["pairs"][-1]
+        pairs = self._listed()
+        coins, models = {pair.split("/")[0] for pair in pairs}, self.rehearsal.models
+        if not all(any(models.glob(f"sub-train-{coin}_*")) for coin in coins):
+            return False
+        last = pairs[-1]
         analyzed = _time((self._client.pair_candles(last, "1m", 1) or {}).get("last_analyzed"))
         # The pass may go on, and an earlier one may have ended just now.
         if not since < analyzed < self._processed():
@@ -231,6 +238,10 @@ class Day:
         return _time((self._client.health() or {}).get("last_process"))
 
     # --- what happens ---
+
+    def _listed(self) -> list[str]:
+        pairs: list[str] = json.loads(self._pairlist.read_text(encoding="utf-8"))["pairs"]
+        return pairs
 
     def _list(self, *numbers: int) -> None:
         pairs = [self.rehearsal.pairs[number] for number in numbers]
@@ -276,7 +287,7 @@ class Day:
         problems = [f"logged: {record}" for record in errors if not self._announced(record)]
         predicted = {}
         history, silent = read_history(rehearsal.models), [e for e in self.events if not e.predicts]
-        listed = json.loads(self._pairlist.read_text(encoding="utf-8"))["pairs"]
+        listed = self._listed()
         for pair in rehearsal.pairs:
             frame = history.get(pair, pd.DataFrame({"do_predict": [], "date_pred": []}))
             valid = frame.loc[frame["do_predict"] == 1, "date_pred"]

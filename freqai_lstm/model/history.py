@@ -16,6 +16,7 @@ from freqtrade.exchange import timeframe_to_seconds
 from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.strategy.interface import IStrategy
 
+from freqai_lstm.model.dataset import FEWEST_WINDOWS as FEWEST_COMPLETE
 from freqai_lstm.model.labels import LabelSpace, known_labels, numeric_labels
 from freqai_lstm.model.parameters import LSTMParameters
 from freqai_lstm.model.shared_network import (
@@ -180,8 +181,8 @@ class History:
         They begin `OLDER_DAYS` before a border. A regression without the network learns from all of
         them, that of what the network leaves over from those after the border. Of very many the
         newest are taken, since seconds and memory grow with them. Where all labels are known at
-        their own candle, it is the window as it is. So it is where no candle of the window has all
-        features: older ones must not hide that a source has died.
+        their own candle, it is the window as it is. So it is where too few candles of the window
+        have all features: older ones must not hide that a source has died.
 
         :param border: seconds since 1970.
         :param window: candles with features and labels, in time order.
@@ -200,7 +201,7 @@ class History:
         start = border - OLDER_DAYS * DAY
         keep = keep and start >= newest  # else each window's begin elsewhere
         start = max(start, newest)
-        if start >= first or ahead == 0 or not whole.any():
+        if start >= first or ahead == 0 or whole.sum() < FEWEST_COMPLETE:
             return window
         columns = ["date", *COLUMNS, *features, *labels]
         stop = min(border + self.parameters.network_days * DAY, last) if keep else first

@@ -567,13 +567,15 @@ def test_labels_of_their_own_candle_need_no_more_than_the_window(folder: Path) -
 
 @pytest.mark.usefixtures("from_border")
 def test_older_candles_do_not_hide_a_feature_that_is_missing(folder: Path) -> None:
-    """A window in which a feature is missing everywhere stays alone, and its training fails."""
+    """A window with a feature on 19 candles alone stays as it is, and its training fails."""
     config = history_config(folder, PAIRS)
     history, strategy = networks_of(config).history, Ranges(config)
     window = history.frame(strategy, STOP, PAIR).tail(20 * 24)
-    missing = window.assign(**{features_of(PAIR)[0]: np.nan})
-    assert len(history.with_older(strategy, WINDOW[0] - DAY, window, PAIR)) == 21 * 24
+    values, name = window[features_of(PAIR)[0]], features_of(PAIR)[0]
+    missing = window.assign(**{name: values.where(np.arange(len(window)) >= len(window) - 19)})
     assert history.with_older(strategy, WINDOW[0] - DAY, missing, PAIR) is missing
+    enough = window.assign(**{name: values.where(np.arange(len(window)) >= len(window) - 20)})
+    assert len(history.with_older(strategy, WINDOW[0] - DAY, enough, PAIR)) == 21 * 24
 
 
 def test_a_strategy_that_cannot_make_them(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
