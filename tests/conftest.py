@@ -1,6 +1,7 @@
 """What the tests share: a small FreqAI set-up, a strategy's frame, seeds."""
 
 import logging
+import os
 import random
 from collections.abc import Callable
 from functools import partial
@@ -46,6 +47,13 @@ def _seeds() -> None:
 def lstm() -> ModuleType:
     """The module of LSTMRegressor.py."""
     return load_plugin(MODEL_FILE)
+
+
+def hide_tensorflow(folder: Path) -> dict[str, str]:
+    """Return variables for a process in which TensorFlow and Keras cannot be imported."""
+    lines = ["import sys", "sys.modules['tensorflow'] = sys.modules['keras'] = None"]
+    (folder / "sitecustomize.py").write_text("\n".join(lines))
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
 
 
 def make_config(

@@ -121,7 +121,7 @@ def _trees(name: str, title: str, quiet: int, careful: Mapping[str, Any]) -> lis
                 model,
                 train_days=days,
                 freqai=plain,
-                every=1 if not days and name == "lightgbm" else 3,
+                every=3,
             ),
             Contender(
                 f"{name}-inputs{more}",

@@ -26,16 +26,21 @@ from freqai_lstm.freqtrade_run import FreqtradeRun, load_newest_backtest, run_fr
 pytestmark = pytest.mark.slow
 
 EPOCHS = 10
+NETWORK: dict[str, Any] = {
+    "feature_parameters": {"label_period_candles": 1},
+    "model_training_parameters": {"units": 8, "epochs": 1, "network_days": 30},
+}
 TERMS = ("ma", "macd", "roc", "rsi", "bb", "cci", "obv", "atr", "stoch")
 
 
 @dataclass
 class Searched:
-    """A finished hyperopt run, and its epochs."""
+    """A finished hyperopt run, its epochs, and the processes that evaluated them."""
 
     run: FreqtradeRun
     epochs: list[dict[str, Any]]
     parameters: Path
+    workers: dict[int, bool]  # by process, whether it has mapped TensorFlow
 
     @property
     def best(self) -> dict[str, Any]:
@@ -50,48 +55,22 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         yield opened
 
 
-def search(workshop: Workshop, epochs: int, **freqai: Any) -> FreqtradeRun:
-    """Search weights and thresholds with two workers."""
-    options = ["--spaces", "buy", "sell", "--hyperopt-loss", "SharpeHyperOptLossDaily"]
-    options += ["-e", str(epochs), "-j", "2", "--random-state", "7"]
-    return workshop.run(*options, command="hyperopt", **freqai)
-
-
 @pytest.fixture(scope="module")
 def searched(workshop: Workshop) -> Searched:
-    """The search that most tests look at."""
-    run = search(workshop, EPOCHS, identifier="searched")
-    results = max((workshop.userdir / "hyperopt_results").glob("strategy_*.fthypt"))
-    epochs = [epoch for batch in HyperoptTools._read_results(results, 100) for epoch in batch]
-    parameters = workshop.userdir / "strategies/ScoreStrategy.json"
-    kept = workshop.folder / "best.json"
-    # Other tests start without the exported file: freqtrade applies it wherever it lies.
-    shutil.move(parameters, kept)
-    return Searched(run, epochs, kept)
-
-
-def test_one_training_serves_all_epochs(searched: Searched) -> None:
-    """Two pairs and two windows are trained once, then every epoch is evaluated, with trades."""
-    assert searched.run.ok, searched.run.problems()
-    assert searched.run.output.count("Starting training") == 4
-    assert len(searched.epochs) == EPOCHS
-    profits = {epoch["results_metrics"]["profit_total_abs"] for epoch in searched.epochs}
-    assert len(profits) > EPOCHS / 2
-
-
-def test_workers_never_start_tensorflow(workshop: Workshop) -> None:
-    """One process trains the network, and those that evaluate epochs do not map TensorFlow."""
+    """Search weights and thresholds with two workers, over models with a network."""
+    options = ["--spaces", "buy", "sell", "--hyperopt-loss", "SharpeHyperOptLossDaily"]
+    options += ["-e", str(EPOCHS), "-j", "2", "--random-state", "7"]
     found: list[FreqtradeRun] = []
-    network = {
-        "feature_parameters": {"label_period_candles": 1},
-        "model_training_parameters": {"units": 8, "epochs": 1, "network_days": 30},
-    }
 
     def work() -> None:
-        found.append(search(workshop, 4, identifier="network", check=False, **network))
+        found.append(
+            workshop.run(
+                *options, command="hyperopt", check=False, identifier="searched", **NETWORK
+            )
+        )
 
     thread = threading.Thread(target=work)
-    workers: dict[int, bool] = {}  # whether each has mapped TensorFlow
+    workers: dict[int, bool] = {}
     thread.start()
     while thread.is_alive():
         for process in psutil.Process().children(recursive=True):
@@ -104,11 +83,30 @@ def test_workers_never_start_tensorflow(workshop: Workshop) -> None:
                 continue  # it ended between being listed and being looked at
         time.sleep(0.5)
     thread.join()
-    (workshop.userdir / "strategies/ScoreStrategy.json").unlink(missing_ok=True)
-    assert found[0].ok, found[0].problems()
-    assert found[0].output.count("Training the shared network on") == 1
-    assert len(workers) >= 2
-    assert not any(workers.values())
+    (run,) = found
+    assert run.ok, run.problems()
+    results = max((workshop.userdir / "hyperopt_results").glob("strategy_*.fthypt"))
+    epochs = [epoch for batch in HyperoptTools._read_results(results, 100) for epoch in batch]
+    parameters = workshop.userdir / "strategies/ScoreStrategy.json"
+    kept = workshop.folder / "best.json"
+    # Other tests start without the exported file: freqtrade applies it wherever it lies.
+    shutil.move(parameters, kept)
+    return Searched(run, epochs, kept, workers)
+
+
+def test_one_training_serves_all_epochs(searched: Searched) -> None:
+    """Two pairs and two windows are trained once, then every epoch is evaluated, with trades."""
+    assert searched.run.output.count("Starting training") == 4
+    assert len(searched.epochs) == EPOCHS
+    profits = {epoch["results_metrics"]["profit_total_abs"] for epoch in searched.epochs}
+    assert len(profits) > EPOCHS / 2
+
+
+def test_workers_never_start_tensorflow(searched: Searched) -> None:
+    """One process trains the network, and those that evaluate epochs do not map TensorFlow."""
+    assert searched.run.output.count("Training the shared network on") == 1
+    assert len(searched.workers) >= 2
+    assert not any(searched.workers.values())
 
 
 @pytest.mark.parametrize("identifier", ["searched", "trained-anew"])
@@ -121,7 +119,7 @@ def test_best_epoch_is_reproduced_by_a_backtest(
     """
     beside = workshop.userdir / "strategies/ScoreStrategy.json"
     shutil.copy(searched.parameters, beside)
-    run = workshop.run(identifier=identifier)
+    run = workshop.run(identifier=identifier, **NETWORK)
     beside.unlink()
     assert ("Starting training" in run.output) == (identifier == "trained-anew")
     for coin in ("BTC", "ETH"):
@@ -195,6 +193,7 @@ def test_other_spaces_and_result_commands_work(searched: Searched, workshop: Wor
         *("--random-state", "3", "--disable-param-export"),
         command="hyperopt",
         identifier="searched",
+        **NETWORK,
     )
     assert "Starting training" not in run.output
     assert "protection_params" in run.output

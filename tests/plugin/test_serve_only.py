@@ -1,33 +1,25 @@
 """End to end: a machine that only predicts, without TensorFlow and Keras.
 
-Both are hidden from the processes that the tests start.
+Both are hidden from the processes that the tests start. So they are from the bot of
+tests/rehearse/test_bots.py that has a backtest's models.
 """
 
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import hide_tensorflow
 from workshop import Workshop, open_workshop
 
-from freqai_lstm.exchange.server import LoopbackExchange
-from freqai_lstm.rehearse.rehearsal import PARAMETERS, Rehearsal
-from freqai_lstm.rehearse.summary import read_history
+from freqai_lstm.rehearse.rehearsal import PARAMETERS
 
 
 pytestmark = pytest.mark.slow
 
-HIDING = """
-import sys
-
-sys.modules["tensorflow"] = sys.modules["keras"] = None  # importing them raises ModuleNotFoundError
-"""
 FREQAI: dict[str, Any] = {
     "feature_parameters": {"label_period_candles": 3},
     "model_training_parameters": {
@@ -42,9 +34,7 @@ FREQAI: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def hiding(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables for a process in which neither library can be imported."""
-    folder = tmp_path_factory.mktemp("hiding")
-    (folder / "sitecustomize.py").write_text(HIDING)
-    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+    return hide_tensorflow(tmp_path_factory.mktemp("hiding"))
 
 
 @pytest.fixture(scope="module")
@@ -101,31 +91,3 @@ def test_saved_models_backtest(
     assert "Starting training" not in again.output
     pd.testing.assert_frame_equal(workshop.trades(), trades)
     pd.testing.assert_frame_equal(workshop.predictions("saved", "ETH"), before)
-
-
-def test_saved_models_serve_a_dry_run(tmp_path: Path, hiding: dict[str, str]) -> None:
-    """A bot with a backtest's models predicts each candle and trains nothing."""
-    quick = {"freqai": {"model_training_parameters": {"epochs": 1}}}
-    rehearsal = Rehearsal(tmp_path / "work", minutes=5, from_backtest=True, overrides=quick)
-
-    def predicted() -> dict[str, int]:
-        history = read_history(rehearsal.models)
-        return {pair: int((of["do_predict"] == 1).sum()) for pair, of in history.items()}
-
-    rehearsal.prepare()
-    with LoopbackExchange(rehearsal.workdir / "market", live="1m", ahead=200) as exchange:
-        rehearsal.configs.append(exchange.write_config(rehearsal.workdir / "endpoints.json"))
-        rehearsal.download()
-        rehearsal.backtest()
-        assert list((rehearsal.models / "networks").glob("*.keras"))
-        with rehearsal.bot(hiding) as bot:
-            deadline = time.monotonic() + 240
-            while min(predicted().values(), default=0) < 2 and time.monotonic() < deadline:
-                bot.watch(2)
-            said = bot.output()  # freqtrade may log an error when SIGINT comes in a commit
-            bot.interrupt()
-    assert "Starting training" not in said
-    assert " - ERROR - " not in said
-    found = predicted()
-    assert found.keys() == {*rehearsal.pairs}
-    assert min(found.values()) >= 2, found

@@ -228,6 +228,7 @@ def _let_faults_come_and_go(run: FaultyRun, bot: Bot, exchange: LoopbackExchange
     start("hang", pair=DOGE)
     start("error")
     bot.watch(SECONDS_OUT)
+    bot.wait_for(r"503\s+Service\s+Unavailable", timeout=120)
     stop("error", "hang")
 
     # Until the bot has asked for the first candles since: it asks with each new minute.

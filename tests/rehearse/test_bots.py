@@ -11,12 +11,14 @@ import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import typer
+from conftest import hide_tensorflow
 from faulty_run import (
     ADA,
     BNB,
@@ -54,12 +56,14 @@ CONSOLE = Console(file=io.StringIO(), log_path=False, width=200)
 class Patient(Rehearsal):
     """Each life goes on until there is enough to look at, however busy the machine is."""
 
+    hiding: Mapping[str, str] = MappingProxyType({})  # variables of each life
+
     def _wait_for_moment(self, bot: Bot) -> None:
         self.wait(bot, predicted=1, trained=1, closed=0)
         super()._wait_for_moment(bot)
 
     def bot(self, env: Mapping[str, str] | None = None) -> Bot:
-        bot = super().bot(env)
+        bot = super().bot({**(env or {}), **self.hiding})
         if len(self.bots) == 2:
             interrupt = bot.interrupt
 
@@ -102,7 +106,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future]:
     """All three, done.
 
     `killed` trains anew each minute, and gets kill -9 during a training; `served` is trained by a
-    backtest and killed half way; `faulty` meets every fault of the exchange.
+    backtest, runs without TensorFlow and is killed half way; `faulty` meets every fault of the
+    exchange.
     """
     anew = {"minimal_roi": {"1": -1}, "freqai": {"live_retrain_hours": 0.015}}
     killed = Patient(
@@ -118,6 +123,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future]:
     served = Patient(
         workdir, minutes=2.5, pairs=2, kill="between", from_backtest=True, overrides=quick
     )
+    served.hiding = hide_tensorflow(tmp_path_factory.mktemp("hiding"))
     with ThreadPoolExecutor() as threads:
         return {
             "faulty": threads.submit(live_run, tmp_path_factory.mktemp("faulty") / "work"),
@@ -255,10 +261,14 @@ def test_it_tells_what_happens(rehearsal: tuple[Rehearsal, dict]) -> None:
 
 @pytest.mark.slow
 def test_backtest_models_serve_from_the_first_candle(served: tuple[Rehearsal, dict]) -> None:
-    """No training, no "no model ready"; the candle before the start is predicted already."""
+    """No training, no "no model ready"; the candle before the start is predicted already.
+
+    The models have a network, and the bot has no TensorFlow.
+    """
     run, summary = served
     assert summary["problems"] == []
     assert summary["trainings"] == 0
+    assert list((run.models / "networks").glob("*.keras"))
     lives = [LogSummary.read(life.output()) for life in run.bots]
     history = read_history(run.models)
     for pair in run.pairs:
