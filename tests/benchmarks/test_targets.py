@@ -224,10 +224,10 @@ def test_scores_count_only_candles_that_every_contender_predicts(exam: Exam) -> 
     One that took some of the windows alone costs the others no candle.
     """
     whole = _result("ridge-own-150", exam, lambda rows: rows)
-    holed = _result("lightgbm", exam, lambda rows: rows.assign(do_predict=rows.index % 2))
+    holed = _result("ridge-own-730", exam, lambda rows: rows.assign(do_predict=rows.index % 2))
     some = _result("xgboost", exam, lambda rows: rows[rows["date"] < exam.windows[0].stop])
     found = measure(exam, [whole, holed, some])["labels"]["since_high"]["contenders"]
-    assert (found["lightgbm"]["rows"], found["xgboost"]["rows"]) == (480 // 2, 480 // 4)
+    assert (found["ridge-own-730"]["rows"], found["xgboost"]["rows"]) == (480 // 2, 480 // 4)
     assert found["ridge-own-150"]["r2"] == 1.0
     blind = _result("transformer", exam, lambda rows: rows)
     found = measure(exam, [blind])["labels"]["since_high"]["contenders"]
