@@ -65,34 +65,34 @@ def fit_ridge(
     held_out, penalties = np.full(labels.shape, np.nan), np.full(labels.shape[1], np.inf)
     blocks = [block for block in np.array_split(np.arange(len(columns)), FOLDS) if len(block)]
     for same in _alike(labels, horizons):
-        known, horizon = np.isfinite(labels[:, same[0]]), horizons[same[0]]
-        if not known.any():
+        rows, horizon = np.flatnonzero(np.isfinite(labels[:, same[0]])), horizons[same[0]]
+        if not len(rows):
             continue
-        errors = np.zeros((len(PENALTIES), len(same)))
+        actual, weight, at = labels[rows][:, same], weights[rows], numbers[rows]
+        given = _side_by_side(columns[rows], actual)
+        inside = [(rows >= block[0]) & (rows <= block[-1]) for block in blocks]
+        moments = [_moments(given[own], weight[own]) for own in inside]
         predicted = np.zeros((len(PENALTIES), len(columns), len(same)))
-        for block in blocks:
+        for place, (block, own) in enumerate(zip(blocks, inside, strict=True)):
             first, last = numbers[block[0]], numbers[block[-1]]
-            others = known & ((numbers + horizon < first) | (numbers > last + horizon))
-            if not others.any():  # every label reaches into the block: nothing can be held out
-                mean = np.average(labels[known][:, same], axis=0, weights=weights[known])
+            near = (at + horizon >= first) & (at <= last + horizon)
+            if near.all():  # every label reaches into the block: nothing can be held out
+                mean = np.average(actual, axis=0, weights=weight)
                 predicted[:, block] = mean  # a tie, in which the strongest penalty is chosen
                 continue
-            path = _path(columns[others], labels[others][:, same], weights[others])
-            for number, (slopes, intercepts) in enumerate(path):
-                predicted[number, block] = columns[block] @ slopes + intercepts
-        actual = labels[known][:, same]
-        for number in range(len(PENALTIES)):
-            square = np.square(actual - predicted[number, known])
-            errors[number] = (weights[known, None] * square).sum(axis=0)
-        best = errors.argmin(axis=0)  # of equals the first: the strongest penalty
-        path = _path(columns[known], actual, weights[known])
-        for place, label in enumerate(same):
-            kernel[:, label], bias[label] = (
-                path[best[place]][0][:, place],
-                path[best[place]][1][place],
+            others = np.sum(moments[:place] + moments[place + 1 :], axis=0)
+            beside = near & ~own
+            slopes, intercepts = _solve(
+                others - _moments(given[beside], weight[beside]), columns.shape[1]
             )
-            held_out[:, label] = predicted[best[place], :, place]
-            penalties[label] = PENALTIES[best[place]]
+            predicted[:, block] = columns[block] @ slopes + intercepts[:, None]
+        squares = np.square(actual - predicted[:, rows])  # (penalties, rows, labels)
+        # Of equals the first: the strongest penalty.
+        best = (weight[:, None] * squares).sum(axis=1).argmin(axis=0)
+        slopes, intercepts = _solve(np.sum(moments, axis=0), columns.shape[1])
+        label = np.arange(len(same))
+        kernel[:, same], bias[same] = slopes[best, :, label].T, intercepts[best, label]
+        held_out[:, same], penalties[same] = predicted[best, :, label].T, PENALTIES[best]
     return Ridge(turn @ kernel if turn is not None else kernel, bias, penalties, held_out)
 
 
@@ -113,14 +113,12 @@ def fit_exact(columns: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, NDAr
         if len(rows) < 1.5 * width:
             continue
         actual, border = labels[rows][:, same], len(rows) * 4 // 5
-        slopes, intercepts = _path(columns[rows[:border]], actual[:border], None, [EXACT_PENALTY])[
-            0
-        ]
+        slopes, intercepts = _solve_exact(columns[rows[:border]], actual[:border])
         left = actual[border:] - columns[rows[border:]] @ slopes - intercepts
         spread = np.square(actual[border:] - actual[border:].mean(axis=0)).sum(axis=0)
         found = (np.square(left).sum(axis=0) <= EXACT * spread) & (spread > 0)
         if found.any():
-            slopes, intercepts = _path(columns[rows], actual, None, [EXACT_PENALTY])[0]
+            slopes, intercepts = _solve_exact(columns[rows], actual)
             kernel[:, same], bias[same], exact[same] = slopes, intercepts, found
     return kernel, bias, exact
 
@@ -181,28 +179,44 @@ def _alike(labels: Numbers, horizons: list[int]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _path(
-    columns: Numbers,
-    labels: Numbers,
-    weights: Numbers | None,
-    penalties: NDArray | list[float] = PENALTIES,
-) -> list[tuple[Numbers, Numbers]]:
-    """Solve the normal equations for every penalty: (slopes, intercepts) of each."""
-    weights = np.ones(len(columns)) if weights is None else weights
-    total = weights.sum()
+def _side_by_side(columns: Numbers, labels: Numbers) -> Numbers:
+    """1, the columns and the labels of each row, as `_solve` wants their moments."""
+    return np.hstack([np.ones((len(columns), 1)), columns, labels])
+
+
+def _moments(values: Numbers, weights: Numbers) -> Numbers:
+    """Weighted sums over rows of the products of each two columns, shape (columns, columns).
+
+    Those of all blocks but one are a sum: no row is multiplied anew for each block left out.
+    """
+    return (values * weights[:, None]).T @ values
+
+
+def _solve(
+    moments: Numbers, width: int, penalties: NDArray | list[float] = PENALTIES
+) -> tuple[Numbers, Numbers]:
+    """Solve the normal equations for every penalty.
+
+    :param moments: of `_side_by_side`, with `width` columns.
+    :return: slopes of shape (penalties, columns, labels), intercepts of shape (penalties, labels).
+    """
+    total = moments[0, 0]
     if not total > 0:
         raise ValueError("Expected rows with a weight above 0, got none.")
-    weights = (weights / total)[:, None]
-    centre, means = (weights * columns).sum(axis=0), (weights * labels).sum(axis=0)
-    moved = columns - centre
-    weighted = (moved * weights).T
-    values, vectors = np.linalg.eigh(weighted @ moved)
-    moments = vectors.T @ (weighted @ (labels - means))
-    found = []
-    for penalty in penalties:
-        slopes = vectors @ (moments / (values.clip(0) + penalty)[:, None])
-        found.append((slopes, means - centre @ slopes))
-    return found
+    means = moments[0] / total
+    spread = moments / total - np.outer(means, means)
+    values, vectors = np.linalg.eigh(spread[1 : width + 1, 1 : width + 1])
+    turned = vectors.T @ spread[1 : width + 1, width + 1 :]  # (columns, labels)
+    least = values.clip(0) + np.reshape(penalties, (-1, 1))  # (penalties, columns)
+    slopes = vectors @ (turned / least[:, :, None])
+    return slopes, means[width + 1 :] - means[1 : width + 1] @ slopes
+
+
+def _solve_exact(columns: Numbers, labels: Numbers) -> tuple[Numbers, Numbers]:
+    given = _side_by_side(columns, labels)
+    moments = _moments(given, np.ones(len(given)))
+    slopes, intercepts = _solve(moments, columns.shape[1], [EXACT_PENALTY])
+    return slopes[0], intercepts[0]
 
 
 def _compressed(columns: Numbers) -> tuple[Numbers, Numbers | None]:

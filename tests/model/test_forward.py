@@ -123,7 +123,7 @@ def test_one_thread_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
         return spy
 
     monkeypatch.setattr(Forward, "_predict", spied(Forward._predict))
-    monkeypatch.setattr(ridge, "_path", spied(ridge._path))
+    monkeypatch.setattr(ridge, "_solve", spied(ridge._solve))
     Forward(weights_of(network(1, 4, 3, 11)))(*inputs(5, 3, 11))
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(100, 3)), rng.normal(size=(100, 1))
