@@ -217,6 +217,13 @@ class History:
         found.loc[found.index[-ahead:], labels] = np.nan  # a strategy may fill in what is unknown
         return pd.concat([found, window], ignore_index=True)
 
+    def newest(self, strategy: IStrategy, border: int, pair: str, candles: int) -> pd.DataFrame:
+        """Return a pair's newest candles before a border, with features and labels.
+
+        :raises OperationalException: there are no candles.
+        """
+        return self._after(strategy, border - candles * self.timeframe_seconds, pair, border)
+
     def _after(self, strategy: IStrategy, start: int, pair: str, stop: int) -> pd.DataFrame:
         """A pair's candles from a start to a stop, with features and labels."""
         if (pair, start, stop) in self._kept:

@@ -16,7 +16,7 @@ from freqai_lstm.model.devices import memory_errors, require_tensorflow
 from freqai_lstm.model.forward import Forward, weights_of
 from freqai_lstm.model.history import FEWEST_WINDOWS, History, read_features
 from freqai_lstm.model.parameters import LSTMParameters
-from freqai_lstm.model.record import ALLOW_CHANGES, changes, record, refuse
+from freqai_lstm.model.record import ALLOW_CHANGES, SAMPLE_CANDLES, changes, record, refuse
 from freqai_lstm.model.shared_network import SharedNetwork
 from freqai_lstm.model.storage import (
     NETWORKS,
@@ -126,7 +126,7 @@ class SharedNetworks:
             set_aside(path, damage)
             return None
         try:
-            frame = self.history.frame(strategy, border, then["pair"])
+            frame = self.history.newest(strategy, border, then["pair"], SAMPLE_CANDLES)
             found = changes(then, self.settings, frame)
         except OperationalException as error:
             found = [f"{then['pair']}: {error}"]
@@ -181,7 +181,6 @@ class SharedNetworks:
             why = f"no memory ({error})." if isinstance(error, MemoryError) else str(error)
             logger.error(f"The shared network is not there: {why} Pairs predict without it.")
             return None
-        del data  # the record below takes memory too
         self._failed.discard(border)
         network = SharedNetwork(
             border=border,
@@ -198,7 +197,7 @@ class SharedNetworks:
             f"Shared network: {report['epochs']} epochs of {report['windows']} windows in "
             f"{report['seconds']:.0f} s; best epoch {report['best_epoch']}{told}."
         )
-        frame = self.history.frame(strategy, border, first)
+        frame = self.history.newest(strategy, border, first, SAMPLE_CANDLES)
         columns = [str(name) for name in frame if "%" in str(name) or str(name).startswith("&")]
         note = record(self.settings, frame, columns) | {"pair": first}
         try:

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # Raise it with every change of inputs, scaling, network or training that changes predictions.
 MODEL_REVISION = 13
 ROWS = 24  # the newest whose labels are known, and further ones: of both kinds so many
+# From so many candles a sample is made anew: indicators with a memory need some.
+SAMPLE_CANDLES = 1500
 # Of a column's own spread in the sample: what rounding, and indicators that begin elsewhere, make.
 TOLERANCE = 0.02
 ALLOW_CHANGES = "allow_changed_fingerprint"

@@ -68,6 +68,7 @@ from freqai_lstm.model.quality import (  # noqa: E402
 )
 from freqai_lstm.model.record import (  # noqa: E402
     ALLOW_CHANGES,
+    SAMPLE_CANDLES,
     ChangedSettings,
     changes,
     record,
@@ -84,9 +85,6 @@ logger = logging.getLogger(__name__)
 
 # What no training of the command can work with: a backtest ends at the first one.
 UNUSABLE = (labels.UnusableFeature, labels.TextLabels, ChangedSettings, NoTensorFlow)
-# Candles of the strategy's frame that a sample of features is made anew from: indicators with a
-# memory need some.
-SAMPLE_CANDLES = 1500
 
 
 class LSTMRegressor(BaseRegressionModel):
