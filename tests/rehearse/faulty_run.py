@@ -114,7 +114,7 @@ class FaultyRun:
     def read_log(self, bot: Bot) -> None:
         """Take over what the bot has logged so far."""
         self.records = [
-            (datetime.fromisoformat(record[:19]).timestamp(), " ".join(record.split()))
+            (datetime.fromisoformat(record[:23]).timestamp(), " ".join(record.split()))
             for record in log_records(bot.output())
         ]
 
