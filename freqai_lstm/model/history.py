@@ -220,9 +220,14 @@ class History:
     def newest(self, strategy: IStrategy, border: int, pair: str, candles: int) -> pd.DataFrame:
         """Return a pair's newest candles before a border, with features and labels.
 
+        They end with the pair's own: one that is delisted may have ended long before.
+
         :raises OperationalException: there are no candles.
         """
-        return self._after(strategy, border - candles * self.timeframe_seconds, pair, border)
+        opened, length = self._load(pair, self.config["timeframe"])["date"], self.timeframe_seconds
+        stops = seconds_of(opened) + length
+        stop = int(stops[stops <= border].max(initial=0))
+        return self._after(strategy, stop - candles * length, pair, stop)
 
     def _after(self, strategy: IStrategy, start: int, pair: str, stop: int) -> pd.DataFrame:
         """A pair's candles from a start to a stop, with features and labels."""

@@ -33,7 +33,7 @@ from freqai_lstm.model.labels import references
 from freqai_lstm.model.networks import SharedNetworks
 from freqai_lstm.model.record import ChangedSettings
 from freqai_lstm.model.shared_network import SharedNetwork
-from freqai_lstm.model.storage import network_path
+from freqai_lstm.model.storage import network_path, read_network
 from freqai_lstm.model.training import TrainingData, joined
 from freqai_lstm.model.windows import CandleInputs
 
@@ -394,6 +394,28 @@ def test_restarts_and_pairs_get_the_same_two_networks(
     assert other.ready(network.border, list(PAIRS))
     network_path(networks.folder, network.border - 10 * DAY).unlink()
     assert not other.ready(network.border, list(PAIRS))
+
+
+def test_a_teacher_that_ended_long_before_the_border(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record of its own last candles is kept, and a restart reads the network."""
+    monkeypatch.setattr(model_networks, "SAMPLE_CANDLES", 100)
+    first, end = min(THREE), pd.Timestamp(WINDOW[0] - 40 * DAY, unit="s", tz="UTC")
+    ended = copied(folder, tmp_path, lambda candles: candles)
+    config = history_config(ended, THREE)
+    handler = get_datahandler(config["datadir"], "feather")
+    candles = handler.ohlcv_load(first, "1h", config["candle_type_def"], fill_missing=False)
+    handler.ohlcv_store(first, "1h", candles[candles["date"] < end], config["candle_type_def"])
+    networks, network = train(ended, pairs=THREE, identifier="ended")
+    assert first in network.teachers
+    _, then = read_network(network_path(networks.folder, network.border))
+    assert max(then["dates"]) < end.timestamp() - HOUR
+    assert then["pair"] == first
+    caplog.set_level("INFO")
+    caplog.clear()
+    train(ended, pairs=THREE, identifier="ended")
+    assert "Training the shared network" not in caplog.text
 
 
 @pytest.mark.parametrize(("network_days", "count"), [(10, 2), (25, 2), (26, 1), (90, 1)])
