@@ -51,6 +51,7 @@ class Dataset:
     labels: Numbers
     weights: Numbers
     space: LabelSpace
+    candle_seconds: int
 
     def since(self, number: int) -> np.ndarray:
         """Return which windows end at a candle or later, shape (windows,)."""
@@ -147,6 +148,7 @@ def prepare(
         learned,
         weights / weights.mean(),
         space,
+        timeframe_seconds,
     )
 
 

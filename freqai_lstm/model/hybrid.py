@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 CALENDAR_HEIGHT, FEATURE_HEIGHT = 1.0, 0.2
 FEATURE_LIMIT = 5.0  # scaled features beyond count as this: one wild value must not rule a label
 FEWEST_UNSEEN = 100  # windows that the network has not seen; with fewer it cannot be judged
+SIZED = 2500  # rows, or up to twice as many, that tell how large errors are
+EARLIER_WEIGHT = 0.5  # of windows that the newest network has seen, and the one before it has not
 
 
 @dataclass
@@ -72,14 +74,15 @@ class PairModel:
         raw = np.hstack([(own - scale[0]) / scale[1], data.features * FEATURE_HEIGHT])
         exact_kernel, exact_bias, exact = fit_exact(raw, data.labels)
         labels, ahead = np.clip(data.labels, -WIDEST, WIDEST), data.space.horizons
-        numbers, weights = data.inputs.numbers[data.rows], data.weights
+        numbers = data.inputs.numbers[data.rows]
+        weights = _weights(columns, own.shape[1], labels, data.weights, numbers, ahead)
         alone = fit_ridge(columns, labels, weights, numbers, ahead)
         kernel, bias, held_out = alone.kernel, alone.bias, alone.held_out.copy()
         penalties, network_factors = alone.penalties.copy(), np.zeros(labels.shape[1])
         scales, network = None, None if exact.all() else shared()
         if network is not None:
             scales = network.scales.get(data.pair) or _own_scales(data, network)
-            unseen = _unseen(data, network)
+            unseen = _unseen(data, network.borders[-1])
             if unseen.sum() < FEWEST_UNSEEN:
                 logger.warning(
                     f"{data.pair}: the shared network has not seen {unseen.sum()} of its "
@@ -88,10 +91,12 @@ class PairModel:
                 )
                 network, scales = None, None
         if network is not None and scales is not None:
-            learned, ridge, network_factors = cls._with_network(
-                data, network, scales, columns, labels, unseen
-            )
+            newest = _unseen(data, network.border)
+            weights = weights * np.where(unseen & ~newest, EARLIER_WEIGHT, 1.0)[:, None]
             rows = np.flatnonzero(unseen)
+            learned, ridge, network_factors = cls._with_network(
+                data, network, scales, rows, columns[rows], labels[rows], weights[rows]
+            )
             # The fraction of the network's and its regression's difference to the regression alone
             # that has the least squared error, label by label.
             apart = network_factors * learned + ridge.held_out - held_out[rows]
@@ -103,7 +108,7 @@ class PairModel:
             held_out[rows] += fraction * apart
             network_factors = fraction * network_factors
             penalties = np.where(fraction > 0.5, ridge.penalties, penalties)
-        flat = _cautious_means(labels, weights, data.space)
+        flat = _cautious_means(labels, data.weights, data.space)
         cautious = cautious_factors(labels - flat, held_out - flat, weights, ahead)
         kernel, network_factors = kernel * cautious, network_factors * cautious
         bias = flat + (bias - flat) * cautious
@@ -111,7 +116,7 @@ class PairModel:
         exact_out = raw @ exact_kernel + exact_bias
         held_out = np.where(exact, exact_out, held_out)
         errors = data.labels - held_out
-        sizes = ErrorSizes.fit(columns[:, : own.shape[1]], errors, weights, numbers, ahead)
+        sizes = ErrorSizes.fit(columns[:, : own.shape[1]], errors, data.weights, numbers, ahead)
         model = cls(
             space=data.space,
             features=data.names,
@@ -137,21 +142,25 @@ class PairModel:
         data: Dataset,
         network: SharedNetwork,
         scales: PairScales,
+        rows: Rows,
         columns: Numbers,
         labels: Numbers,
-        unseen: NDArray[np.bool_],
+        weights: Numbers,
     ) -> tuple[Numbers, Ridge, Numbers]:
-        """(the network's prediction, the regression of what it leaves over, its factors)."""
-        rows, ahead = np.flatnonzero(unseen), data.space.horizons
-        frame = data.frame
-        features, ends = network.features_of(frame, data.pair), data.rows[rows]
+        """(the network's prediction, the regression of what it leaves over, its factors).
+
+        :param rows: of the windows that the network has not seen. What follows is of these rows.
+        """
+        frame, ahead, ends = data.frame, data.space.horizons, data.rows[rows]
+        features = network.features_of(frame, data.pair)
         at = references(frame, ends, data.space, scales.labels)
-        learned = data.space.learned(network.predict(data.inputs, features, scales, ends, at), at)
-        actual, weights = labels[rows], data.weights[rows]
+        firsts = [border // data.candle_seconds for border in network.borders]
+        told = network.predict_unseen(data.inputs, features, scales, ends, at, firsts)
+        learned = data.space.learned(told, at)
         centred = learned - learned.mean(axis=0)
-        kept = cautious_factors(actual - _means(actual, weights), centred, weights, ahead)
-        numbers = data.inputs.numbers[data.rows[rows]]
-        ridge = fit_ridge(columns[rows], actual - kept * learned, weights, numbers, ahead)
+        kept = cautious_factors(labels - _means(labels, weights), centred, weights, ahead)
+        numbers = data.inputs.numbers[ends]
+        ridge = fit_ridge(columns, labels - kept * learned, weights, numbers, ahead)
         return learned, ridge, kept
 
     def columns(
@@ -260,16 +269,35 @@ def _own_scales(data: Dataset, network: SharedNetwork) -> PairScales:
     return PairScales.fit(data.inputs, values[rows], data.rows[rows], data.space)
 
 
-def _unseen(data: Dataset, network: SharedNetwork) -> NDArray[np.bool_]:
-    """Which windows the network has not learned from."""
-    seconds = int(np.median(np.diff(data.frame["date"].to_numpy("datetime64[s]").astype(np.int64))))
-    return data.since(network.border // max(seconds, 1))
+def _unseen(data: Dataset, border: int) -> NDArray[np.bool_]:
+    """Which windows a network with this border has not learned from."""
+    return data.since(border // data.candle_seconds)
+
+
+def _weights(
+    columns: Numbers,
+    own: int,
+    labels: Numbers,
+    weights: Numbers,
+    numbers: NDArray[np.int64],
+    horizons: list[int],
+) -> Numbers:
+    """Weigh rows by how large a regression's errors are there, shape (rows, labels).
+
+    :param own: how many of the columns, the first ones, tell the size, see `ErrorSizes.weights`.
+    """
+    some = slice(None, None, max(1, len(columns) // SIZED))
+    given = weights[some], numbers[some], horizons
+    errors = labels[some] - fit_ridge(columns[some], labels[some], *given).held_out
+    sizes = ErrorSizes.fit(columns[some, :own], errors, *given)
+    return weights[:, None] * sizes.weights(columns[:, :own])
 
 
 def _means(labels: Numbers, weights: Numbers) -> Numbers:
+    weights = weights.reshape(len(labels), -1)  # of shape (rows,) or (rows, labels)
     known = np.isfinite(labels)
-    total = np.where(known, weights[:, None], 0).sum(axis=0)
-    sums = np.where(known, labels * weights[:, None], 0).sum(axis=0)
+    total = np.where(known, weights, 0).sum(axis=0)
+    sums = np.where(known, labels * weights, 0).sum(axis=0)
     return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
 
 

@@ -26,6 +26,9 @@ NEWEST = 1000  # known intervals that a level remembers
 LOWEST, HIGHEST = 0.01, 0.6  # level: fraction of labels outside
 FEWEST = 20  # errors; with fewer an interval has no bounds
 SMALLEST = 0.02  # of a typical error: what is added before the logarithm
+# Of the logarithm of predicted sizes: with a smaller deviation errors count as alike in size, and
+# further from the mean a size counts as this far, in `ErrorSizes.weights`.
+UNEVEN, FARTHEST = 0.25, 1.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,19 @@ class ErrorSizes:
     def sizes(self, columns: Numbers) -> Numbers:
         """Return the size of the errors at rows, shape (rows, labels)."""
         return np.exp(np.clip(columns @ self.kernel + self.bias, self.least, self.most))
+
+    def weights(self, columns: Numbers) -> Numbers:
+        """Weigh rows by the inverse of their predicted squared error, shape (rows, labels).
+
+        Returns of wild hours have errors several times as large as those of quiet ones, and would
+        rule what a regression learns of both (weighted least squares, Aitken 1936; with predicted
+        sizes it is called feasible). Logarithms of volatility or volume have errors of nearly one
+        size: of such a label all rows weigh 1. The mean weight is 1.
+        """
+        logs = np.log(self.sizes(columns))
+        logs -= logs.mean(axis=0)
+        found = np.exp(-2 * np.clip(logs, -FARTHEST, FARTHEST))
+        return np.where(logs.std(axis=0) > UNEVEN, found / found.mean(axis=0), 1.0)
 
     def bounds(self, levels: Numbers) -> tuple[Numbers, Numbers]:
         """Return the errors, in sizes, below and above which half of a level lies each.

@@ -62,7 +62,7 @@ class SharedNetworks:
         """Whether the network is in memory or on disk, or known not to be possible; both are."""
         return all(
             one in self._known or network_path(self.folder, one).is_file()
-            for one in self._borders(border, pairs)
+            for one in self.borders(border, pairs)
         )
 
     def get(
@@ -79,7 +79,7 @@ class SharedNetworks:
         tried = border in self._known
         # The earlier one first: the newer goes on from it where `continual_learning` asks for that.
         found = [
-            self.alone(one, strategy, pairs, features, pair) for one in self._borders(border, pairs)
+            self.alone(one, strategy, pairs, features, pair) for one in self.borders(border, pairs)
         ]
         self.history.forget()
         if tried and border in self._failed:
@@ -96,8 +96,8 @@ class SharedNetworks:
             logger.warning(f"{pair}: predicts with the newest shared network alone, since {error}.")
             return network
 
-    def _borders(self, border: int, pairs: list[str]) -> list[int]:
-        """The borders of the networks that serve after one, the oldest first."""
+    def borders(self, border: int, pairs: list[str]) -> list[int]:
+        """Return the borders of the networks that serve after one, the oldest first."""
         before = self.history.border_before(border, pairs)
         return [border] if before is None else [before, border]
 
@@ -183,7 +183,7 @@ class SharedNetworks:
             return None
         self._failed.discard(border)
         network = SharedNetwork(
-            border=border,
+            borders=(border,),
             forwards=(Forward(weights_of(model)),),
             conv_width=width,
             features=names,

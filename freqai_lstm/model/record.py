@@ -23,7 +23,7 @@ from freqai_lstm.model.windows import seconds_of
 logger = logging.getLogger(__name__)
 
 # Raise it with every change of inputs, scaling, network or training that changes predictions.
-MODEL_REVISION = 13
+MODEL_REVISION = 14
 ROWS = 24  # the newest whose labels are known, and further ones: of both kinds so many
 # From so many candles a sample is made anew: indicators with a memory need some.
 SAMPLE_CANDLES = 1500

@@ -54,21 +54,26 @@ def fit_ridge(
     block of time is predicted from the others, without rows whose labels reach into it. The
     intercept is not penalised.
 
+    Labels that have the same weights, are known on the same rows and after as many candles share
+    their solution, which is most of the time.
+
     :param columns: array of shape (rows, columns), in time order.
     :param labels: array of shape (rows, labels), NaN where one is missing: it costs only itself.
-    :param weights: array of shape (rows,).
+    :param weights: array of shape (rows,), or (rows, labels) where labels differ in them.
     :param numbers: which candle each row is, shape (rows,).
     :param horizons: candles after which each label is known.
     """
+    weights = _by_label(weights, labels)
     columns, turn = _compressed(columns)
     kernel, bias = np.zeros((columns.shape[1], labels.shape[1])), np.zeros(labels.shape[1])
     held_out, penalties = np.full(labels.shape, np.nan), np.full(labels.shape[1], np.inf)
     blocks = [block for block in np.array_split(np.arange(len(columns)), FOLDS) if len(block)]
-    for same in _alike(labels, horizons):
+    for same in _alike(labels, weights, horizons):
         rows, horizon = np.flatnonzero(np.isfinite(labels[:, same[0]])), horizons[same[0]]
         if not len(rows):
             continue
-        actual, weight, at = labels[rows][:, same], weights[rows], numbers[rows]
+        actual, at = labels[rows][:, same], numbers[rows]
+        weight = weights[rows, same[0]]
         given = _side_by_side(columns[rows], actual)
         inside = [(rows >= block[0]) & (rows <= block[-1]) for block in blocks]
         moments = [_moments(given[own], weight[own]) for own in inside]
@@ -108,7 +113,7 @@ def fit_exact(columns: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, NDAr
     exact = np.zeros(labels.shape[1], dtype=bool)
     if width > MOST_COLUMNS or count < 1.5 * width:
         return kernel, bias, exact
-    for same in _alike(labels, [0] * labels.shape[1]):
+    for same in _alike(labels, np.ones(labels.shape), [0] * labels.shape[1]):
         rows = np.flatnonzero(np.isfinite(labels[:, same[0]]))
         if len(rows) < 1.5 * width:
             continue
@@ -151,14 +156,16 @@ def factors(
     :param actual: labels less what is predicted otherwise, shape (rows, labels), by time; NaN where
         there are none.
     :param predicted: of the same shape, by a model that has not seen these rows.
-    :param weights: array of shape (rows,).
+    :param weights: array of shape (rows,), or (rows, labels) where labels differ in them.
     :param horizons: candles after which each label is known.
     :return: arrays of shape (labels,); 0 where nothing is predicted.
     """
+    weights = _by_label(weights, actual)
     found, errors = np.zeros(actual.shape[1]), np.zeros(actual.shape[1])
     for label, horizon in enumerate(horizons):
         known = np.isfinite(actual[:, label]) & np.isfinite(predicted[:, label])
-        one, other, weight = actual[known, label], predicted[known, label], weights[known]
+        one, other = actual[known, label], predicted[known, label]
+        weight = weights[known, label]
         size = float((weight * other**2).sum())
         if not size > 0:
             continue
@@ -171,11 +178,17 @@ def factors(
     return found, errors
 
 
-def _alike(labels: Numbers, horizons: list[int]) -> list[list[int]]:
-    """Group labels that are known on the same rows after as many candles: one solution serves."""
-    groups: dict[tuple[bytes, int], list[int]] = {}
+def _by_label(weights: Numbers, labels: Numbers) -> Numbers:
+    """Weights of shape (rows, labels)."""
+    return np.broadcast_to(weights.reshape(len(labels), -1), labels.shape)
+
+
+def _alike(labels: Numbers, weights: Numbers, horizons: list[int]) -> list[list[int]]:
+    """Group labels that one solution serves, see `fit_ridge`."""
+    groups: dict[tuple[bytes, bytes, int], list[int]] = {}
     for label, horizon in enumerate(horizons):
-        groups.setdefault((np.isfinite(labels[:, label]).tobytes(), horizon), []).append(label)
+        known = np.isfinite(labels[:, label]).tobytes()
+        groups.setdefault((known, weights[:, label].tobytes(), horizon), []).append(label)
     return list(groups.values())
 
 

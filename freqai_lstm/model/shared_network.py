@@ -72,20 +72,25 @@ class PairScales:
 class SharedNetwork:
     """Hold a trained network, and the one before it; it does not change any more.
 
-    Predictions are the mean of both, see `with_earlier`. `border` is the time, in seconds since
-    1970, before which all that they learned from ends. `forwards` are their forward passes, the
-    newest first. `features` names what they read, without the pair's own name; `in_windows` says
-    whether they read them at each candle or at the newest alone. `scales` holds those of the pairs
-    that the newest learned from, `teachers`.
+    Predictions are the mean of both, see `with_earlier`. `borders` are the times, in seconds since
+    1970, before which all ends that each learned from. `forwards` are their forward passes, the
+    newest first, as in `borders`. `features` names what they read, without the pair's own name;
+    `in_windows` says whether they read them at each candle or at the newest alone. `scales` holds
+    those of the pairs that the newest learned from, `teachers`.
     """
 
-    border: int
+    borders: tuple[int, ...]
     forwards: tuple[Forward, ...]
     conv_width: int
     features: list[str]
     in_windows: bool
     scales: Mapping[str, PairScales]
     report: Mapping[str, Any]
+
+    @property
+    def border(self) -> int:
+        """The border of the newest."""
+        return self.borders[0]
 
     @property
     def teachers(self) -> list[str]:
@@ -107,7 +112,11 @@ class SharedNetwork:
         ]
         if other:
             raise ValueError(f"the one before it differs in {', '.join(other)}")
-        return replace(self, forwards=(*self.forwards, *earlier.forwards))
+        return replace(
+            self,
+            borders=(*self.borders, *earlier.borders),
+            forwards=(*self.forwards, *earlier.forwards),
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -133,6 +142,33 @@ class SharedNetwork:
             given = assemble(*read, some, self.conv_width, self.in_windows)
             found.append(np.mean([forward(*given) for forward in self.forwards], axis=0))
         return scales.labels.labels(np.concatenate(found), at)
+
+    def predict_unseen(
+        self,
+        inputs: CandleInputs,
+        features: Numbers,
+        scales: PairScales,
+        ends: Rows,
+        at: Mapping[str, Numbers],
+        numbers: Sequence[int],
+    ) -> Numbers:
+        """Predict each window by those networks that have not learned from it.
+
+        Other parameters are those of `predict`.
+
+        :param ends: of windows that the oldest network has not learned from.
+        :param numbers: of the first candle that each network has not learned from.
+        """
+        found = np.empty((len(ends), len(scales.labels.names)))
+        candles = inputs.numbers[ends]
+        for place, first in enumerate(numbers):
+            some = candles >= first
+            if place:
+                some &= candles < numbers[place - 1]
+            unseen = replace(self, borders=self.borders[place:], forwards=self.forwards[place:])
+            here = {name: values[some] for name, values in at.items()}
+            found[some] = unseen.predict(inputs, features, scales, ends[some], here)
+        return found
 
 
 def assemble(

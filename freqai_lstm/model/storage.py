@@ -47,7 +47,7 @@ ARRAYS = (
 )
 WEIGHTS = ("weights", "earlier")  # of the network, and of the one before it
 SCALES = ("levels", "columns", "features")
-NETWORK = ("border", "conv_width", "features", "in_windows")
+NETWORK = ("conv_width", "features", "in_windows")
 
 
 class Damaged(Exception):
@@ -236,7 +236,8 @@ def _add_network(arrays: dict[str, Any], notes: dict[str, Any], network: SharedN
     for kind, forward in zip(WEIGHTS[: len(network.forwards)], network.forwards, strict=True):
         arrays |= {f"{kind}.{name}": values for name, values in forward.weights.items()}
     report = {key: value for key, value in network.report.items() if key != "curves"}
-    notes["network"] = {name: getattr(network, name) for name in NETWORK} | {"report": report}
+    kept = {name: getattr(network, name) for name in NETWORK}
+    notes["network"] = kept | {"borders": network.borders, "report": report}
 
 
 def _network(
@@ -251,6 +252,8 @@ def _network(
         for kind in WEIGHTS
     ]
     return SharedNetwork(
+        # Before revision 14 the newest's alone was noted.
+        borders=tuple(notes.get("borders") or [notes["border"]]),
         forwards=tuple(Forward(some) for some in weights if some),
         scales=scales or {},
         **{name: notes[name] for name in (*NETWORK, "report")},

@@ -101,4 +101,4 @@ def drawn_network(frame: DataFrame, space: LabelSpace, conv_width: int) -> Share
     features = frame[names].to_numpy()
     scales = PairScales.fit(inputs, features, np.arange(len(frame)), space)
     both = forward(1), forward(2)
-    return SharedNetwork(0, both, conv_width, names, True, {PAIR: scales}, {})
+    return SharedNetwork((0, -90 * DAY), both, conv_width, names, True, {PAIR: scales}, {})

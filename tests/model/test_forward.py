@@ -91,7 +91,7 @@ def test_how_many_windows_are_asked_for_does_not_matter() -> None:
 def test_archive_opens_in_keras_and_in_numpy(tmp_path: Path) -> None:
     """Keras alone opens what `write_network` wrote, and all three predict the same."""
     model = network(2, 8, 6, 11)
-    shared = SharedNetwork(3600, (Forward(weights_of(model)),), 6, [], False, {}, {})
+    shared = SharedNetwork((3600,), (Forward(weights_of(model)),), 6, [], False, {}, {})
     path = network_path(tmp_path, 3600)
     write_network(path, shared, model, {"pair": "BTC/USDT"})
     given = inputs(50, 6, 11)

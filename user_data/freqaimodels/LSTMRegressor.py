@@ -242,7 +242,8 @@ class LSTMRegressor(BaseRegressionModel):
                 seed=self.parameters.seed,
             )
             start = int(unfiltered_df["date"].iloc[0].timestamp())
-            older = min(start, border or start) // self.base_tf_seconds
+            borders = self.networks.borders(border, self._whitelist()) if border else [start]
+            older = min(start, *borders) // self.base_tf_seconds
             model = PairModel.fit(data.thinned(older), lambda: self._network(border, pair, dk))
         except UNUSABLE as error:
             self._unusable = error
