@@ -368,7 +368,7 @@ def test_predictions_are_the_mean_with_the_network_before(folder: Path) -> None:
     )
     assert newer is not None
     assert earlier is not None
-    frame = networks.history.frame(strategy, STOP, PAIR, 20 * DAY)
+    frame = networks.history.frame(strategy, STOP, PAIR, 32 * DAY)
     inputs, ends = CandleInputs.of(frame, HOUR), np.arange(100, len(frame))
     scales, features = network.scales[PAIR], network.features_of(frame, PAIR)
     at = references(frame, ends, scales.labels)
@@ -376,6 +376,13 @@ def test_predictions_are_the_mean_with_the_network_before(folder: Path) -> None:
     mean = (newer.predict(*given) + earlier.predict(*given)) / 2
     np.testing.assert_allclose(network.predict(*given), mean, rtol=1e-5, atol=1e-6)
     assert not np.allclose(newer.predict(*given), earlier.predict(*given))
+    assert network.borders == (border, before)
+    numbers = [one // HOUR for one in network.borders]
+    told = network.predict_unseen(*given, numbers)
+    seen = inputs.numbers[ends] < border // HOUR
+    assert 0 < seen.sum() < len(seen)
+    np.testing.assert_allclose(told[~seen], mean[~seen], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(told[seen], earlier.predict(*given)[seen], rtol=1e-5, atol=1e-6)
 
 
 def test_restarts_and_pairs_get_the_same_two_networks(

@@ -15,9 +15,10 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from pandas import DataFrame
 from small import DAY, PAIRS, STOP, Ranges, history_config
 
-from freqai_lstm.model import dataset
+from freqai_lstm.model import dataset, hybrid
 from freqai_lstm.model.history import History
 from freqai_lstm.model.hybrid import PairModel
+from freqai_lstm.model.ridge import fit_ridge
 from freqai_lstm.model.shared_network import SharedNetwork
 
 
@@ -245,6 +246,29 @@ def test_how_many_older_windows_a_regression_has(
     run = served(PAIR, features=features, identifier=f"older-{dbscan}")
     hours = 20 * 24 if dbscan else (STOP - run.model.network.border) // 3600 + 100
     assert (100 if dbscan else hours - 60) < run.model.report["windows"] <= hours
+
+
+def test_what_is_left_over_is_learned_from_the_earlier_network_s_border_on(
+    served: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All windows between the borders of both networks are learned from, with half the weight."""
+    monkeypatch.setattr(dataset, "MOST_OLDER", 10)
+    fits = []
+
+    def fit(columns: Any, labels: Any, weights: Any, numbers: Any, horizons: Any) -> Any:
+        fits.append((weights, numbers))
+        return fit_ridge(columns, labels, weights, numbers, horizons)
+
+    monkeypatch.setattr(hybrid, "fit_ridge", fit)
+    model: PairModel = served(PAIR, identifier="both", training={"network_days": 10}).model
+    assert model.network is not None
+    assert len(model.network.borders) == 2
+    newest, earlier = (border // 3600 for border in model.network.borders)
+    weights, numbers = fits[-1]  # of what the network leaves over
+    assert (numbers[0], numbers[-1]) == (earlier, STOP // 3600 - 1)
+    assert (np.diff(numbers) == 1).all()
+    even = model.report["labels"].index("&-since")
+    np.testing.assert_array_equal(weights[:, even], np.where(numbers < newest, 0.5, 1.0))
 
 
 def test_a_network_that_tells_nothing_leaves_the_regression(

@@ -13,6 +13,7 @@ from freqai_lstm.model.ridge import (
     PENALTIES,
     Ridge,
     cautious_factors,
+    factors,
     fit_exact,
     fit_ridge,
 )
@@ -96,6 +97,25 @@ def test_a_gap_in_time_is_measured_in_candles() -> None:
     apart = fit_ridge(columns, labels, np.ones(100), numbers, [20])
     free = fit_ridge(columns, labels, np.ones(100), numbers, [0])
     np.testing.assert_array_equal(apart.held_out, free.held_out)
+
+
+def test_labels_of_other_weights_are_fitted_as_if_alone() -> None:
+    """Each has the solution of its own weights; the factor of least squares has them too."""
+    columns = columns_of()
+    labels = columns[:, :1] * [1, 2, -1] + noise(labels=3)
+    weights = np.ones((ROWS, 3))
+    weights[:, 1] = np.random.default_rng(4).uniform(0.1, 2, ROWS)
+    found = fit(columns, labels, [0, 0, 0], weights)
+    said = factors(labels, found.held_out, weights, [0, 0, 0])
+    for label in range(3):
+        one = slice(label, label + 1)
+        alone = fit(columns, labels[:, one], [0], weights[:, label])
+        np.testing.assert_allclose(found.kernel[:, one], alone.kernel, atol=1e-12)
+        np.testing.assert_allclose(found.held_out[:, one], alone.held_out, atol=1e-12)
+        told = factors(labels[:, one], alone.held_out, weights[:, label], [0])
+        np.testing.assert_allclose([value[label] for value in said], np.ravel(told))
+    even = fit(columns, labels, [0, 0, 0])
+    assert not np.allclose(found.kernel[:, 1], even.kernel[:, 1])
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.2])

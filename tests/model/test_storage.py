@@ -19,7 +19,7 @@ from pandas import DataFrame
 from small import drawn_network
 
 from freqai_lstm.model import storage
-from freqai_lstm.model.storage import model_path, replacing
+from freqai_lstm.model.storage import model_path, read_model, replacing
 
 
 ROWS = 260
@@ -108,6 +108,9 @@ def test_files_of_a_model(saved: Make) -> None:
     assert names == {"model.npz", "metadata.json", "feature_pipeline.pkl", "history.feather"}
     with np.load(run.path, allow_pickle=False) as file:
         assert all(file[name].dtype != object for name in file.files)
+    read, written = read_model(run.path).model.network, run.freqai.model.network
+    assert read is not None
+    assert read.borders == written.borders
 
 
 def test_nothing_saved_yet(regressor: Make, learnable: Make, kitchen: Make) -> None:
