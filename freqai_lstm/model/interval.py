@@ -78,16 +78,18 @@ class ErrorSizes:
         return np.exp(np.clip(columns @ self.kernel + self.bias, self.least, self.most))
 
     def weights(self, columns: Numbers) -> Numbers:
-        """Weigh rows by the inverse of their predicted squared error, shape (rows, labels).
+        """Weigh rows by the inverse of their predicted size of error, shape (rows, labels).
 
         Returns of wild hours have errors several times as large as those of quiet ones, and would
-        rule what a regression learns of both (weighted least squares, Aitken 1936; with predicted
-        sizes it is called feasible). Logarithms of volatility or volume have errors of nearly one
-        size: of such a label all rows weigh 1. The mean weight is 1.
+        rule what a regression learns of both. Least squares with the inverse of squared sizes are
+        best where quiet and wild hours follow one line (Aitken 1936), equal weights where wild ones
+        have their own, which count most in the error: this is between the two. Logarithms of
+        volatility or volume have errors of nearly one size: of such a label all rows weigh 1. The
+        mean weight is 1.
         """
         logs = np.log(self.sizes(columns))
         logs -= logs.mean(axis=0)
-        found = np.exp(-2 * np.clip(logs, -FARTHEST, FARTHEST))
+        found = np.exp(-np.clip(logs, -FARTHEST, FARTHEST))
         return np.where(logs.std(axis=0) > UNEVEN, found / found.mean(axis=0), 1.0)
 
     def bounds(self, levels: Numbers) -> tuple[Numbers, Numbers]:
