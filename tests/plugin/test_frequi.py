@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 PAIR = "BTC/USDT:USDT"
 TIMERANGE = "20240517-20240601"  # three windows of five days
 # The first window has too few candles with features to be trained; the features of the last one
-# stay as they are from its second day on.
+# stay as they are from its sixth hour on.
 MARKED = """
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ class Marked(ScoreStrategy):
         dataframe = super().feature_engineering_standard(dataframe, metadata, **kwargs)
         features = np.flatnonzero(dataframe.columns.str.startswith("%"))
         dates = dataframe["date"]
-        broken = dates >= pd.Timestamp("2024-05-28", tz="UTC")
+        broken = dates >= pd.Timestamp("2024-05-27 06:00", tz="UTC")
         missing = dates.between(
             pd.Timestamp("2024-02-01", tz="UTC"), pd.Timestamp("2024-05-16 12:00", tz="UTC")
         )
@@ -71,7 +71,7 @@ def run_backtest(workshop: Workshop) -> None:
         root={"exchange": {"pair_whitelist": [PAIR]}},
         identifier="frequi",
         backtest_period_days=5,
-        watch={"warn": 0.5, "stop": 2},
+        watch={"warn": 0.5, "stop": 1},
         feature_parameters={"label_period_candles": 1},
         model_training_parameters={"units": 16, "epochs": 3},
     )
@@ -118,7 +118,7 @@ def test_areas_are_where_it_happened(answers: tuple[Any, Any]) -> None:
     ]
     stops = [start for label, start, _ in times if label == "alarm: stop"]
     assert stops
-    assert min(stops) >= pd.Timestamp("2024-05-28", tz="UTC")
+    assert min(stops) >= pd.Timestamp("2024-05-27 06:00", tz="UTC")
 
 
 def test_the_panel_of_quality_has_values(answers: tuple[Any, Any], frame: DataFrame) -> None:
