@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 # With fewer training windows a pair gets no model; with fewer than the second number, a warning.
 FEWEST_WINDOWS, FEW_WINDOWS = 20, 100
-MOST_OLDER = 4000  # windows before the training window, see `Dataset.thinned`
+MOST_OLDER = 4000  # windows that a network has seen, see `Dataset.thinned`
 DBSCAN_BYTES = 12  # for each pair of rows, measured with datasieve 0.1.9 on 6,000 and 10,000 rows
 
 
@@ -53,17 +53,20 @@ class Dataset:
     space: LabelSpace
     candle_seconds: int
 
-    def since(self, number: int) -> np.ndarray:
-        """Return which windows end at a candle or later, shape (windows,)."""
-        return self.inputs.numbers[self.rows] >= number
+    def since(self, second: int) -> np.ndarray:
+        """Return which windows end at the candle of a time or later, shape (windows,).
 
-    def thinned(self, number: int) -> Dataset:
-        """Keep the windows that end at a candle or later, and at most `MOST_OLDER` before it.
+        :param second: seconds since 1970.
+        """
+        return self.inputs.numbers[self.rows] >= second // self.candle_seconds
+
+    def thinned(self, second: int) -> Dataset:
+        """Keep the windows that end at the candle of a time or later, and `MOST_OLDER` before it.
 
         Of more every second, third, … is kept: neighbours tell nearly the same, and a regression's
         seconds grow with their count.
         """
-        kept = self.since(number)
+        kept = self.since(second)
         older = np.flatnonzero(~kept)
         kept[older[:: -(-len(older) // MOST_OLDER) or 1]] = True
         names = ("rows", "features", "labels", "weights")

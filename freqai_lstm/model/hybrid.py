@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from freqai_lstm.model.dataset import Dataset
 from freqai_lstm.model.interval import COVERAGE, ErrorSizes
 from freqai_lstm.model.labels import WIDEST, Columns, LabelSpace, references
-from freqai_lstm.model.ridge import Ridge, cautious_factors, factors, fit_exact, fit_ridge
+from freqai_lstm.model.ridge import Ridge, by_label, cautious_factors, factors, fit_exact, fit_ridge
 from freqai_lstm.model.shared_network import PairScales, SharedNetwork, select_features
 from freqai_lstm.model.windows import SUMMARIES, CandleInputs, Numbers, Rows
 
@@ -82,7 +82,7 @@ class PairModel:
         scales, network = None, None if exact.all() else shared()
         if network is not None:
             scales = network.scales.get(data.pair) or _own_scales(data, network)
-            unseen = _unseen(data, network.borders[-1])
+            unseen = data.since(network.borders[-1])
             if unseen.sum() < FEWEST_UNSEEN:
                 logger.warning(
                     f"{data.pair}: the shared network has not seen {unseen.sum()} of its "
@@ -91,8 +91,8 @@ class PairModel:
                 )
                 network, scales = None, None
         if network is not None and scales is not None:
-            newest = _unseen(data, network.border)
-            weights = weights * np.where(unseen & ~newest, EARLIER_WEIGHT, 1.0)[:, None]
+            earlier = unseen & ~data.since(network.border)
+            weights = weights * np.where(earlier, EARLIER_WEIGHT, 1.0)[:, None]
             rows = np.flatnonzero(unseen)
             learned, ridge, network_factors = cls._with_network(
                 data, network, scales, rows, columns[rows], labels[rows], weights[rows]
@@ -154,8 +154,8 @@ class PairModel:
         frame, ahead, ends = data.frame, data.space.horizons, data.rows[rows]
         features = network.features_of(frame, data.pair)
         at = references(frame, ends, data.space, scales.labels)
-        firsts = [border // data.candle_seconds for border in network.borders]
-        told = network.predict_unseen(data.inputs, features, scales, ends, at, firsts)
+        seconds = data.candle_seconds
+        told = network.predict_unseen(data.inputs, features, scales, ends, at, seconds)
         learned = data.space.learned(told, at)
         centred = learned - learned.mean(axis=0)
         kept = cautious_factors(labels - _means(labels, weights), centred, weights, ahead)
@@ -269,11 +269,6 @@ def _own_scales(data: Dataset, network: SharedNetwork) -> PairScales:
     return PairScales.fit(data.inputs, values[rows], data.rows[rows], data.space)
 
 
-def _unseen(data: Dataset, border: int) -> NDArray[np.bool_]:
-    """Which windows a network with this border has not learned from."""
-    return data.since(border // data.candle_seconds)
-
-
 def _weights(
     columns: Numbers,
     own: int,
@@ -294,7 +289,7 @@ def _weights(
 
 
 def _means(labels: Numbers, weights: Numbers) -> Numbers:
-    weights = weights.reshape(len(labels), -1)  # of shape (rows,) or (rows, labels)
+    weights = by_label(weights, labels)
     known = np.isfinite(labels)
     total = np.where(known, weights, 0).sum(axis=0)
     sums = np.where(known, labels * weights, 0).sum(axis=0)

@@ -63,7 +63,7 @@ def fit_ridge(
     :param numbers: which candle each row is, shape (rows,).
     :param horizons: candles after which each label is known.
     """
-    weights = _by_label(weights, labels)
+    weights = by_label(weights, labels)
     columns, turn = _compressed(columns)
     kernel, bias = np.zeros((columns.shape[1], labels.shape[1])), np.zeros(labels.shape[1])
     held_out, penalties = np.full(labels.shape, np.nan), np.full(labels.shape[1], np.inf)
@@ -160,7 +160,7 @@ def factors(
     :param horizons: candles after which each label is known.
     :return: arrays of shape (labels,); 0 where nothing is predicted.
     """
-    weights = _by_label(weights, actual)
+    weights = by_label(weights, actual)
     found, errors = np.zeros(actual.shape[1]), np.zeros(actual.shape[1])
     for label, horizon in enumerate(horizons):
         known = np.isfinite(actual[:, label]) & np.isfinite(predicted[:, label])
@@ -178,8 +178,8 @@ def factors(
     return found, errors
 
 
-def _by_label(weights: Numbers, labels: Numbers) -> Numbers:
-    """Weights of shape (rows, labels)."""
+def by_label(weights: Numbers, labels: Numbers) -> Numbers:
+    """Return weights of shape (rows, labels), of which (rows,) or these are given."""
     return np.broadcast_to(weights.reshape(len(labels), -1), labels.shape)
 
 

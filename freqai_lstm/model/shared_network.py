@@ -150,21 +150,21 @@ class SharedNetwork:
         scales: PairScales,
         ends: Rows,
         at: Mapping[str, Numbers],
-        numbers: Sequence[int],
+        candle_seconds: int,
     ) -> Numbers:
         """Predict each window by those networks that have not learned from it.
 
         Other parameters are those of `predict`.
 
         :param ends: of windows that the oldest network has not learned from.
-        :param numbers: of the first candle that each network has not learned from.
         """
         found = np.empty((len(ends), len(scales.labels.names)))
         candles = inputs.numbers[ends]
-        for place, first in enumerate(numbers):
+        firsts = [border // candle_seconds for border in self.borders]  # not learned from
+        for place, first in enumerate(firsts):
             some = candles >= first
             if place:
-                some &= candles < numbers[place - 1]
+                some &= candles < firsts[place - 1]
             unseen = replace(self, borders=self.borders[place:], forwards=self.forwards[place:])
             here = {name: values[some] for name, values in at.items()}
             found[some] = unseen.predict(inputs, features, scales, ends[some], here)

@@ -79,7 +79,7 @@ def test_of_older_windows_some_are_kept(
     """Later windows are whole, and each that is kept has its own features, labels and weight."""
     monkeypatch.setattr(model_dataset, "MOST_OLDER", most)
     data = prepared().data
-    first = data.inputs.numbers[data.rows[95]]
+    first = int(data.inputs.numbers[data.rows[95]]) * data.candle_seconds
     kept = [*range(0, 95, step), *range(95, len(data.rows))]
     found = data.thinned(first)
     for name in ("rows", "features", "labels", "weights"):

@@ -377,8 +377,7 @@ def test_predictions_are_the_mean_with_the_network_before(folder: Path) -> None:
     np.testing.assert_allclose(network.predict(*given), mean, rtol=1e-5, atol=1e-6)
     assert not np.allclose(newer.predict(*given), earlier.predict(*given))
     assert network.borders == (border, before)
-    numbers = [one // HOUR for one in network.borders]
-    told = network.predict_unseen(*given, numbers)
+    told = network.predict_unseen(*given, HOUR)
     seen = inputs.numbers[ends] < border // HOUR
     assert 0 < seen.sum() < len(seen)
     np.testing.assert_allclose(told[~seen], mean[~seen], rtol=1e-5, atol=1e-6)

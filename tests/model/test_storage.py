@@ -1,5 +1,6 @@
 """Storage: what is saved is found again, whole or not at all, and without TensorFlow."""
 
+import json
 import os
 import subprocess
 import sys
@@ -298,3 +299,18 @@ def test_a_model_in_use_is_swapped_whole(saved: Make, learnable: Make, kitchen: 
     bot.dd.models.clear()
     assert predict().equals(now), "from disk"
     assert not now.equals(run.predictions[["&-a", "&-b"]])
+
+
+def test_a_file_that_notes_the_newest_border_alone_can_be_read(saved: Make) -> None:
+    """So it was before revision 14: what differs is then named, and the file not called damaged."""
+    run = saved()
+    with np.load(run.path) as file:
+        arrays = {name: file[name] for name in file.files}
+    notes = json.loads(arrays["notes"].tobytes())
+    notes["network"]["border"] = notes["network"].pop("borders")[0]
+    arrays["notes"] = np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8)
+    with run.path.open("wb") as file:
+        np.savez(file, **arrays)
+    network = read_model(run.path).model.network
+    assert network is not None
+    assert network.border == run.freqai.model.network.border

@@ -243,8 +243,8 @@ class LSTMRegressor(BaseRegressionModel):
             )
             start = int(unfiltered_df["date"].iloc[0].timestamp())
             borders = self.networks.borders(border, self._whitelist()) if border else [start]
-            older = min(start, *borders) // self.base_tf_seconds
-            model = PairModel.fit(data.thinned(older), lambda: self._network(border, pair, dk))
+            data = data.thinned(min(start, *borders))
+            model = PairModel.fit(data, lambda: self._network(border, pair, dk))
         except UNUSABLE as error:
             self._unusable = error
             raise
